@@ -1,0 +1,15 @@
+"""What genfuse raises beside Python's own ValueError and TypeError."""
+
+from __future__ import annotations
+
+
+class GenfuseError(Exception):
+    """The root of genfuse's own errors."""
+
+
+class UnsupportedError(GenfuseError, RuntimeError):
+    """No permitted backend can run this call; the message names the argument at fault."""
+
+
+class CheckpointError(GenfuseError, ValueError):
+    """A checkpoint cannot be read: truncated, of another shape, or not safetensors."""

@@ -1,0 +1,34 @@
+"""Self-attention over the pixels of a feature map."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """``x + proj(attention(group_norm(x)))`` over the H·W positions of x (N, C, H, W).
+
+    Args:
+        channels: C; divisible by ``num_groups`` and by ``head_channels``.
+        head_channels: channels of one head (scores are scaled by 1/sqrt of it).
+        num_groups: groups of the normalisation.
+    """
+
+    def __init__(self, channels: int, head_channels: int = 32, num_groups: int = 8) -> None:
+        super().__init__()
+        if channels % head_channels:
+            raise ValueError(f"channels must be a multiple of head_channels={head_channels}, got {channels}")
+        self.num_heads = channels // head_channels
+        self.norm = nn.GroupNorm(num_groups, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.proj.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.num_heads, c // self.num_heads, h * w)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = x + self.proj(y.transpose(-1, -2).reshape(n, c, h, w))
+        return out

@@ -1,0 +1,39 @@
+"""The layer a U-Net is made of: norm, activation, convolution, bias, shift and residual as one unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvUnit(nn.Module):
+    """``conv(silu(group_norm(x))) + bias + shift + residual``.
+
+    Everything before the convolution touches its input only, everything after it its output only, so one
+    kernel can do the whole unit: normalise and activate while reading, shift and add while writing.
+
+    Args:
+        in_channels: C of the input; divisible by ``num_groups``.
+        out_channels: K of the output.
+        kernel_size: odd; the padding keeps H and W.
+        num_groups: groups of the normalisation.
+        zero_init: start with a zero convolution, so that a residual unit begins as the identity.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, num_groups: int = 8, zero_init: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(num_groups, in_channels)
+        self.activation = nn.SiLU()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        if zero_init:
+            nn.init.zeros_(self.conv.weight)
+            nn.init.zeros_(self.conv.bias) if self.conv.bias is not None else None
+
+    def forward(self, x: Tensor, shift: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+        """x (N, C, H, W) → (N, K, H, W); ``shift`` (N, K) is added per channel, ``residual`` (N, K, H, W)."""
+        y: Tensor = self.conv(self.activation(self.norm(x)))
+        if shift is not None:
+            y = y + shift[:, :, None, None]
+        return y if residual is None else y + residual

@@ -1,0 +1,58 @@
+"""What a diffusion network is told beside the picture: the timestep and the class."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoidal(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
+    """Sines and cosines of t at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        t: (N,) floating.
+        channels: width of the result, even.
+        max_period: longest wavelength over 2π.
+
+    Returns:
+        (N, channels) in t's dtype: cosines, then sines.
+    """
+    half = channels // 2
+    exponents = torch.arange(half, device=t.device, dtype=t.dtype) / half
+    angles = t[:, None] * torch.exp(-math.log(max_period) * exponents)[None, :]
+    return torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+
+
+class ConditionEmbedding(nn.Module):
+    """(timestep, class) → one vector a sample.
+
+    Label ``num_classes`` is the null label: what the network sees when the class is dropped in training or
+    left out in sampling, the unconditional half of classifier-free guidance (Ho & Salimans 2022).
+
+    Args:
+        num_classes: 0 makes an unconditional network.
+        channels: width of the sinusoids.
+        embedding_channels: width of the result.
+    """
+
+    def __init__(self, num_classes: int, channels: int, embedding_channels: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.channels = channels
+        self.time = nn.Sequential(
+            nn.Linear(channels, embedding_channels), nn.SiLU(), nn.Linear(embedding_channels, embedding_channels)
+        )
+        self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None
+
+    def forward(self, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """t (N,) floating in [0, 1000), label (N,) int64 in [0, num_classes] or None → (N, embedding_channels)."""
+        embedding: Tensor = self.time(sinusoidal(t, self.channels))
+        if self.label is None:
+            if label is not None:
+                raise ValueError("label was given, but this network was made with num_classes=0: leave label out")
+            return embedding
+        if label is None:
+            label = torch.full(t.shape, self.num_classes, dtype=torch.int64, device=t.device)
+        return embedding + self.label(label)

@@ -1,0 +1,132 @@
+"""The U-Net of denoising diffusion, small enough to train on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genfuse.nn.attention import SelfAttention
+from genfuse.nn.conv_unit import ConvUnit
+from genfuse.nn.embedding import ConditionEmbedding
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Shape of a :class:`UNet`.
+
+    Attributes:
+        in_channels: channels of the picture, and of the output.
+        num_classes: classes to condition on; 0 for none.
+        patch_size: the picture enters as (patch_size·patch_size·in_channels) channels of a picture that much
+            smaller: the cheapest way to spend few operations at full resolution.
+        channels: width of each level, finest first; each level halves H and W.
+        num_blocks: residual blocks a level, on the way down and on the way up.
+        attention_levels: indices into ``channels`` that get self-attention after each block.
+        embedding_channels: width of the condition's vector.
+        num_groups: groups of every normalisation.
+    """
+
+    in_channels: int = 3
+    num_classes: int = 0
+    patch_size: int = 1
+    channels: tuple[int, ...] = (32, 64, 128)
+    num_blocks: int = 1
+    attention_levels: tuple[int, ...] = (2,)
+    embedding_channels: int = 128
+    num_groups: int = 8
+
+
+class ResidualBlock(nn.Module):
+    """Two units around a shift by the condition (Ho et al. 2020, appendix B)."""
+
+    def __init__(self, channels: int, config: UNetConfig, attention: bool) -> None:
+        super().__init__()
+        self.first = ConvUnit(channels, channels, num_groups=config.num_groups)
+        self.shift = nn.Linear(config.embedding_channels, channels)
+        self.second = ConvUnit(channels, channels, num_groups=config.num_groups, zero_init=True)
+        self.attention = SelfAttention(channels, num_groups=config.num_groups) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.first(x, shift=self.shift(embedding))
+        out: Tensor = self.attention(self.second(h, residual=x))
+        return out
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution on one way, after a 1x1 convolution that sets the width."""
+
+    def __init__(self, in_channels: int, channels: int, config: UNetConfig, attention: bool) -> None:
+        super().__init__()
+        self.project = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
+        self.blocks = nn.ModuleList(ResidualBlock(channels, config, attention) for _ in range(config.num_blocks))
+
+
+class UNet(nn.Module):
+    """``model(x, t, label=None)``: a tensor like x.
+
+    Reference: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", appendix B; the class condition is
+    added to the time embedding as in Dhariwal & Nichol 2021. What the way up gets from the way down is added,
+    not concatenated, and each level's width is set at the coarser of two resolutions: both make the same
+    depth cost about a third less.
+
+    Args:
+        config: the network's shape; kept as ``model.config``.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, first, last = config.channels, config.channels[0], config.channels[-1]
+        patch_channels = config.in_channels * config.patch_size**2
+        attention = [level in config.attention_levels for level in range(len(channels))]
+        self.embed = ConditionEmbedding(config.num_classes, first, config.embedding_channels)
+        self.conv_in = nn.Conv2d(patch_channels, first, 3, padding=1)
+        self.down = nn.ModuleList(
+            Level(below, above, config, wanted)
+            for below, above, wanted in zip((first, *channels), channels, attention, strict=False)
+        )
+        self.middle = ResidualBlock(last, config, attention=True)
+        self.up = nn.ModuleList(
+            Level(below, above, config, wanted)
+            for below, above, wanted in zip((*channels[1:], last), channels, attention, strict=True)
+        )
+        self.conv_out = ConvUnit(first, patch_channels, num_groups=config.num_groups, zero_init=True)
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """x (N, C, H, W); t (N,) floating, timesteps in [0, 1000); label (N,) int64 in [0, num_classes].
+
+        Raises:
+            ValueError: x has another number of channels, or H or W is no multiple of :attr:`size_multiple`.
+        """
+        self._check(x, t)
+        embedding = F.silu(self.embed(t.to(x.dtype), label))
+        h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
+        skips = []
+        for number, level in enumerate(self.down):
+            h = level.project(F.avg_pool2d(h, 2) if number else h)
+            for block in level.blocks:
+                h = block(h, embedding)
+                skips.append(h)
+        h = self.middle(h, embedding)
+        for number, level in reversed(list(enumerate(self.up))):
+            h = level.project(h)
+            h = F.interpolate(h, scale_factor=2.0, mode="nearest") if number < len(self.up) - 1 else h
+            for block in level.blocks:
+                h = block(h + skips.pop(), embedding)
+        return F.pixel_shuffle(self.conv_out(h), self.config.patch_size)
+
+    @property
+    def size_multiple(self) -> int:
+        """H and W must be multiples of this."""
+        return self.config.patch_size * 2 ** (len(self.config.channels) - 1)
+
+    def _check(self, x: Tensor, t: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.config.in_channels:
+            raise ValueError(f"x must have shape (N, {self.config.in_channels}, H, W), got {tuple(x.shape)}")
+        if x.shape[2] % self.size_multiple or x.shape[3] % self.size_multiple:
+            raise ValueError(f"x must have H and W in multiples of {self.size_multiple}, got {tuple(x.shape[2:])}")
+        if t.shape != x.shape[:1]:
+            raise ValueError(f"t must have one timestep a sample, shape ({x.shape[0]},), got {tuple(t.shape)}")

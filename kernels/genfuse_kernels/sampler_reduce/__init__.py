@@ -1,0 +1,1 @@
+"""The per-sample reductions that a step may need first: guidance rescale and dynamic threshold."""

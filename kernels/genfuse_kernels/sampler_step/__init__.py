@@ -1,0 +1,1 @@
+"""One fused diffusion sampling step: every solver is a row of coefficients, this op runs the row."""
