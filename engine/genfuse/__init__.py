@@ -1,0 +1,14 @@
+"""genfuse: a kernel engine for generative image models.
+
+Importing defines names and nothing else: no compilation, no change of the environment, no global switched.
+"""
+
+from __future__ import annotations
+
+from genfuse import ops
+from genfuse.dispatch import backend, explain
+from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+
+__version__ = "0.1.0"
+
+__all__ = ["CheckpointError", "GenfuseError", "UnsupportedError", "__version__", "backend", "explain", "ops"]

@@ -1,0 +1,163 @@
+"""Which backend runs an op: a fixed rule, a reason for every choice, and ways to force one.
+
+The rule: the first of `ORDER[device type]` that has a kernel for the op and takes the call. `aten` composes
+PyTorch's own kernels and is chosen only where no kernel of ours can run; `strict` forbids it. `reference` is
+the definition and runs only when asked for by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+
+from genfuse import env
+from genfuse.errors import UnsupportedError
+
+Backend = Literal["cpu", "triton", "cuda", "aten", "reference"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+ORDER: dict[str, tuple[Backend, ...]] = {
+    "cpu": ("cpu", "aten"),
+    "cuda": ("triton", "cuda", "aten"),
+}
+"""Automatic candidates by device type, best first; any other device has `aten` alone."""
+
+Launcher = Callable[..., None]
+
+OPS: dict[str, tuple[Backend, ...]] = {
+    "philox_normal": ("cpu", "triton", "aten", "reference"),
+    "sampler_step": ("cpu", "triton", "aten", "reference"),
+    "sampler_reduce": ("cpu", "triton", "aten", "reference"),
+}
+"""The backends that have a kernel, by op."""
+
+_forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)
+_strict: ContextVar[bool | None] = ContextVar("genfuse_strict", default=None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `select` decided, and why each other backend was passed over."""
+
+    op: str
+    backend: Backend | None
+    reason: str
+    passed_over: dict[str, str]
+
+    def __str__(self) -> str:
+        chosen = f"{self.op}: {self.backend or 'no backend'} ({self.reason})"
+        return "\n".join([chosen, *(f"  not {name}: {why}" for name, why in self.passed_over.items())])
+
+
+@contextmanager
+def backend(name: Backend | None = None, *, strict: bool | None = None) -> Iterator[None]:
+    """Force a backend, or forbid `aten`, inside a `with` block (of this thread or task).
+
+    A forced backend that cannot run the call raises `UnsupportedError`; it never falls back.
+    ValueError for an unknown name.
+    """
+    if name is not None and name not in BACKENDS:
+        raise ValueError(f"backend is {name!r}, expected one of {', '.join(BACKENDS)}")
+    tokens = (_forced.set(name), _strict.set(strict) if strict is not None else None)
+    try:
+        yield
+    finally:
+        _forced.reset(tokens[0])
+        if tokens[1] is not None:
+            _strict.reset(tokens[1])
+
+
+def is_strict() -> bool:
+    """Whether `aten` is forbidden: `backend(strict=...)`, else GENFUSE_STRICT=1."""
+    inside = _strict.get()
+    return os.environ.get("GENFUSE_STRICT", "") not in ("", "0") if inside is None else inside
+
+
+def forced() -> Backend | None:
+    """The backend that an enclosing `backend(...)` block asks for."""
+    return _forced.get()
+
+
+def obstacle(op: str, name: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why `name` cannot run this call; None where it can."""
+    if name not in OPS[op]:
+        return "no kernel for this op yet"
+    if name in ("aten", "reference"):
+        return None
+    missing = env.backend_missing(name)
+    if missing is not None:
+        return missing
+    if name == "cpu" and device.type != "cpu":
+        return f"x is on {device}, expected cpu"
+    if name == "triton" and device.type != "cuda" and not env.triton_interpreted():
+        return f"x is on {device}, expected cuda"
+    if dtype not in _DTYPES:
+        return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in _DTYPES)}"
+    return None
+
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
+    """Apply the rule; `Choice.backend` is None where nothing permitted can run."""
+    if op not in OPS:
+        raise ValueError(f"op is {op!r}, expected one of {', '.join(OPS)}")
+    wanted = forced()
+    obstacles = {name: obstacle(op, name, device, dtype) for name in BACKENDS}
+    if wanted is not None:
+        passed = {name: "another backend is forced" for name in BACKENDS if name != wanted}
+        why = obstacles[wanted]
+        return Choice(op, None if why else wanted, f"forced; {why}" if why else "forced", passed)
+    passed_over: dict[str, str] = {}
+    chosen: Backend | None = None
+    candidates = ORDER.get(device.type, ("aten",))
+    for name in candidates:
+        why = obstacles[name]
+        if why is None and name == "aten" and is_strict():
+            why = "strict mode forbids PyTorch's own kernels"
+        if chosen is not None:
+            passed_over[name] = f"{chosen} comes first on {device.type}"
+        elif why is None:
+            chosen = name
+        else:
+            passed_over[name] = why
+    for name in BACKENDS:
+        if name not in candidates:
+            passed_over[name] = obstacles[name] or "runs only when asked for by name"
+    reason = f"first on {device.type} that can run {op} in {dtype}" if chosen else "nothing permitted can run it"
+    return Choice(op, chosen, reason, passed_over)
+
+
+def select(op: str, device: torch.device, dtype: torch.dtype) -> Launcher:
+    """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
+    choice = choose(op, device, dtype)
+    if choice.backend is None:
+        raise UnsupportedError(f"no permitted backend can run this call; {choice}")
+    return launcher(op, choice.backend)
+
+
+def launcher(op: str, name: Backend) -> Launcher:
+    """The function in `genfuse_kernels.<op>.<backend>_impl` (reference: `<op>.reference_impl`)."""
+    module = importlib.import_module(f"genfuse_kernels.{op}.{name}_impl")
+    launch: Launcher = getattr(module, op)
+    return launch
+
+
+def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
+    """Which backend would run `genfuse.ops.<op>(*args, **kwargs)`, and why not each other one.
+
+    The device and dtype are those of the first floating tensor among the arguments (float32 on the CPU where
+    there is none). Printing the result gives the reasons, a line each.
+    """
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            return choose(op, value.device, value.dtype)
+    return choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))

@@ -1,0 +1,78 @@
+"""What this machine has: instruction sets, GPUs, versions, and which backends are built or missing and why."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+
+import torch
+
+
+@functools.cache
+def backend_missing(name: str) -> str | None:
+    """Why a compiled backend is not there on this machine; None where it is."""
+    if name == "cpu":
+        try:
+            importlib.import_module("genfuse_kernels._cpu")
+        except ImportError as error:
+            return f"the compiled extension genfuse_kernels._cpu cannot be imported ({error}); reinstall genfuse"
+        return None
+    if name == "triton":
+        if importlib.util.find_spec("triton") is None:
+            return "triton is not installed; pip install 'genfuse[triton]'"
+        if not torch.cuda.is_available() and not triton_interpreted():
+            return "PyTorch sees no GPU"
+        return None
+    if name == "cuda":
+        return "hand-written CUDA kernels are not part of this version"
+    return None
+
+
+def triton_interpreted() -> bool:
+    """Whether Triton kernels run under its interpreter, on the CPU (TRITON_INTERPRET=1 before import)."""
+    return os.environ.get("TRITON_INTERPRET", "") not in ("", "0")
+
+
+def require_backends() -> None:
+    """RuntimeError unless every backend that GENFUSE_REQUIRE_BACKENDS names (comma-separated) is here."""
+    for name in filter(None, os.environ.get("GENFUSE_REQUIRE_BACKENDS", "").split(",")):
+        missing = backend_missing(name.strip())
+        if missing is not None:
+            raise RuntimeError(f"GENFUSE_REQUIRE_BACKENDS asks for {name.strip()!r}: {missing}")
+
+
+def version(package: str) -> str | None:
+    """The installed version of a distribution, None where it is absent."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's name as the kernel gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def gpus() -> list[str]:
+    """The name of each GPU that PyTorch sees."""
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def instruction_sets() -> list[str]:
+    """What the CPU kernels can use here, best last; empty where they are not built."""
+    if backend_missing("cpu") is not None:
+        return []
+    cpu = importlib.import_module("genfuse_kernels._cpu")
+    return list(cpu.available_isas())

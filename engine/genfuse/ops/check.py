@@ -1,0 +1,106 @@
+"""Checks that the ops share: each names the argument, what it got and what it expected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def sample(name: str, tensor: Tensor) -> None:
+    """A batch of samples: floating, at least one dimension."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor (N, ...)")
+    if tensor.dtype not in _FLOATING:
+        raise TypeError(f"{name} has dtype {tensor.dtype}, expected float32, float64, bfloat16 or float16")
+    if tensor.ndim < 1:
+        raise ValueError(f"{name} has shape (), expected (N, ...): the first axis is the batch")
+
+
+def like(name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | None = None) -> None:
+    """Same shape, dtype and device as x; absent is fine."""
+    if tensor is None:
+        return
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor like x")
+    expected = tuple(x.shape) if shape is None else shape
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} as x")
+    if tensor.dtype != x.dtype:
+        raise TypeError(f"{name} has dtype {tensor.dtype}, expected {x.dtype} as x; cast it with .to(x.dtype)")
+    same_device(name, tensor, x)
+
+
+def same_device(name: str, tensor: Tensor, x: Tensor) -> None:
+    """On x's device."""
+    if tensor.device != x.device:
+        raise ValueError(f"{name} is on {tensor.device}, expected {x.device} as x; move it with .to(x.device)")
+
+
+def seeds(tensor: Tensor | None, batch: int, x: Tensor | None = None) -> None:
+    """int64 (N,), one seed a sample; absent is fine."""
+    if tensor is None:
+        return
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"seeds is {type(tensor).__name__}, expected an int64 tensor ({batch},)")
+    if tensor.dtype != torch.int64:
+        raise TypeError(f"seeds has dtype {tensor.dtype}, expected torch.int64")
+    if tuple(tensor.shape) != (batch,):
+        raise ValueError(f"seeds has shape {tuple(tensor.shape)}, expected ({batch},): one seed a sample")
+    if x is not None:
+        same_device("seeds", tensor, x)
+
+
+def word(name: str, value: int) -> None:
+    """A 32-bit word of the Philox counter."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is {type(value).__name__}, expected an int in [0, 2**32)")
+    if not 0 <= value < 2**32:
+        raise ValueError(f"{name} is {value}, expected an int in [0, 2**32)")
+
+
+def index(name: str, value: int | Tensor, batch: int, rows: int, x: Tensor) -> None:
+    """A row of the table for all samples (int), or one a sample (int64 (N,)).
+
+    Values of a tensor on a GPU are not read (that would synchronise): there, a sample whose row is out of
+    range comes out as NaN.
+    """
+    if isinstance(value, Tensor):
+        if value.dtype != torch.int64:
+            raise TypeError(f"{name} has dtype {value.dtype}, expected torch.int64")
+        if value.numel() not in (1, batch) or value.ndim > 1:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected () or ({batch},): a row a sample")
+        same_device(name, value, x)
+        if value.device.type != "cpu" or value.numel() == 0:
+            return
+        low, high = (int(v) for v in torch.aminmax(value))
+    else:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} is {type(value).__name__}, expected an int or an int64 tensor")
+        low = high = int(value)
+    if low < 0 or high >= rows:
+        got = low if low < 0 else high
+        raise ValueError(f"{name} is {got}, expected a row of the table in [0, {rows})")
+
+
+def writable(name: str, tensor: Tensor, inputs: dict[str, Tensor | None]) -> None:
+    """An output that may be an input itself, element for element, but overlaps none in any other way."""
+    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        raise ValueError(f"{name} has expanded dimensions (stride 0), expected a tensor with its own memory")
+    begin, end = _extent(tensor)
+    for other_name, other in inputs.items():
+        if other is None or other.numel() == 0 or tensor.numel() == 0:
+            continue
+        if other.data_ptr() == tensor.data_ptr() and other.stride() == tensor.stride():
+            continue
+        low, high = _extent(other)
+        if begin < high and low < end:
+            raise ValueError(f"{name} overlaps {other_name} in memory without being the same tensor; pass a copy")
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """First byte and one past the last byte that the tensor can touch."""
+    last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+    begin = tensor.data_ptr()
+    return begin, begin + (last + 1) * tensor.element_size()
