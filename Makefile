@@ -1,0 +1,66 @@
+# Set-up and the few commands a newcomer needs. Everything is installed into $(VENV).
+#
+#   make sample                     64 new pictures from the shipped checkpoint -> samples.png
+#   make test                       the whole test suite
+#   make TORCH_INDEX=URL ...        take PyTorch from that package index (for example one with CPU builds)
+#   make PYTHON=python3.12 ...      another interpreter (>= 3.10)
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
+
+.PHONY: sample test lint sanitize cards proof gpu-check clean
+
+sample: $(VENV)/.installed
+	$(BIN)/genfuse sample --output samples.png $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+
+sanitize: $(VENV)/.installed-test
+	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh
+
+cards: $(VENV)/.installed-test
+	$(BIN)/python -m genfuse_bench.cards
+
+# Every case of every grid, not the rotating sample that `make test` takes.
+proof: $(VENV)/.installed-test
+	GENFUSE_PROOF=1 $(BIN)/python -m pytest $(ARGS)
+
+# For a machine with a GPU: the suite on it, then the bench against its peers.
+gpu-check: $(VENV)/.installed-test
+	GENFUSE_REQUIRE_BACKENDS=cpu,triton $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/genfuse bench sampler_step --device cuda --output bench/results
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "genfuse needs Python 3.10 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+
+# PyTorch first and alone, so that its index can be chosen and a build that is already here is kept.
+$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+	@if [ -n "$(TORCH_INDEX)" ]; then echo "Installing PyTorch ($$(grep torch constraints.txt)) from $(TORCH_INDEX)"; \
+	else echo "Installing PyTorch ($$(grep torch constraints.txt)) from pip's default index. On Linux that index usually serves the"; \
+	     echo "CUDA build: several GB. For a CPU build of about 200 MB stop now and run: make TORCH_INDEX=<index of CPU builds> $(MAKECMDGOALS)"; fi
+	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.installed: $(SOURCES) | $(VENV)/.torch
+	@echo "Installing genfuse: building the CPU kernels, downloading about 30 MB of Python packages"
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(SOURCES) | $(VENV)/.torch
+	@echo "Installing genfuse with its test dependencies: about 400 MB of Python packages (triton is half of it)"
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf build $(VENV) samples.png
