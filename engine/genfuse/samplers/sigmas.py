@@ -1,0 +1,100 @@
+"""Noise levels to step over: sequences of sigma between two ends, and where they lie in training time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genfuse.samplers.names import check_name
+
+Array = NDArray[np.float64]
+
+
+def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Array:
+    """(steps,) from sigma_max down to sigma_min, evenly spaced in sigma^(1/rho) (Karras et al. 2022).
+
+    Their equation 5.
+    """
+    ramp = np.linspace(0, 1, steps)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return np.asarray((high + ramp * (low - high)) ** rho)
+
+
+def exponential(sigma_min: float, sigma_max: float, steps: int) -> Array:
+    """(steps,) from sigma_max down to sigma_min, evenly spaced in log sigma."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
+
+
+def beta(sigma_min: float, sigma_max: float, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Array:
+    """(steps,) from sigma_max down to sigma_min at quantiles of a beta distribution (Lee et al. 2024)."""
+    quantiles = [beta_quantile(p, alpha, beta) for p in 1 - np.linspace(0, 1, steps)]
+    return np.asarray(sigma_min + np.array(quantiles) * (sigma_max - sigma_min))
+
+
+SIGMAS: dict[str, Callable[[float, float, int], Array]] = {
+    "karras": karras,
+    "exponential": exponential,
+    "beta": beta,
+    "lu": exponential,  # Lu et al. 2022: even in lambda = −log sigma, over the whole schedule
+}
+
+
+def spaced_sigmas(kind: str, sigma_min: float, sigma_max: float, steps: int) -> Array:
+    """(steps,) descending sigmas of a kind in `SIGMAS`. ValueError: unknown kind, ends out of order."""
+    check_name("sigmas", kind, SIGMAS)
+    if not 0 < sigma_min <= sigma_max < math.inf:
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max is {sigma_max}, expected "
+            f"0 < sigma_min <= sigma_max < inf; {kind!r} sigmas need a schedule without zero terminal SNR, or with_finite_sigmas()"
+        )
+    return SIGMAS[kind](sigma_min, sigma_max, steps)
+
+
+def flow_shift(sigmas: Array, shift: float) -> Array:
+    """shift·sigma / (1 + (shift − 1)·sigma): towards the noise (Esser et al. 2024, eq. 23)."""
+    return np.asarray(shift * sigmas / (1 + (shift - 1) * sigmas))
+
+
+def sigma_to_t(sigmas: Array, log_sigmas: Array) -> Array:
+    """Training times of sigmas: log sigma interpolated linearly in the ascending schedule `log_sigmas` (T,).
+
+    Sigmas outside the schedule get its first or last timestep. Same shape as `sigmas`.
+    """
+    log_sigma = np.log(np.maximum(sigmas, 1e-10))
+    low = (np.searchsorted(log_sigmas, log_sigma, side="right") - 1).clip(0, len(log_sigmas) - 2)
+    weight = (log_sigmas[low] - log_sigma) / (log_sigmas[low] - log_sigmas[low + 1])
+    weight = np.clip(weight, 0, 1)
+    return np.asarray((1 - weight) * low + weight * (low + 1))
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """x in [0, 1] where the beta(a, b) distribution function is p; to 1e-13 of min(x, 1 − x)."""
+    if p <= 0 or p >= 1:
+        return float(p >= 1)
+    return _lower_quantile(p, a, b) if p <= _beta_cdf(0.5, a, b) else 1 - _lower_quantile(1 - p, b, a)
+
+
+def _lower_quantile(p: float, a: float, b: float) -> float:
+    """The quantile where it is at most 1/2: Newton in log x, where the function is nearly straight."""
+    log_norm = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    x = min(0.5, math.exp((math.log(p * a) + log_norm) / a))
+    for _ in range(50):
+        density = math.exp((a - 1) * math.log(x) + (b - 1) * math.log1p(-x) - log_norm)
+        step = (_beta_cdf(x, a, b) - p) / (x * density)
+        x = min(0.5, x * math.exp(-step))
+        if abs(step) < 1e-15:
+            break
+    return x
+
+
+def _beta_cdf(x: float, a: float, b: float) -> float:
+    """The distribution function for x <= 1/2: x^a/(a·B(a, b)) · ₂F₁(a, 1 − b; a + 1; x), a series in x."""
+    log_norm = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    total, term = 1 / a, 1.0
+    for n in range(1, 80):
+        term *= x * (n - b) / n
+        total += term / (a + n)
+    return math.exp(a * math.log(x) - log_norm) * total
