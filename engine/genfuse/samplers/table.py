@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,19 @@ class Table:
         """Whether any row adds noise."""
         noise = [COLUMN[f"{output}_{term}"] for output in "ys" for term in ("noise", "noise_prev")]
         return bool(self.rows[:, noise].any())
+
+    def with_guidance(self, guidance: float, rescale: float = 0.0) -> Table:
+        """The same sampler with a classifier-free guidance scale and rescale φ in every row.
+
+        ValueError unless guidance is finite and rescale in [0, 1].
+        """
+        if not np.isfinite(guidance):
+            raise ValueError(f"guidance is {guidance}, expected a finite number")
+        if not 0 <= rescale <= 1:
+            raise ValueError(f"guidance_rescale is {rescale}, expected a number in [0, 1]")
+        rows = self.rows.clone()
+        rows[:, COLUMN["guidance"]], rows[:, COLUMN["rescale"]] = guidance, rescale
+        return replace(self, rows=rows)
 
 
 @dataclass(eq=False)

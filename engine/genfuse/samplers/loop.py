@@ -1,0 +1,180 @@
+"""`sample`: the loop from noise (or a picture) to samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from genfuse_kernels.sampler_step.row import COLUMN
+from torch import Tensor
+
+from genfuse.samplers.prediction import PredictionType
+from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike
+from genfuse.samplers.schedule import NoiseSchedule
+
+Model = Callable[..., Tensor]
+Callback = Callable[[int, float, Tensor], None]
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    shape: Sequence[int],
+    *,
+    sampler: str | Sampler = "dpmpp_2m",
+    steps: int = 20,
+    seeds: SeedLike = None,
+    schedule: str | NoiseSchedule | None = None,
+    prediction: PredictionType | None = None,
+    guidance: float | None = None,
+    cond: dict[str, Any] | None = None,
+    uncond: dict[str, Any] | None = None,
+    clip: ClipLike = None,
+    callback: Callback | None = None,
+    return_trajectory: bool = False,
+    init: Tensor | None = None,
+    strength: float = 1.0,
+    mask: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Tensor | tuple[Tensor, list[Tensor]]:
+    """Sample from a diffusion model.
+
+    model     model(x, t, **cond) → like x; t is float (N,). With a sampler of learned variance it returns twice
+              the channels, (N, 2C, ...): output and log-variance
+    shape     (N, ...) of the samples
+    sampler   a solver's name, or a `Sampler` (which then says steps, schedule, prediction, guidance and clip)
+    seeds     one a sample: an int s stands for s, s+1, ...; a sample depends on its own seed alone
+    guidance  scale w: model output = uncond + w·(cond − uncond); None or 1: one model call a row instead of two
+    cond, uncond  keyword arguments of the model with and without the condition; uncond None: none at all
+    callback  callback(row, t, x) after every row; x is the live buffer: copy it to keep it
+    return_trajectory  also return the sample after every row, cloned
+    init      (N, ...) a picture to start from, at the share `strength` in (0, 1] of the noise
+    mask      broadcastable to shape, 1 where to paint and 0 where `init` stays
+    dtype, device  of the sample; from `init` where given
+    progress  show a bar
+
+    Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one kernel
+    (two with threshold or rescale), no synchronisation, and nothing allocated. ValueError or TypeError before
+    the model is first called for anything that does not fit.
+    """
+    runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
+    shape = tuple(shape)
+    if init is not None and tuple(init.shape) != shape:
+        raise ValueError(f"init has shape {tuple(init.shape)}, expected shape {shape}")
+    if init is None and (mask is not None or strength != 1):
+        raise ValueError(f"{'mask' if mask is not None else 'strength'} is given without init, expected a picture")
+    if init is not None:
+        dtype, device = init.dtype, init.device
+    device = torch.device(device or "cpu")
+    keep = None if mask is None else _keep(mask, shape, device)
+
+    x = runner.start(shape, dtype=dtype, device=device)
+    if init is not None:
+        x = runner.add_noise(init, 0)
+    times = runner.timesteps.to(device, torch.float32 if dtype != torch.float64 else dtype)[:, None].expand(-1, shape[0])
+    guided = uncond is not None or (runner.table.rows[:, COLUMN["guidance"]] != 1).any().item()
+    learned = bool(runner.table.rows[:, COLUMN["log_std_v"]].any())
+    scales = runner.table.input_scale
+    trajectory: list[Tensor] = []
+    with _progress(len(runner), progress) as advance:
+        for i, t in enumerate(times):
+            seen = x if scales[i] == 1 else x * scales[i]
+            output, variance = _split(model(seen, t, **(cond or {})), learned)
+            free = _split(model(seen, t, **(uncond or {})), learned)[0] if guided else None
+            if not i:
+                _check_output(output, x)
+            x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
+            if keep is not None and init is not None:
+                level = i + 1
+                known = runner.add_noise(init, level) if level < len(runner) else init
+                torch.where(keep, known, x, out=x)
+            if return_trajectory:
+                trajectory.append(x.clone())
+            if callback is not None:
+                callback(i, float(runner.timesteps[i]), x)
+            advance()
+    return (x, trajectory) if return_trajectory else x
+
+
+def _runner(
+    sampler: str | Sampler,
+    steps: int,
+    schedule: str | NoiseSchedule | None,
+    prediction: PredictionType | None,
+    guidance: float | None,
+    clip: ClipLike,
+    strength: float,
+    seeds: SeedLike,
+) -> Sampler:
+    """A fresh run of the sampler that the arguments name or give."""
+    if isinstance(sampler, Sampler):
+        given = [
+            name
+            for name, value in (("schedule", schedule), ("prediction", prediction), ("guidance", guidance), ("clip", clip))
+            if value is not None
+        ]
+        if given or strength != 1:
+            raise ValueError(f"{(given or ['strength'])[0]} is given beside a Sampler, which has its own; set it there")
+        sampler.reset(seeds)
+        return sampler
+    return Sampler(
+        sampler,
+        steps,
+        schedule=schedule,
+        prediction=prediction,
+        clip=clip,
+        guidance=1.0 if guidance is None else guidance,
+        strength=strength,
+        seeds=seeds,
+    )
+
+
+def _split(output: Tensor, learned: bool) -> tuple[Tensor, Tensor | None]:
+    """Output and log-variance of a network that returns both, one after the other along the channels."""
+    if not learned:
+        return output, None
+    half, variance = output.chunk(2, dim=1)
+    return half, variance
+
+
+def _check_output(output: Any, x: Tensor) -> None:
+    if not isinstance(output, Tensor):
+        raise TypeError(f"model returned {type(output).__name__}, expected a tensor like x {tuple(x.shape)}")
+    if output.shape != x.shape:
+        raise ValueError(f"model returned shape {tuple(output.shape)}, expected {tuple(x.shape)} as x")
+    if output.dtype != x.dtype:
+        raise TypeError(f"model returned dtype {output.dtype}, expected {x.dtype} as x; pass dtype= or cast in the model")
+
+
+def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where the picture stays, as bool of the samples' shape."""
+    try:
+        return (mask.to(device) == 0).broadcast_to(shape)
+    except RuntimeError as error:
+        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected one that broadcasts to {shape}") from error
+
+
+class _progress:
+    """A bar over the rows, or nothing."""
+
+    def __init__(self, rows: int, shown: bool) -> None:
+        self._bar: Any = nullcontext()
+        self._rows = rows
+        if shown:
+            from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+            self._bar = Progress(SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
+
+    def __enter__(self) -> Callable[[], None]:
+        bar = self._bar.__enter__()
+        if bar is None:
+            return lambda: None
+        task = bar.add_task("sampling", total=self._rows)
+        return lambda: bar.advance(task)
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)

@@ -1,0 +1,186 @@
+"""`Sampler`: one solver on one grid, a step at a time, for those who embed it in a loop of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genfuse.ops import philox_normal, sampler_step
+from genfuse.samplers.combination import NOISE, X
+from genfuse.samplers.grid import Grid
+from genfuse.samplers.levels import Levels
+from genfuse.samplers.names import check_name
+from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction, PredictionType
+from genfuse.samplers.registry import solver
+from genfuse.samplers.schedule import NoiseSchedule
+from genfuse.samplers.stepper import Stepper
+from genfuse.samplers.table import NO_CLIP, Clip, TableBuilder
+
+SeedLike = int | Sequence[int] | Tensor | None
+ClipLike = None | float | tuple[float, float] | Clip
+
+
+class Sampler:
+    """A solver as a table of coefficients, and one kernel call a step.
+
+    name        a solver: `genfuse.samplers.names()` lists them
+    steps       intervals of the grid, 1 to the schedule's length
+    schedule    a `NoiseSchedule`, one of its names ("linear" where None), or "flow"
+    prediction  what the network returns: "epsilon", "v_prediction", "sample" or "flow_prediction"
+    clip        None; c: x0 is kept in [−c, c]; (low, high); or a `Clip` (dynamic threshold)
+    guidance    classifier-free guidance scale (Ho & Salimans 2022), used where `uncond` is given
+    guidance_rescale  φ in [0, 1] (Lin et al. 2024, section 3.4)
+    spacing     "trailing", "linspace" or "leading"; or pass `timesteps` (descending) or `sigmas`: a kind
+                ("karras", "exponential", "beta", "lu") or levels from high to the last (n + 1,)
+    strength    in (0, 1]: the last share of the grid that is run, for starting from a picture
+    seeds       (N,) seeds of the noise: an int s stands for s, s+1, ...; None: drawn from torch's generator
+    options     the solver's own (`eta`, `order`, ...)
+
+    The sample is held in the network's own scale (variance preserving, or flow's), so the network is given it
+    as it is. ValueError or TypeError for anything that does not fit, naming it.
+    """
+
+    def __init__(
+        self,
+        name: str = "dpmpp_2m",
+        steps: int = 20,
+        *,
+        schedule: str | NoiseSchedule | None = None,
+        prediction: PredictionType | None = None,
+        clip: ClipLike = None,
+        guidance: float = 1.0,
+        guidance_rescale: float = 0.0,
+        spacing: str | None = None,
+        timesteps: Sequence[float] | NDArray[np.floating] | None = None,
+        sigmas: str | Sequence[float] | NDArray[np.floating] | None = None,
+        strength: float = 1.0,
+        seeds: SeedLike = None,
+        **options: Any,
+    ) -> None:
+        chosen = solver(name)
+        self.levels = Levels.of(schedule)
+        predicts = check_name("prediction", prediction or self.levels.prediction, PREDICTION_TYPES)
+        whole = self.levels.grid(steps, spacing=spacing, timesteps=timesteps, sigmas=sigmas)
+        self.grid = _last_part(whole, strength)
+        self.table = chosen.table(self.grid, predicts, self.levels, clip=as_clip(clip), **options)
+        self.table = self.table.with_guidance(guidance, guidance_rescale)
+        self.timesteps = torch.from_numpy(self.table.timesteps)
+        """(rows,) float64: the time the network is given before each row (two rows a step for some solvers)."""
+        self._stepper = Stepper(self.table)
+        self._seeds = seeds
+        self._forward = _forward_table(*self.levels.at(self.table.timesteps))
+
+    def __len__(self) -> int:
+        """Model calls of a whole run."""
+        return len(self.table)
+
+    def reset(self, seeds: SeedLike = None) -> None:
+        """Start anew: forget the stored outputs, and take other seeds where given."""
+        self._stepper.reset()
+        self._stepper.seeds = None
+        if seeds is not None:
+            self._seeds = seeds
+
+    def start(
+        self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """The noise that a run starts from, (N, ...), by each sample's seed."""
+        noise = philox_normal(self._batch_seeds(shape[0], torch.device(device)), shape, stream=STREAM_INIT, dtype=dtype)
+        scale = self.table.init_scale
+        return noise if scale == 1 else noise.mul_(scale)
+
+    def step(
+        self,
+        model_output: Tensor,
+        i: int,
+        x: Tensor,
+        out: Tensor | None = None,
+        *,
+        uncond: Tensor | None = None,
+        variance: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The sample after row i, from the sample x before it and the network's output there.
+
+        model_output, x, uncond, variance, noise   (N, ...) alike
+        out   where to write; x itself for a loop that allocates nothing
+
+        Rows go in order, 0 to len(self) − 1. Errors as `genfuse.ops.sampler_step`.
+        """
+        stepper = self._stepper
+        if stepper.seeds is None and self.table.stochastic:
+            stepper.seeds = self._batch_seeds(x.shape[0], x.device)
+        return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
+
+    def add_noise(self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None) -> Tensor:
+        """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample)."""
+        chosen = self._batch_seeds(x0.shape[0], x0.device) if seeds is None else as_seeds(seeds, x0.shape[0], x0.device)
+        dtype = torch.float64 if x0.device.type == "cpu" or x0.dtype == torch.float64 else torch.float32
+        table = self._forward.to(x0.device, dtype)
+        noisy: Tensor = sampler_step(x0, None, table, i, seeds=chosen, stream=STREAM_FORWARD)
+        return noisy
+
+    def _batch_seeds(self, batch: int, device: torch.device) -> Tensor:
+        if self._seeds is None:
+            self._seeds = torch.randint(0, 2**63 - 1, (batch,), dtype=torch.int64)
+        seeds = as_seeds(self._seeds, batch, device)
+        self._stepper.seeds = seeds
+        return seeds
+
+
+def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
+    """int64 (N,) on `device`. ValueError for another count, TypeError for another kind."""
+    if isinstance(seeds, Tensor):
+        if seeds.dtype != torch.int64:
+            raise TypeError(f"seeds has dtype {seeds.dtype}, expected torch.int64")
+        given = seeds
+    elif isinstance(seeds, int) and not isinstance(seeds, bool):
+        given = torch.tensor([_signed(seeds + n) for n in range(batch)], dtype=torch.int64)
+    elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
+        given = torch.tensor([_signed(int(seed)) for seed in seeds], dtype=torch.int64)
+    else:
+        raise TypeError(f"seeds is {type(seeds).__name__}, expected an int, ints, or an int64 tensor ({batch},)")
+    if tuple(given.shape) != (batch,):
+        raise ValueError(f"seeds has shape {tuple(given.shape)}, expected ({batch},): one seed a sample")
+    return given.to(device)
+
+
+def _signed(seed: int) -> int:
+    """The int64 with the same 64 bits."""
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, expected 64 bits: -2**63 to 2**64 - 1")
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def as_clip(clip: ClipLike) -> Clip:
+    """The range or threshold that a clip argument means."""
+    if clip is None:
+        return NO_CLIP
+    if isinstance(clip, Clip):
+        return clip
+    low, high = (-clip, clip) if isinstance(clip, int | float) else clip
+    if not low < high:
+        raise ValueError(f"clip is {clip!r}, expected a positive number or (low, high) with low < high")
+    return Clip(minimum=float(low), maximum=float(high))
+
+
+def _last_part(grid: Grid, strength: float) -> Grid:
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength is {strength}, expected more than 0 and at most 1")
+    first = len(grid) - max(1, int(len(grid) * strength))
+    return Grid(grid.timesteps[first:], grid.alpha[first:], grid.sigma[first:])
+
+
+def _forward_table(alpha: NDArray[np.float64], sigma: NDArray[np.float64]) -> Tensor:
+    """Rows that add the noise of each level: x_t = alpha·x0 + sigma·noise."""
+    builder = TableBuilder()
+    nothing = Prediction(x0=X * 0.0, epsilon=X * 0.0)
+    for a, s in zip(alpha, sigma, strict=True):
+        builder.row(0.0, nothing, X * a + NOISE * s)
+    return builder.build().rows
