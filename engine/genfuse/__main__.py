@@ -1,0 +1,5 @@
+"""`python -m genfuse`."""
+
+from genfuse.cli import main
+
+main()

