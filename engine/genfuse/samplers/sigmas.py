@@ -48,7 +48,8 @@ def spaced_sigmas(kind: str, sigma_min: float, sigma_max: float, steps: int) -> 
     if not 0 < sigma_min <= sigma_max < math.inf:
         raise ValueError(
             f"sigma_min is {sigma_min} and sigma_max is {sigma_max}, expected "
-            f"0 < sigma_min <= sigma_max < inf; {kind!r} sigmas need a schedule without zero terminal SNR, or with_finite_sigmas()"
+            f"0 < sigma_min <= sigma_max < inf; {kind!r} sigmas need a schedule without zero terminal SNR, "
+            "or with_finite_sigmas()"
         )
     return SIGMAS[kind](sigma_min, sigma_max, steps)
 

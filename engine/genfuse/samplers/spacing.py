@@ -33,7 +33,7 @@ def spaced_timesteps(
     check_name("timestep_spacing", spacing, SPACINGS)
     check_steps(steps, num_train_timesteps)
     if spacing == "linspace":
-        timesteps = np.linspace(0, num_train_timesteps - 1, steps)[::-1]
+        timesteps = np.linspace(0, num_train_timesteps - 1, steps, dtype=np.float64)[::-1]
         return timesteps.round() if rounded else timesteps
     if spacing == "trailing":
         # arange's end is open but rounds: where it yields one node more, that node is below 0.
@@ -89,12 +89,13 @@ def custom_sigmas(sigmas: Sequence[float] | Array) -> Array:
 
 
 def interpolated_sigmas(schedule: NoiseSchedule, timesteps: Array) -> Array:
-    """(n,) sigma at times in [0, T − 1], linear in sigma between whole ones. ValueError beside a sigma of inf."""
+    """(n,) sigma at times in [0, T − 1], linear in sigma between whole ones; ValueError beside inf."""
     sigmas = schedule.sigmas
-    values = np.interp(timesteps, np.arange(len(sigmas)), sigmas)
-    if np.isnan(values).any():
+    values: Array = np.interp(timesteps, np.arange(len(sigmas)), sigmas)
+    between = ~np.isfinite(values) & (timesteps != timesteps.round())
+    if between.any():
         raise ValueError(
-            f"timesteps has {timesteps[np.isnan(values)][0]:g}, between the last two of a schedule with zero "
+            f"timesteps has {timesteps[between][0]:g}, between the last two of a schedule with zero "
             "terminal SNR, where sigma is inf; use whole times, or with_finite_sigmas()"
         )
     return values

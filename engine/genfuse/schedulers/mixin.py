@@ -1,0 +1,24 @@
+"""diffusers' own base classes where diffusers is installed, so that isinstance holds in its pipelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+
+    class DiffusersMixin:
+        """Nothing, as far as types go: every method that genfuse relies on is its own."""
+
+else:
+    try:
+        from diffusers.configuration_utils import ConfigMixin
+        from diffusers.schedulers.scheduling_utils import SchedulerMixin
+    except ImportError:
+
+        class DiffusersMixin:
+            """diffusers is not installed: there is nothing to inherit from."""
+
+    else:
+
+        class DiffusersMixin(SchedulerMixin, ConfigMixin):
+            """What pipelines test for; every method that genfuse relies on is its own."""

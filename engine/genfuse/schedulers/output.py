@@ -1,0 +1,53 @@
+"""What a scheduler's step returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+
+class SchedulerOutput:
+    """prev_sample, and the predicted x0 where diffusers' class gives one, computed when it is first asked for.
+
+    Read it by attribute, by name or by position, or unpack it like the tuple that diffusers returns for
+    `return_dict=False`. pred_original_sample reads the sample and the model output of the step when it is
+    asked for: ask before overwriting them.
+    """
+
+    __slots__ = ("_original", "_predict", "prev_sample")
+
+    def __init__(self, prev_sample: Tensor, predict: Callable[[], Tensor] | None = None) -> None:
+        self.prev_sample = prev_sample
+        self._predict = predict
+        self._original: Tensor | None = None
+
+    @property
+    def pred_original_sample(self) -> Tensor:
+        """The predicted x0 (N, ...), clipped or thresholded as the step used it."""
+        if self._original is None:
+            if self._predict is None:
+                raise AttributeError("this scheduler's output has no pred_original_sample")
+            self._original = self._predict()
+        return self._original
+
+    def keys(self) -> tuple[str, ...]:
+        """Names of the fields there are."""
+        return ("prev_sample",) if self._predict is None else ("prev_sample", "pred_original_sample")
+
+    def to_tuple(self) -> tuple[Tensor, ...]:
+        """Every field, computed."""
+        return tuple(self)
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __getitem__(self, key: int | str) -> Tensor:
+        name = self.keys()[key] if isinstance(key, int) else key
+        if name not in self.keys():
+            raise KeyError(name)
+        value: Tensor = getattr(self, name)
+        return value
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[name] for name in self.keys())
