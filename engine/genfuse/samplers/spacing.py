@@ -33,20 +33,20 @@ def spaced_timesteps(
     check_name("timestep_spacing", spacing, SPACINGS)
     check_steps(steps, num_train_timesteps)
     if spacing == "linspace":
-        timesteps = np.linspace(0, num_train_timesteps - 1, steps, dtype=np.float64)[::-1]
-        return timesteps.round() if rounded else timesteps
+        even: Array = np.linspace(0, num_train_timesteps - 1, steps)[::-1]
+        return even.round() if rounded else even
     if spacing == "trailing":
         # arange's end is open but rounds: where it yields one node more, that node is below 0.
         stride = num_train_timesteps / steps
-        return np.asarray(np.arange(num_train_timesteps, 0, -stride)[:steps].round() - 1)
-    stride = num_train_timesteps // steps
-    timesteps = np.arange(steps)[::-1] * float(stride) + steps_offset
-    if timesteps[0] >= num_train_timesteps or timesteps[-1] < 0:
+        trailing: Array = np.arange(num_train_timesteps, 0, -stride)[:steps].round() - 1
+        return trailing
+    leading: Array = np.arange(steps)[::-1] * float(num_train_timesteps // steps) + steps_offset
+    if leading[0] >= num_train_timesteps or leading[-1] < 0:
         raise ValueError(
-            f"steps_offset is {steps_offset}: leading spacing of {steps} steps goes from {timesteps[0]:g} to "
-            f"{timesteps[-1]:g}, expected times in [0, {num_train_timesteps})"
+            f"steps_offset is {steps_offset}: leading spacing of {steps} steps goes from {leading[0]:g} to "
+            f"{leading[-1]:g}, expected times in [0, {num_train_timesteps})"
         )
-    return timesteps
+    return leading
 
 
 def check_steps(steps: int, num_train_timesteps: int, argument: str = "num_inference_steps") -> None:

@@ -1,4 +1,4 @@
-"""What every scheduler shares: diffusers' interface around a table, a stepper and a count kept on the host."""
+"""What every scheduler shares: diffusers' interface around a table, a stepper and a count on the host."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class Scheduler(Configured, DiffusersMixin):
         return scaled
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """original_samples (N, ...) noised to timesteps (N,), a fused row a sample; noise like the samples."""
+        """original_samples (N, ...) noised to timesteps (N,), a fused row a sample; noise is like them."""
         if self._forward is None:
             self._forward = self._make_forward()
         return self._forward.noise(original_samples, noise, self._levels(timesteps, original_samples))

@@ -1,4 +1,4 @@
-"""A scheduler's configuration: kept from its constructor, saved and loaded as diffusers' `scheduler_config.json`."""
+"""A scheduler's configuration: its constructor's arguments, saved as diffusers' `scheduler_config.json`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class FrozenConfig(dict[str, Any]):
         )
 
     __setattr__ = __setitem__ = __delattr__ = __delitem__ = _frozen
-    update = pop = popitem = setdefault = clear = _frozen  # type: ignore[assignment]
+    update = pop = popitem = setdefault = clear = _frozen
 
 
 def register_to_config(init: Init) -> Init:
-    """Decorates a scheduler's __init__: its arguments become `self.config`. TypeError names an unknown one."""
+    """Decorates a scheduler's __init__: its arguments become `self.config`; TypeError for an unknown one."""
     signature = inspect.signature(init)
     names = list(signature.parameters)[1:]
 
@@ -63,7 +63,7 @@ class Configured:
 
     @property
     def config(self) -> FrozenConfig:
-        """Every argument of the constructor by name, and whatever else the configuration it came from held."""
+        """Every argument of the constructor by name, and what else the configuration it came from held."""
         return self._internal_dict
 
     @classmethod
@@ -141,12 +141,8 @@ class Configured:
     def to_json_string(self) -> str:
         """The configuration as JSON, its class beside it."""
         config = {name: value for name, value in self.config.items() if name != "_use_default_values"}
-        return (
-            json.dumps(
-                {**config, "_class_name": type(self).__name__}, indent=2, sort_keys=True, default=_plain
-            )
-            + "\n"
-        )
+        config["_class_name"] = type(self).__name__
+        return json.dumps(config, indent=2, sort_keys=True, default=_plain) + "\n"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
