@@ -67,11 +67,11 @@ def sample(
     """Sample pictures from a checkpoint and save them as a grid."""
     from genfuse.data.grid import save_grid
     from genfuse.systems import ddpm
+    from genfuse.systems.sampling import SHIPPED, sample_pictures
 
     with _user_errors():
-        system = ddpm.load(checkpoint or ddpm.SHIPPED)
-        result = ddpm.sample(
-            system,
+        result = sample_pictures(
+            ddpm.load(checkpoint or SHIPPED),
             count,
             sampler=sampler,
             steps=steps,
@@ -106,22 +106,23 @@ def samplers() -> None:
 def train_ddpm(
     data: Annotated[str, typer.Option(help="openmoji, digits, or a folder of pictures.")] = "openmoji",
     run: Annotated[Path, typer.Option(help="Folder for checkpoints, sample grids and metrics.")] = Path("runs/ddpm"),
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps in all.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
-    size: Annotated[int | None, typer.Option(min=4, help="Height and width in pixels.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")] = 17_000,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 32,
+    cooldown: Annotated[int, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")] = 4000,
+    size: Annotated[int | None, typer.Option(min=8, help="Height and width in pixels.")] = None,
     prediction: Annotated[str, typer.Option(help="epsilon or v_prediction.")] = "v_prediction",
     schedule: Annotated[str, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ...")] = "linear",
-    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     resume: Annotated[bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")] = False,
 ) -> None:
     """Train a class-conditional denoising diffusion model (Ho et al. 2020)."""
     from genfuse import data as pictures
     from genfuse.systems import ddpm
+    from genfuse.train.config import TrainConfig
 
     with _user_errors():
-        config, train_config = ddpm.configs(
-            prediction=prediction, schedule=schedule, steps=steps, batch_size=batch, seed=seed, size=size
-        )
+        config = ddpm.DDPMConfig(prediction=prediction, schedule=schedule)
+        train_config = TrainConfig(steps=steps, batch_size=batch, cooldown_steps=cooldown, seed=seed)
         ddpm.train(pictures.load(data, size), run, config, train_config, resume)
 
 
