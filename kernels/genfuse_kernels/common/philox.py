@@ -82,10 +82,10 @@ def philox_words(seed, row, stream, block):
 
 
 @triton.jit
-def _polynomial(z, coefficients: tl.constexpr):
+def _polynomial(z, coefficients: tl.constexpr, DEGREE: tl.constexpr):
     value = tl.full(z.shape, coefficients[0], z.dtype)
-    for i in tl.static_range(1, len(coefficients)):
-        value = value * z + coefficients[i]
+    for i in tl.static_range(DEGREE):
+        value = value * z + coefficients[i + 1]
     return value
 
 
@@ -103,9 +103,9 @@ def _log_uniform(word, compute: tl.constexpr):
     s = (m - 1.0) / (m + 1.0)
     z = s * s
     if compute == tl.float64:
-        tail = _polynomial(z, _LOG_FLOAT64)
+        tail = _polynomial(z, _LOG_FLOAT64, 7)
     else:
-        tail = _polynomial(z, _LOG_FLOAT32)
+        tail = _polynomial(z, _LOG_FLOAT32, 3)
     return exponent * _LN2 + (2.0 * s + s * z * tail)
 
 
@@ -120,11 +120,11 @@ def _cos_sin_turns(word, compute: tl.constexpr):
     f = (odd - (quarter << 22)).to(compute) * 2.384185791015625e-07
     z = f * f
     if compute == tl.float64:
-        cos = _polynomial(z, _COS_FLOAT64)
-        sin = f * _polynomial(z, _SIN_FLOAT64)
+        cos = _polynomial(z, _COS_FLOAT64, 8)
+        sin = f * _polynomial(z, _SIN_FLOAT64, 7)
     else:
-        cos = _polynomial(z, _COS_FLOAT32)
-        sin = f * _polynomial(z, _SIN_FLOAT32)
+        cos = _polynomial(z, _COS_FLOAT32, 4)
+        sin = f * _polynomial(z, _SIN_FLOAT32, 4)
     swap = (quarter & 1) != 0
     turned_cos = tl.where(swap, sin, cos)
     turned_sin = tl.where(swap, cos, sin)

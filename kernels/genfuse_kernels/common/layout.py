@@ -1,0 +1,164 @@
+"""How a Triton kernel walks over a sample: any mix of contiguous, channels-last and sliced tensors, without a copy.
+
+A sample is seen as channels × positions, (C, H·W); a tensor is fit where its positions collapse to one stride.
+Elements go by quads, the four that share a Philox block, in one of three orders:
+
+    flat     memory order, the same in every tensor: 128-bit accesses
+    planes   logical order, each tensor with its own two strides
+    pixels   channel fastest, four positions a thread: what channels-last wants. A thread's four elements lie a
+             pixel apart, so accesses are element-wide; neighbouring threads fill the sectors between them, and
+             each Philox block is still drawn once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+TILE = 1024
+"""Most elements a program handles: 128 threads, 8 each, one 128-bit access in half precision and two in float32."""
+
+INT32_LIMIT = 2**31
+"""Offsets within a sample from here on are computed in 64 bits."""
+
+
+class Operand(NamedTuple):
+    """A tensor as a kernel sees it; `pointer` None: absent."""
+
+    pointer: Tensor | None
+    batch: int
+    channel: int
+    position: int
+
+
+class Walk(NamedTuple):
+    """The launch that covers (N, C, positions) elements: keyword arguments shared by the kernels, and a grid."""
+
+    grid: tuple[int]
+    arguments: dict[str, Any]
+
+
+def plane_strides(tensor: Tensor) -> tuple[int, int, int] | None:
+    """Strides of sample, channel and position of an (N, C, *positions) tensor; None where positions don't collapse."""
+    batch, channel = tensor.stride(0), tensor.stride(1) if tensor.ndim > 1 else 0
+    position = 0
+    span = None
+    for size, stride in zip(reversed(tensor.shape[2:]), reversed(tensor.stride()[2:]), strict=True):
+        if size == 1:
+            continue
+        if span is None:
+            position = stride
+        elif stride != span:
+            return None
+        span = stride * size
+    return batch, channel, position
+
+
+def fit(tensor: Tensor | None) -> Tensor | None:
+    """The tensor itself where a kernel can walk over it, else a contiguous copy."""
+    return tensor if tensor is None or plane_strides(tensor) is not None else tensor.contiguous()
+
+
+def operand(tensor: Tensor | None) -> Operand:
+    """`tensor`, fit, as a kernel argument."""
+    if tensor is None:
+        return Operand(None, 0, 0, 0)
+    strides = plane_strides(tensor)
+    if strides is None:
+        raise ValueError(f"strides {tensor.stride()} don't collapse to channels and positions; pass it through fit()")
+    return Operand(tensor, *strides)
+
+
+def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
+    """How to walk over fit `tensors` of one shape, the output first; `draws`: element order matters, for noise."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    shape = given[0].shape
+    channels = shape[1] if len(shape) > 1 else 1
+    positions = shape[2:].numel()
+    numel = channels * positions
+    inner = {_inner_strides(tensor) for tensor in given}
+    if len(inner) == 1 and _is_dense(shape[1:], *inner, contiguous=draws):
+        order = "flat"
+    elif positions % 4 == 0 and abs((plane_strides(given[0]) or (0, 0, 0))[2]) > 1:
+        order = "pixels"
+    else:
+        order = "planes"
+    quads = min(TILE // 4, max(32, triton.next_power_of_2(triton.cdiv(numel, 4))))
+    tiles = triton.cdiv(numel, 4 * quads)
+    reach = max(_reach(tensor) for tensor in given)
+    return Walk(
+        grid=(shape[0] * tiles,),
+        arguments={
+            "tiles": tiles,
+            "channels": channels,
+            "positions": positions,
+            "ORDER": order,
+            "QUADS": quads,
+            "WIDE": max(reach, tiles * quads * 4) >= INT32_LIMIT,
+            "COMPUTE": tl.float64 if given[0].dtype == torch.float64 else tl.float32,
+        },
+    )
+
+
+def _inner_strides(tensor: Tensor) -> tuple[int, ...]:
+    """Strides within a sample; those of dimensions of size 1 say nothing and read as 0."""
+    return tuple(0 if size == 1 else stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+
+
+def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool) -> bool:
+    """Whether the sample fills one stretch of memory, and in logical order where `contiguous`."""
+    dims = [(stride, size) for stride, size in zip(strides, shape, strict=True) if size != 1]
+    if not contiguous:
+        dims.sort(reverse=True)
+    expected = 1
+    for stride, size in reversed(dims):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _reach(tensor: Tensor) -> int:
+    return sum((size - 1) * abs(stride) for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+
+
+@triton.jit
+def tile_elements(
+    tile, channels, positions, ORDER: tl.constexpr, QUADS: tl.constexpr, WIDE: tl.constexpr
+):
+    """The elements of a tile: their Philox blocks (Q,), channels and positions (4Q,), and which exist (4Q,)."""
+    block = tile * QUADS + tl.arange(0, QUADS)
+    element = tile * (QUADS * 4) + tl.arange(0, QUADS * 4)
+    if WIDE:
+        block = tile.to(tl.int64) * QUADS + tl.arange(0, QUADS)
+        element = tile.to(tl.int64) * (QUADS * 4) + tl.arange(0, QUADS * 4)
+        exists = element < channels.to(tl.int64) * positions
+    else:
+        exists = element < channels * positions
+    if ORDER == "flat":
+        channel = tl.zeros_like(element)
+        position = element
+    elif ORDER == "planes":
+        channel = element // positions
+        position = element - channel * positions
+    else:
+        channel = (element // 4) % channels
+        position = (element // 4) // channels * 4 + element % 4
+        block = (block % channels) * (positions // 4) + block // channels
+    return block, channel, position, exists
+
+
+@triton.jit
+def pointers(operand, sample, channel, position, ORDER: tl.constexpr):
+    """Addresses of a tile's elements in one operand; `sample` int64."""
+    first = operand.pointer + sample * operand.batch
+    if ORDER == "flat":
+        address = first + position
+    else:
+        address = first + (channel * operand.channel + position * operand.position)
+    return address

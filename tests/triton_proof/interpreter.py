@@ -1,0 +1,203 @@
+"""Triton's interpreter made correct where it is silently wrong, and made to check what a GPU would not forgive.
+
+Import it in a process that has TRITON_INTERPRET=1 set before Triton is imported. What it changes (Triton 3.9):
+
+    bfloat16     casts round to nearest even (the interpreter truncates); arithmetic on raw bfloat16, which it
+                 would do on the bit patterns, raises
+    comparisons  give int1: they keep the operands' dtype, and broadcasting one against a mask then fails
+    bounds       each unmasked address lies inside one kernel argument's own elements, and is aligned
+    races        no element is written by two programs or two lanes, nor written by one program and read by another
+    traffic      bytes read and written, by argument
+
+Threads of one program, atomics and `tl.dot` are not covered: dot on bfloat16 raises.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import triton.language as tl
+from numpy.typing import NDArray
+from triton.runtime import interpreter as triton_interpreter
+from triton.runtime.interpreter import GridExecutor, InterpreterBuilder, TensorHandle
+
+if os.environ.get("TRITON_INTERPRET") != "1":
+    raise RuntimeError("TRITON_INTERPRET is not 1; set it before the process starts")
+
+MANY = -1
+"""Stands for 'more than one program' where a program's number is kept."""
+
+
+@dataclass
+class Traffic:
+    """Bytes moved by the launches recorded, by the `data_ptr()` of the tensor they touch."""
+
+    loaded: Counter[int] = field(default_factory=Counter)
+    stored: Counter[int] = field(default_factory=Counter)
+    launches: int = 0
+
+
+@dataclass
+class _Launch:
+    """One kernel launch: what it may touch and which program touched what."""
+
+    extents: list[tuple[int, int]] = field(default_factory=list)
+    readers: dict[int, int] = field(default_factory=dict)
+    writers: dict[int, int] = field(default_factory=dict)
+
+
+_launch = _Launch()
+_traffic: Traffic | None = None
+
+
+@contextmanager
+def record() -> Iterator[Traffic]:
+    """Count the bytes that launches inside the block move."""
+    global _traffic
+    _traffic = Traffic()
+    try:
+        yield _traffic
+    finally:
+        _traffic = None
+
+
+def _register(argument: Any) -> None:
+    if isinstance(argument, tuple):
+        for part in argument:
+            _register(part)
+    elif isinstance(argument, torch.Tensor) and argument.numel():
+        last = sum((size - 1) * stride for size, stride in zip(argument.shape, argument.stride(), strict=True))
+        start = argument.data_ptr()
+        _launch.extents.append((start, start + (last + 1) * argument.element_size()))
+
+
+def _check(builder: Any, pointers: TensorHandle, mask: TensorHandle, access: str) -> None:
+    size = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
+    addresses, enabled = np.broadcast_arrays(pointers.data, mask.data)
+    touched = addresses[enabled.astype(bool)].astype(np.int64)
+    program = _program(builder)
+    if (touched % size).any():
+        raise IndexError(f"misaligned {access} in program {program}")
+    inside = np.zeros(touched.shape, dtype=bool)
+    for start, end in dict.fromkeys(_launch.extents):
+        here = (touched >= start) & (touched + size <= end)
+        if _traffic is not None:
+            (_traffic.loaded if access == "load" else _traffic.stored)[start] += int((here & ~inside).sum()) * size
+        inside |= here
+    if not inside.all():
+        raise IndexError(f"out-of-bounds {access} of {(~inside).sum()} lanes in program {program}")
+    _check_races(touched, program, access)
+
+
+def _program(builder: Any) -> int:
+    x, y, z = builder.grid_idx
+    _, grid_y, grid_z = builder.grid_dim
+    return int((x * grid_y + y) * grid_z + z)
+
+
+def _check_races(touched: NDArray[np.int64], program: int, access: str) -> None:
+    if access == "store" and np.unique(touched).size < touched.size:
+        raise RuntimeError(f"race: two lanes of program {program} write the same element")
+    for address in touched.tolist():
+        writer = _launch.writers.get(address, program)
+        if writer != program:
+            raise RuntimeError(f"race: {access} in program {program} of an element that program {writer} wrote")
+        if access == "store":
+            reader = _launch.readers.get(address, program)
+            if reader != program:
+                raise RuntimeError(f"race: store in program {program} of an element that another program reads")
+            _launch.writers[address] = program
+        else:
+            reader = _launch.readers.setdefault(address, program)
+            if reader != program:
+                _launch.readers[address] = MANY
+
+
+def _is_bfloat16(handle: Any) -> bool:
+    return isinstance(handle, TensorHandle) and handle.dtype.scalar == tl.bfloat16
+
+
+def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """float32 rounded to nearest even, as bfloat16 bit patterns."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+
+
+def _correct_casts() -> None:
+    original = InterpreterBuilder.cast_impl
+    original_fp_to_fp = InterpreterBuilder.create_fp_to_fp
+
+    def cast_impl(self: Any, source: TensorHandle, target: Any) -> TensorHandle:
+        if _is_bfloat16(source) and target.scalar != tl.bfloat16:
+            widened = (source.data.astype(np.uint32) << 16).view(np.float32)
+            return original(self, TensorHandle(widened, tl.float32), target)
+        if target.scalar == tl.bfloat16 and not _is_bfloat16(source):
+            return TensorHandle(bfloat16_bits(source.data.astype(np.float32)), tl.bfloat16)
+        return original(self, source, target)
+
+    def create_fp_to_fp(self: Any, source: TensorHandle, target: Any, rounding: Any) -> TensorHandle:
+        if tl.bfloat16 in (source.dtype.scalar, target.scalar):
+            return cast_impl(self, source, target)
+        return original_fp_to_fp(self, source, target, rounding)
+
+    InterpreterBuilder.cast_impl = cast_impl
+    InterpreterBuilder.create_fp_to_fp = create_fp_to_fp
+
+
+_COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
+
+
+def _correct_arithmetic() -> None:
+    for name in ("binary_op", "unary_op", "ternary_op", "create_dot"):
+        original = getattr(InterpreterBuilder, name)
+
+        def guarded(self: Any, *operands: Any, original: Any = original) -> TensorHandle:
+            operation = operands[-1]
+            if operation is not np.where and any(_is_bfloat16(operand) for operand in operands):
+                raise TypeError("arithmetic on bfloat16 in the interpreter; upcast with .to(tl.float32) after the load")
+            result = original(self, *operands)
+            return TensorHandle(result.data, tl.int1) if operation in _COMPARISONS else result
+
+        setattr(InterpreterBuilder, name, guarded)
+
+
+def _instrument() -> None:
+    init_arguments = GridExecutor._init_args_hst
+    masked_load = InterpreterBuilder.create_masked_load
+    masked_store = InterpreterBuilder.create_masked_store
+
+    def _init_args_hst(self: Any, arguments: Any, keywords: Any) -> Any:
+        global _launch
+        _launch = _Launch()
+        if _traffic is not None:
+            _traffic.launches += 1
+        on_host = init_arguments(self, arguments, keywords)
+        _register((*on_host[0], *on_host[1].values()))
+        return on_host
+
+    def create_masked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+        _check(self, pointers, mask, "load")
+        return masked_load(self, pointers, mask, *rest)
+
+    def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        _check(self, pointers, mask, "store")
+        return masked_store(self, pointers, value, mask, *rest)
+
+    GridExecutor._init_args_hst = _init_args_hst
+    InterpreterBuilder.create_masked_load = create_masked_load
+    InterpreterBuilder.create_masked_store = create_masked_store
+
+
+if not getattr(triton_interpreter, "genfuse_corrected", False):
+    triton_interpreter.genfuse_corrected = True
+    _correct_casts()
+    _correct_arithmetic()
+    _instrument()
