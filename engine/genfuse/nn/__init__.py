@@ -1,0 +1,10 @@
+"""Modules for image models."""
+
+from __future__ import annotations
+
+from genfuse.nn.attention import SelfAttention
+from genfuse.nn.conv_unit import ConvUnit
+from genfuse.nn.embedding import ConditionEmbedding
+from genfuse.nn.unet import UNet, UNetConfig
+
+__all__ = ["ConditionEmbedding", "ConvUnit", "SelfAttention", "UNet", "UNetConfig"]

@@ -10,16 +10,16 @@ class SelfAttention(nn.Module):
     """``x + proj(attention(group_norm(x)))`` over the H·W positions of x (N, C, H, W).
 
     Args:
-        channels: C; divisible by ``num_groups`` and by ``head_channels``.
-        head_channels: channels of one head (scores are scaled by 1/sqrt of it).
+        channels: C; divisible by ``num_groups`` and by ``num_heads``.
+        num_heads: heads, C / num_heads channels each.
         num_groups: groups of the normalisation.
     """
 
-    def __init__(self, channels: int, head_channels: int = 32, num_groups: int = 8) -> None:
+    def __init__(self, channels: int, num_heads: int = 1, num_groups: int = 8) -> None:
         super().__init__()
-        if channels % head_channels:
-            raise ValueError(f"channels must be a multiple of head_channels={head_channels}, got {channels}")
-        self.num_heads = channels // head_channels
+        if channels % num_heads:
+            raise ValueError(f"channels is {channels}, expected a multiple of num_heads={num_heads}")
+        self.num_heads = num_heads
         self.norm = nn.GroupNorm(num_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)

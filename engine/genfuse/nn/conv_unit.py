@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 
@@ -21,15 +20,20 @@ class ConvUnit(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int = 3, num_groups: int = 8, zero_init: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        num_groups: int = 8,
+        zero_init: bool = False,
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(num_groups, in_channels)
         self.activation = nn.SiLU()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
         if zero_init:
-            nn.init.zeros_(self.conv.weight)
-            nn.init.zeros_(self.conv.bias) if self.conv.bias is not None else None
+            for parameter in self.conv.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, shift: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) → (N, K, H, W); ``shift`` (N, K) is added per channel, ``residual`` (N, K, H, W)."""

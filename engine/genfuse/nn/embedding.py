@@ -42,17 +42,28 @@ class ConditionEmbedding(nn.Module):
         self.num_classes = num_classes
         self.channels = channels
         self.time = nn.Sequential(
-            nn.Linear(channels, embedding_channels), nn.SiLU(), nn.Linear(embedding_channels, embedding_channels)
+            nn.Linear(channels, embedding_channels),
+            nn.SiLU(),
+            nn.Linear(embedding_channels, embedding_channels),
         )
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None
 
     def forward(self, t: Tensor, label: Tensor | None = None) -> Tensor:
-        """t (N,) floating in [0, 1000), label (N,) int64 in [0, num_classes] or None → (N, embedding_channels)."""
+        """The embedding, (N, embedding_channels).
+
+        Args:
+            t: (N,) floating, timesteps in [0, 1000).
+            label: (N,) int64 in [0, num_classes]; None means the null label for all.
+
+        Raises:
+            ValueError: a label was given to an unconditional network.
+        """
         embedding: Tensor = self.time(sinusoidal(t, self.channels))
         if self.label is None:
             if label is not None:
-                raise ValueError("label was given, but this network was made with num_classes=0: leave label out")
+                raise ValueError("label was given, but this network has no classes: leave label out")
             return embedding
         if label is None:
             label = torch.full(t.shape, self.num_classes, dtype=torch.int64, device=t.device)
-        return embedding + self.label(label)
+        of_class: Tensor = self.label(label)
+        return embedding + of_class

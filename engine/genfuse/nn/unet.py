@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +23,9 @@ class UNetConfig:
             smaller: the cheapest way to spend few operations at full resolution.
         channels: width of each level, finest first; each level halves H and W.
         num_blocks: residual blocks a level, on the way down and on the way up.
-        attention_levels: indices into ``channels`` that get self-attention after each block.
+        attention_levels: indices into ``channels`` that get self-attention after each block; the middle
+            always has it.
+        head_channels: channels of an attention head (one head where a level has fewer).
         embedding_channels: width of the condition's vector.
         num_groups: groups of every normalisation.
     """
@@ -35,8 +36,19 @@ class UNetConfig:
     channels: tuple[int, ...] = (32, 64, 128)
     num_blocks: int = 1
     attention_levels: tuple[int, ...] = (2,)
+    head_channels: int = 32
     embedding_channels: int = 128
     num_groups: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.channels or any(width % self.num_groups for width in self.channels):
+            raise ValueError(
+                f"channels is {self.channels}, expected multiples of num_groups={self.num_groups}"
+            )
+        if any(not 0 <= level < len(self.channels) for level in self.attention_levels):
+            raise ValueError(
+                f"attention_levels is {self.attention_levels}, expected indices into {self.channels}"
+            )
 
 
 class ResidualBlock(nn.Module):
@@ -47,7 +59,8 @@ class ResidualBlock(nn.Module):
         self.first = ConvUnit(channels, channels, num_groups=config.num_groups)
         self.shift = nn.Linear(config.embedding_channels, channels)
         self.second = ConvUnit(channels, channels, num_groups=config.num_groups, zero_init=True)
-        self.attention = SelfAttention(channels, num_groups=config.num_groups) if attention else nn.Identity()
+        heads = max(1, channels // config.head_channels)
+        self.attention = SelfAttention(channels, heads, config.num_groups) if attention else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.first(x, shift=self.shift(embedding))
@@ -61,7 +74,31 @@ class Level(nn.Module):
     def __init__(self, in_channels: int, channels: int, config: UNetConfig, attention: bool) -> None:
         super().__init__()
         self.project = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
-        self.blocks = nn.ModuleList(ResidualBlock(channels, config, attention) for _ in range(config.num_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(channels, config, attention) for _ in range(config.num_blocks)
+        )
+
+
+class DownLevel(Level):
+    def forward(self, h: Tensor, embedding: Tensor) -> list[Tensor]:
+        """What every block makes, in order."""
+        h = self.project(h)
+        outputs = []
+        for block in self.blocks:
+            h = block(h, embedding)
+            outputs.append(h)
+        return outputs
+
+
+class UpLevel(Level):
+    def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        """``skips`` are the outputs of the :class:`DownLevel` of this resolution."""
+        h = self.project(h)
+        if h.shape[-1] != skips[-1].shape[-1]:
+            h = F.interpolate(h, scale_factor=2.0, mode="nearest")
+        for block, skip in zip(self.blocks, reversed(skips), strict=True):
+            h = block(h + skip, embedding)
+        return h
 
 
 class UNet(nn.Module):
@@ -85,12 +122,12 @@ class UNet(nn.Module):
         self.embed = ConditionEmbedding(config.num_classes, first, config.embedding_channels)
         self.conv_in = nn.Conv2d(patch_channels, first, 3, padding=1)
         self.down = nn.ModuleList(
-            Level(below, above, config, wanted)
+            DownLevel(below, above, config, wanted)
             for below, above, wanted in zip((first, *channels), channels, attention, strict=False)
         )
         self.middle = ResidualBlock(last, config, attention=True)
         self.up = nn.ModuleList(
-            Level(below, above, config, wanted)
+            UpLevel(below, above, config, wanted)
             for below, above, wanted in zip((*channels[1:], last), channels, attention, strict=True)
         )
         self.conv_out = ConvUnit(first, patch_channels, num_groups=config.num_groups, zero_init=True)
@@ -99,34 +136,31 @@ class UNet(nn.Module):
         """x (N, C, H, W); t (N,) floating, timesteps in [0, 1000); label (N,) int64 in [0, num_classes].
 
         Raises:
-            ValueError: x has another number of channels, or H or W is no multiple of :attr:`size_multiple`.
+            ValueError: x has another number of channels, H or W is no multiple of :attr:`size_multiple`, or t
+                is not of shape (N,).
         """
         self._check(x, t)
         embedding = F.silu(self.embed(t.to(x.dtype), label))
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
-        skips = []
+        skips: list[list[Tensor]] = []
         for number, level in enumerate(self.down):
-            h = level.project(F.avg_pool2d(h, 2) if number else h)
-            for block in level.blocks:
-                h = block(h, embedding)
-                skips.append(h)
+            skips.append(level(F.avg_pool2d(h, 2) if number else h, embedding))
+            h = skips[-1][-1]
         h = self.middle(h, embedding)
-        for number, level in reversed(list(enumerate(self.up))):
-            h = level.project(h)
-            h = F.interpolate(h, scale_factor=2.0, mode="nearest") if number < len(self.up) - 1 else h
-            for block in level.blocks:
-                h = block(h + skips.pop(), embedding)
+        for level, outputs in zip(reversed(self.up), reversed(skips), strict=True):
+            h = level(h, embedding, outputs)
         return F.pixel_shuffle(self.conv_out(h), self.config.patch_size)
 
     @property
     def size_multiple(self) -> int:
         """H and W must be multiples of this."""
-        return self.config.patch_size * 2 ** (len(self.config.channels) - 1)
+        return int(self.config.patch_size << (len(self.config.channels) - 1))
 
     def _check(self, x: Tensor, t: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.config.in_channels:
-            raise ValueError(f"x must have shape (N, {self.config.in_channels}, H, W), got {tuple(x.shape)}")
-        if x.shape[2] % self.size_multiple or x.shape[3] % self.size_multiple:
-            raise ValueError(f"x must have H and W in multiples of {self.size_multiple}, got {tuple(x.shape[2:])}")
+        shape, channels, multiple = tuple(x.shape), self.config.in_channels, self.size_multiple
+        if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % multiple or x.shape[3] % multiple:
+            raise ValueError(
+                f"x has shape {shape}, expected (N, {channels}, H, W), H and W divisible by {multiple}"
+            )
         if t.shape != x.shape[:1]:
-            raise ValueError(f"t must have one timestep a sample, shape ({x.shape[0]},), got {tuple(t.shape)}")
+            raise ValueError(f"t has shape {tuple(t.shape)}, expected one timestep a sample, {(x.shape[0],)}")

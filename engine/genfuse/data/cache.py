@@ -1,0 +1,35 @@
+"""Arrays that are slow to make, kept in the user's cache directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from genfuse.data.atomic import atomic_path
+
+
+def cache_directory() -> Path:
+    """``$GENFUSE_CACHE`` where it is set, else the platform's place (``~/.cache/genfuse`` on Linux)."""
+    named = os.environ.get("GENFUSE_CACHE")
+    return Path(named) if named else user_cache_path("genfuse")
+
+
+def cached_array(key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The array kept under ``key``, or ``make()``'s, kept for the next time.
+
+    A file that cannot be read is made anew.
+    """
+    path = cache_directory() / f"{key}.npy"
+    try:
+        kept: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+        return kept
+    except (OSError, ValueError, EOFError):
+        array = make()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    return array

@@ -1,0 +1,34 @@
+"""scikit-learn's handwritten digits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from genfuse.data.dataset import ImageDataset
+
+
+def digits(size: int = 8) -> ImageDataset:
+    """1,797 grey digits of 8 x 8 pixels, enlarged bilinearly where ``size`` asks for it.
+
+    Returns:
+        (1797, 1, size, size) pictures, ink bright, in 10 classes "0" to "9"; none may be mirrored.
+
+    Raises:
+        ValueError: ``size`` is below 8.
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    if size < 8:
+        raise ValueError(f"size is {size}, expected at least 8 pixels")
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("scikit-learn is not installed: pip install 'genfuse[data]'") from error
+
+    loaded = load_digits()
+    images = torch.from_numpy(loaded.images).to(torch.float32)[:, None] / 8.0 - 1.0
+    if size != 8:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+    labels = torch.from_numpy(loaded.target).to(torch.int64)
+    may_flip = torch.zeros(len(labels), dtype=torch.bool)
+    return ImageDataset("digits", images.contiguous(), labels, tuple("0123456789"), may_flip)

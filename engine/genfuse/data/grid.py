@@ -1,0 +1,50 @@
+"""Pictures in a grid, as a PNG."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genfuse.data.atomic import atomic_path
+
+
+def image_grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: int = 2) -> Tensor:
+    """Pictures side by side on white, in reading order.
+
+    Args:
+        images: (N, C, H, W) floating in [-1, 1] (values outside are clamped); C is 1 or 3.
+        columns: pictures a row; by default the grid is as square as N allows.
+        scale: each pixel becomes scale x scale pixels.
+        gap: white pixels between pictures, in pixels of the result.
+
+    Returns:
+        (rows, columns, 3) uint8.
+
+    Raises:
+        ValueError: images have another shape, or none is given.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
+        raise ValueError(f"images must have shape (N, 1 or 3, H, W) with N > 0, got {tuple(images.shape)}")
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    pixels = (images.detach().float().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8)
+    pixels = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    pixels = pixels.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
+    n, h, w, _ = pixels.shape
+    rows = math.ceil(n / columns)
+    grid = torch.full((rows * (h + gap) + gap, columns * (w + gap) + gap, 3), 255, dtype=torch.uint8)
+    for index in range(n):
+        top, left = (index // columns) * (h + gap) + gap, (index % columns) * (w + gap) + gap
+        grid[top : top + h, left : left + w] = pixels[index]
+    return grid
+
+
+def save_grid(path: Path, images: Tensor, columns: int | None = None, scale: int = 2) -> None:
+    """Write :func:`image_grid` of ``images`` to ``path`` as a PNG; the file appears whole or not at all."""
+    from PIL import Image
+
+    grid = image_grid(images, columns, scale)
+    with atomic_path(path) as temporary:
+        Image.fromarray(grid.numpy()).save(temporary, format="PNG")

@@ -1,0 +1,209 @@
+"""Denoising diffusion (Ho et al. 2020, arXiv:2006.11239), conditional on a class.
+
+Forward (eq. 4):   x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,    eps ~ N(0, I), a_t = alphas_cumprod[t]
+Loss (eq. 14):     E || target - model(x_t, t) ||^2
+Targets:           "epsilon": eps
+                   "v_prediction": sqrt(a_t) eps - sqrt(1 - a_t) x_0    (Salimans & Ho 2022, appendix D)
+Guidance:          the label is dropped in a tenth of the training (Ho & Salimans 2022, algorithm 1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genfuse.data.dataset import ImageDataset
+from genfuse.errors import CheckpointError
+from genfuse.nn.unet import UNet, UNetConfig
+from genfuse.samplers.names import check_name
+from genfuse.samplers.schedule import noise_schedule
+from genfuse.train import checkpoint
+from genfuse.train.config import TrainConfig
+from genfuse.train.loop import Trainer
+
+NUM_TRAIN_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class DDPMConfig:
+    """What makes a DDPM, beside its data and its training.
+
+    Attributes:
+        model: the network.
+        schedule: a name that :func:`genfuse.samplers.schedule.noise_schedule` knows.
+        prediction: "epsilon" or "v_prediction".
+        label_dropout: share of pictures trained without their label.
+        min_snr_gamma: weight the loss by min(SNR, gamma) instead of SNR (Hang et al. 2023); None: as eq. 14.
+    """
+
+    model: UNetConfig = field(default_factory=UNetConfig)
+    schedule: str = "linear"
+    prediction: str = "epsilon"
+    label_dropout: float = 0.1
+    min_snr_gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        check_name("prediction", self.prediction, ("epsilon", "v_prediction"))
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout is {self.label_dropout}, expected a share in [0, 1]")
+        if self.min_snr_gamma is not None and self.min_snr_gamma <= 0:
+            raise ValueError(f"min_snr_gamma is {self.min_snr_gamma}, expected a positive number or None")
+
+
+class DDPM:
+    """Network, loss and preview of a denoising diffusion model.
+
+    Args:
+        config: see :class:`DDPMConfig`.
+        image_shape: (C, H, W).
+        class_names: one a class; as many as ``config.model.num_classes``.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: DDPMConfig,
+        image_shape: tuple[int, int, int],
+        class_names: tuple[str, ...],
+        seed: int = 0,
+    ) -> None:
+        self.config, self.image_shape, self.class_names = config, image_shape, class_names
+        schedule = noise_schedule(config.schedule, NUM_TRAIN_TIMESTEPS)
+        self.alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod).float()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._model = UNet(config.model)
+
+    @property
+    def model(self) -> UNet:
+        """The network; ``model(x, t, label=...)`` predicts what ``config.prediction`` says."""
+        return self._model
+
+    def label(self, class_name: str) -> int:
+        """The label of a class. ValueError, naming the nearest, where there is no such class."""
+        return self.class_names.index(check_name("class", class_name, self.class_names))
+
+    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """images (N, C, H, W) in [-1, 1], labels (N,) int64 → scalar."""
+        n = len(images)
+        t = torch.randint(NUM_TRAIN_TIMESTEPS, (n,), generator=generator)
+        noise = torch.randn(images.shape, generator=generator)
+        a = self.alphas_cumprod[t][:, None, None, None]
+        x_t = a.sqrt() * images + (1 - a).sqrt() * noise
+        target = noise if self.config.prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * images
+        output: Tensor = self.model(x_t, t.float(), self._dropped(labels, generator))
+        error: Tensor = (output - target).square().mean(dim=(1, 2, 3))
+        loss: Tensor = (error * self._weights(t)).mean()
+        return loss
+
+    def _dropped(self, labels: Tensor, generator: torch.Generator) -> Tensor | None:
+        if not self.config.model.num_classes:
+            return None
+        dropped = torch.rand(labels.shape, generator=generator) < self.config.label_dropout
+        return torch.where(dropped, self.config.model.num_classes, labels)
+
+    def _weights(self, t: Tensor) -> Tensor:
+        """(N,): min(SNR, gamma) on the error in x_0, as a weight of the prediction's (Hang et al. 2023)."""
+        gamma = self.config.min_snr_gamma
+        if gamma is None:
+            return torch.ones(t.shape)
+        a = self.alphas_cumprod[t]
+        snr = a / (1 - a)
+        return snr.clamp(max=gamma) / (snr if self.config.prediction == "epsilon" else snr + 1)
+
+    def preview(self, model: nn.Module) -> Tensor:
+        """Eight pictures of each of the first eight classes (or 64 without), guidance 2, DDIM in 30 steps."""
+        classes = self.config.model.num_classes
+        labels = torch.arange(64) // 8 % classes if classes else None
+        generator = torch.Generator().manual_seed(0)
+        return self._ddim(model, torch.randn((64, *self.image_shape), generator=generator), labels, 2.0, 30)
+
+    @torch.no_grad()
+    def _ddim(self, model: nn.Module, x: Tensor, labels: Tensor | None, scale: float, steps: int) -> Tensor:
+        times = torch.linspace(NUM_TRAIN_TIMESTEPS - 1, 0, steps).round().long()
+        levels = torch.cat([self.alphas_cumprod[times], torch.ones(1)])
+        for index, t in enumerate(times):
+            a, a_next, batch_t = levels[index], levels[index + 1], t.float().expand(len(x))
+            output = model(x, batch_t, labels) if labels is not None else model(x, batch_t)
+            if labels is not None:
+                free = model(x, batch_t)
+                output = free + scale * (output - free)
+            if self.config.prediction == "epsilon":
+                x0 = (x - (1 - a).sqrt() * output) / a.sqrt()
+            else:
+                x0 = a.sqrt() * x - (1 - a).sqrt() * output
+            x0 = x0.clamp(-1, 1)
+            noise = (x - a.sqrt() * x0) / (1 - a).sqrt()
+            x = a_next.sqrt() * x0 + (1 - a_next).sqrt() * noise
+        return x
+
+    def metadata(self) -> dict[str, Any]:
+        """What :func:`load` needs beside the weights."""
+        return {
+            "system": "ddpm",
+            "config": dataclasses.asdict(self.config),
+            "image_shape": list(self.image_shape),
+            "class_names": list(self.class_names),
+        }
+
+
+def train(
+    dataset: ImageDataset,
+    run: str | Path,
+    config: DDPMConfig | None = None,
+    train_config: TrainConfig | None = None,
+    resume: bool = False,
+) -> DDPM:
+    """Train on ``dataset`` in the folder ``run`` (see :class:`genfuse.train.loop.Trainer`).
+
+    Channels and classes of the network are taken from the data.
+
+    Raises:
+        ValueError: the pictures' size is no multiple of what the network needs; see also ``Trainer``.
+    """
+    config, train_config = config or DDPMConfig(), train_config or TrainConfig()
+    channels, height, width = dataset.image_shape
+    model = dataclasses.replace(config.model, in_channels=channels, num_classes=len(dataset.class_names))
+    system = DDPM(
+        dataclasses.replace(config, model=model), dataset.image_shape, dataset.class_names, train_config.seed
+    )
+    multiple = system.model.size_multiple
+    if height % multiple or width % multiple:
+        raise ValueError(f"size is {height} x {width}, this network needs multiples of {multiple}")
+    Trainer(system, dataset, train_config, Path(run), resume).train()
+    return system
+
+
+def load(path: str | Path) -> DDPM:
+    """A trained DDPM, its averaged weights in float32, ready to sample.
+
+    Raises:
+        CheckpointError: see :func:`genfuse.train.checkpoint.load`; or it is not a DDPM's.
+    """
+    loaded = checkpoint.load(path)
+    system = _from_metadata(loaded)
+    loaded.restore(system.model, "ema")
+    system.model.eval()
+    return system
+
+
+def _from_metadata(loaded: checkpoint.Checkpoint) -> DDPM:
+    """A DDPM of the shape that the checkpoint describes, with fresh weights."""
+    metadata = loaded.metadata
+    if metadata.get("system") != "ddpm":
+        raise CheckpointError(f"{loaded.path} is of system {metadata.get('system')!r}, expected 'ddpm'")
+    try:
+        stored = dict(metadata["config"])
+        shape: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in stored.pop("model").items()
+        }
+        config = DDPMConfig(model=UNetConfig(**shape), **stored)
+        channels, height, width = metadata["image_shape"]
+        return DDPM(config, (channels, height, width), tuple(metadata["class_names"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{loaded.path} does not describe a DDPM ({error!r}): copy it anew") from error

@@ -1,0 +1,45 @@
+"""A step's pictures: a function of (seed, step), so that a resumed run sees what an unbroken one saw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genfuse.data.dataset import ImageDataset
+
+
+def step_generator(seed: int, step: int, device: str = "cpu") -> torch.Generator:
+    """Everything random in step ``step`` of a run with this seed is drawn from this generator, in order.
+
+    Seeds are mixed by a multiplicative hash (the 64-bit golden ratio), so that (0, 1) and (1, 0) differ.
+    """
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % 2**63
+    return torch.Generator(device).manual_seed(mixed)
+
+
+class Batches:
+    """Draws batches with replacement from a data set.
+
+    Args:
+        dataset: where from.
+        batch_size: pictures a batch.
+        class_balance: a picture's chance is (size of its class) ** -class_balance.
+        flip: mirror half of those that may be mirrored.
+    """
+
+    def __init__(self, dataset: ImageDataset, batch_size: int, class_balance: float, flip: bool) -> None:
+        counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).double()
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.flip = flip
+        self.chances = counts[dataset.labels] ** -class_balance
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(images (B, C, H, W) float32, labels (B,) int64)."""
+        chosen = torch.multinomial(self.chances, self.batch_size, replacement=True, generator=generator)
+        images = self.dataset.images[chosen]
+        if self.flip:
+            mirrored = torch.rand(self.batch_size, generator=generator) < 0.5
+            mirrored &= self.dataset.may_flip[chosen]
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        return images, self.dataset.labels[chosen]

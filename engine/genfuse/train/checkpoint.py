@@ -1,0 +1,189 @@
+"""Checkpoints: safetensors with what is needed to use them, read without running anything that is in them.
+
+A checkpoint for use is one file: weights under ``ema.`` (and, while training, ``model.``), and in the file's
+metadata one JSON object. A checkpoint to resume from is a folder ``step-00001000`` with that file and
+``optimizer.safetensors`` beside it; the folder is written under another name and renamed, so a run that is
+killed at any moment leaves whole checkpoints only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from genfuse.data.atomic import atomic_path, sync
+from genfuse.errors import CheckpointError
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.safetensors"
+OPTIMIZER_FILE = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's contents, in memory.
+
+    Attributes:
+        path: the file they came from.
+        metadata: ``format_version``, ``system``, ``step`` and what the system put there.
+        tensors: by name, as stored.
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def restore(self, module: nn.Module, prefix: str = "ema") -> None:
+        """Copy the weights stored under ``prefix.`` into ``module`` (converted to its dtype).
+
+        Raises:
+            CheckpointError: a weight is missing, left over, or of another shape; ``module`` is unchanged.
+        """
+        start = f"{prefix}."
+        stored = {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+        expected = module.state_dict()
+        for name in sorted(expected.keys() ^ stored.keys()):
+            problem = "lacks" if name in expected else "has an unknown"
+            raise CheckpointError(f"{self.path} {problem} tensor {start}{name}: made for another network")
+        for name, tensor in expected.items():
+            if stored[name].shape != tensor.shape:
+                raise CheckpointError(
+                    f"{self.path}: tensor {start}{name} has shape {tuple(stored[name].shape)}, the network "
+                    f"expects {tuple(tensor.shape)}: made for another network"
+                )
+        module.load_state_dict(stored)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint: a file, or a folder ``step-...``, or a run's folder (then its newest checkpoint).
+
+    Raises:
+        CheckpointError: nothing is there, or it is truncated, not safetensors, without metadata, or of an
+            unknown version.
+    """
+    file = _model_file(Path(path))
+    metadata, tensors = _read(file)
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file} has format_version {metadata.get('format_version')!r}, this genfuse reads "
+            f"{FORMAT_VERSION}: use the genfuse that made it, or a newer one"
+        )
+    return Checkpoint(file, metadata, tensors)
+
+
+def save(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write one file, whole or not at all. ``metadata`` must be JSON; ``format_version`` is added."""
+    with atomic_path(Path(path)) as temporary:
+        _write(temporary, tensors, metadata)
+
+
+def export(source: str | Path, path: str | Path) -> None:
+    """Write the averaged weights of checkpoint ``source`` to one file, in float16: half the size, to ship.
+
+    Raises:
+        CheckpointError: see :func:`load`; or a weight is too large for float16.
+    """
+    loaded = load(source)
+    averaged = {name: tensor.half() for name, tensor in loaded.tensors.items() if name.startswith("ema.")}
+    for name, tensor in averaged.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{loaded.path}: tensor {name} is not finite in float16")
+    save(path, averaged, loaded.metadata)
+
+
+def save_step(
+    run: Path,
+    step: int,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write ``run/step-<step>`` with weights and optimizer, and remove all but the ``keep`` newest."""
+    folder = run / f"step-{step:08d}"
+    unfinished = run / f".{folder.name}.tmp"
+    for old in (unfinished, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    _write(unfinished / MODEL_FILE, tensors, metadata)
+    _write(unfinished / OPTIMIZER_FILE, _optimizer_tensors(optimizer), {"step": step})
+    for part in (unfinished / MODEL_FILE, unfinished / OPTIMIZER_FILE, unfinished):
+        sync(part)
+    unfinished.replace(folder)
+    sync(run)
+    for old in step_folders(run)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def step_folders(run: Path) -> list[Path]:
+    """A run's whole checkpoints, oldest first."""
+    return sorted(folder for folder in run.glob("step-*") if folder.is_dir())
+
+
+def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    """Give ``optimizer`` the state stored beside ``checkpoint``.
+
+    Raises:
+        CheckpointError: that file is missing, unreadable, or does not fit the optimizer's parameters.
+    """
+    file = checkpoint.path.parent / OPTIMIZER_FILE
+    _, tensors = _read(file)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, parameter in enumerate(parameters):
+        if state.get(number, {}).get("exp_avg", torch.empty(0)).shape != parameter.shape:
+            raise CheckpointError(f"{file} does not fit the network: delete the run's folder and start anew")
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": tensor for index, values in state.items() for key, tensor in values.items()}
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    described = json.dumps({"format_version": FORMAT_VERSION, **metadata}, sort_keys=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"genfuse": described})
+
+
+def _model_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    steps = step_folders(path)
+    if not steps and not (path / MODEL_FILE).is_file():
+        raise CheckpointError(f"{path} holds no checkpoint (no {MODEL_FILE} and no folder step-...)")
+    return (steps[-1] if steps else path) / MODEL_FILE
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not file.is_file():
+        raise CheckpointError(f"there is no checkpoint at {file}")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            described = (opened.metadata() or {}).get("genfuse")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({error}): truncated, or no checkpoint; copy it anew"
+        ) from error
+    if described is None:
+        raise CheckpointError(f"{file} carries no genfuse metadata: it was not written by genfuse")
+    try:
+        metadata = json.loads(described)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{file} carries metadata that is not JSON ({error}): copy it anew") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{file} carries metadata that is no JSON object: genfuse did not write it")
+    return metadata, tensors

@@ -1,0 +1,48 @@
+"""Grids of pictures and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genfuse.data import image_grid, save_grid
+from genfuse.data.atomic import atomic_path
+
+
+def test_places_and_values() -> None:
+    images = torch.tensor([-1.0, 0.0, 1.0])[:, None, None, None].expand(3, 1, 4, 5)
+    grid = image_grid(images, columns=2, scale=1, gap=1)
+    assert grid.shape == (2 * 5 + 1, 2 * 6 + 1, 3) and grid.dtype == torch.uint8
+    assert (grid[1:5, 1:6] == 0).all() and (grid[1:5, 7:12] == 128).all() and (grid[6:10, 1:6] == 255).all()
+    assert (grid[0] == 255).all() and (grid[6:10, 7:12] == 255).all()
+
+
+def test_clamps_and_scales() -> None:
+    grid = image_grid(torch.full((1, 3, 2, 2), -7.0), scale=3, gap=0)
+    assert grid.shape == (6, 6, 3) and (grid == 0).all()
+
+
+def test_png_holds_the_grid(tmp_path: Path) -> None:
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    save_grid(tmp_path / "new" / "grid.png", images, scale=1)
+    with Image.open(tmp_path / "new" / "grid.png") as image:
+        assert np.array_equal(np.asarray(image), image_grid(images).numpy())
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (0, 3, 8, 8), (1, 2, 8, 8)])
+def test_bad_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="images must have shape"):
+        image_grid(torch.zeros(shape))
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,185 @@
+"""The training loop: equal bits when killed and resumed, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from genfuse.data import ImageDataset
+from genfuse.errors import CheckpointError
+from genfuse.nn import UNetConfig
+from genfuse.systems.ddpm import DDPMConfig, train
+from genfuse.train import TrainConfig, checkpoint
+from genfuse.train.batches import Batches, step_generator
+from genfuse.train.ema import Ema
+
+MODEL = UNetConfig(channels=(8, 16), attention_levels=(), embedding_channels=8)
+CONFIG = TrainConfig(
+    steps=8,
+    batch_size=4,
+    warmup_steps=3,
+    cooldown_steps=4,
+    log_every=2,
+    checkpoint_every=4,
+    preview_every=100,
+)
+
+
+def dataset() -> ImageDataset:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.rand(20, 1, 8, 8, generator=generator) * 2 - 1
+    return ImageDataset("noise", images, torch.arange(20) % 2, ("even", "odd"), torch.arange(20) < 10)
+
+
+@pytest.fixture(autouse=True)
+def _no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture from one step of the sampler is picture enough here."""
+    monkeypatch.setattr("genfuse.systems.ddpm.DDPM.preview", lambda self, model: torch.zeros(1, 1, 8, 8))
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(run).tensors
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+import torch
+torch.set_num_threads(1)
+from genfuse.train import loop
+from {module} import CONFIG, MODEL, DDPMConfig, dataset, train
+report = loop.Trainer._report
+def kill_at_six(self, loss, speed):
+    report(self, loss, speed)
+    if self.step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+loop.Trainer._report = kill_at_six
+train(dataset(), sys.argv[1], DDPMConfig(MODEL), CONFIG)
+"""
+
+
+def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(dataset(), tmp_path / "straight", DDPMConfig(MODEL), CONFIG)
+        script = KILLED.format(path=[str(Path(__file__).parent), *sys.path], module=Path(__file__).stem)
+        killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], capture_output=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+        assert [f.name for f in checkpoint.step_folders(tmp_path / "killed")] == ["step-00000004"]
+        train(dataset(), tmp_path / "killed", DDPMConfig(MODEL), CONFIG, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    straight, resumed = weights(tmp_path / "straight"), weights(tmp_path / "killed")
+    assert straight.keys() == resumed.keys()
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert any(not torch.equal(straight[name], straight[name.replace("model.", "ema.")]) for name in straight)
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        folder = "step-00000008"
+        assert (tmp_path / "straight" / folder / file).read_bytes() == (
+            tmp_path / "killed" / folder / file
+        ).read_bytes()
+
+
+def test_what_a_run_writes(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, keep=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metrics.jsonl",
+        "samples-00000008.png",
+        "step-00000008",
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert all(row["loss"] > 0 and row["pictures_per_second"] > 0 for row in rows)
+    metadata = checkpoint.load(tmp_path).metadata
+    assert (
+        metadata["step"] == 8 and metadata["data"]["name"] == "noise" and metadata["train"]["batch_size"] == 4
+    )
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=1))
+    with pytest.raises(ValueError, match="holds checkpoints of an earlier run"):
+        train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG)
+
+
+def test_resume_needs_a_checkpoint_that_fits(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint to resume from"):
+        train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=1))
+    wider = dataclasses.replace(MODEL, channels=(16, 16))
+    with pytest.raises(CheckpointError, match="made for another network"):
+        train(dataset(), tmp_path, DDPMConfig(wider), CONFIG, resume=True)
+    (tmp_path / "step-00000001" / "optimizer.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="there is no checkpoint at"):
+        train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+
+
+def test_a_diverging_run_stops(tmp_path: Path) -> None:
+    broken = dataset()
+    broken.images.fill_(float("inf"))
+    with pytest.raises(FloatingPointError, match="gradient of step 0 is not finite"):
+        train(broken, tmp_path, DDPMConfig(MODEL), CONFIG)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    batches = Batches(dataset(), 16, class_balance=0.5, flip=True)
+    first, again, later = (batches.draw(step_generator(0, step)) for step in (5, 5, 6))
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], later[0])
+    assert not torch.equal(batches.draw(step_generator(1, 5))[0], first[0])
+
+
+def test_only_what_may_be_mirrored_is() -> None:
+    data = dataset()
+    images, _ = Batches(data, 400, class_balance=0.0, flip=True).draw(step_generator(0, 0))
+    kept = {tuple(image.flatten().tolist()): index for index, image in enumerate(data.images)}
+    mirrored = {tuple(image.flip(2).flatten().tolist()): index for index, image in enumerate(data.images)}
+    keys = [tuple(image.flatten().tolist()) for image in images]
+    flipped = [mirrored[key] for key in keys if key not in kept]
+    assert max(flipped) < 10 and 60 < len(flipped) < 140, "half of the half that may be"
+
+
+def test_class_balance() -> None:
+    images = torch.zeros(100, 1, 8, 8)
+    labels = (torch.arange(100) >= 90).long()
+    data = ImageDataset("two", images, labels, ("many", "few"), torch.zeros(100, dtype=torch.bool))
+    shares = [
+        Batches(data, 4000, balance, flip=False).draw(step_generator(0, 0))[1].float().mean().item()
+        for balance in (0.0, 0.5, 1.0)
+    ]
+    assert shares == pytest.approx([0.1, 0.25, 0.5], abs=0.03)
+
+
+def test_ema_follows_slowly() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    ema = Ema(model, decay=0.5)
+    nn.init.ones_(model.weight)
+    ema.update(model, step=0)  # decay 1/10
+    assert ema.model.weight.item() == pytest.approx(0.9)
+    ema.update(model, step=1000)
+    assert ema.model.weight.item() == pytest.approx(0.95)
+    assert model.weight.item() == 1 and not ema.model.weight.requires_grad
+
+
+def test_learning_rate() -> None:
+    config = TrainConfig(steps=10, learning_rate=1.0, warmup_steps=2, cooldown_steps=4)
+    assert [config.learning_rate_at(step) for step in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"batch_size": -1}, {"ema_decay": 1.0}, {"class_balance": 2}, {"learning_rate": 0}],
+)
+def test_bad_config(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainConfig(**wrong)  # type: ignore[arg-type]
