@@ -21,6 +21,7 @@ from genfuse.data.dataset import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.nn.unet import UNet, UNetConfig
 from genfuse.samplers.names import check_name
+from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.train import checkpoint
 from genfuse.train.config import TrainConfig
@@ -43,7 +44,7 @@ class DDPMConfig:
 
     model: UNetConfig = field(default_factory=UNetConfig)
     schedule: str = "linear"
-    prediction: str = "epsilon"
+    prediction: PredictionType = "epsilon"
     label_dropout: float = 0.1
     min_snr_gamma: float | None = None
 
