@@ -1,0 +1,112 @@
+"""The command line as a user meets it: help, output, exit codes, one-sentence errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from genfuse import cli
+from genfuse.nn.unet import UNetConfig
+from genfuse.systems.ddpm import DDPM, DDPMConfig
+from genfuse.train import checkpoint
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained checkpoint of 8×8 pictures in two classes."""
+    model = UNetConfig(num_classes=2, channels=(8, 16), attention_levels=(1,), embedding_channels=16, num_groups=4)
+    system = DDPM(DDPMConfig(model=model), (3, 8, 8), ("cat", "dog"), seed=0)
+    path = tmp_path_factory.mktemp("cli") / "small.safetensors"
+    tensors = {f"ema.{name}": tensor for name, tensor in system.model.state_dict().items()}
+    checkpoint.save(path, tensors, {**system.metadata(), "step": 0})
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_help_names_every_command() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("sample", "train", "explain", "doctor", "samplers"):
+        assert command in result.output
+
+
+def test_bench_joins_through_its_entry_point() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "genfuse", "bench", "--help"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "sampler_step" in result.stdout
+
+
+def test_sample_writes_a_grid_and_says_where_the_time_went(small: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "grid.png"
+    result = run("sample", small, "-n", "5", "--steps", "3", "--batch", "2", "-o", picture, "--scale", "1")
+    assert result.exit_code == 0, result.output
+    assert "pictures/s" in result.output and "sampler" in result.output
+    assert Image.open(picture).size[0] >= 8
+
+
+def test_a_picture_depends_on_its_seed_and_not_on_the_batch(small: Path) -> None:
+    from genfuse.systems import ddpm
+    from genfuse.systems.sampling import sample_pictures
+
+    system = ddpm.load(small)
+    together = sample_pictures(system, 4, sampler="ddim", steps=3, seed=7, batch=4).images
+    apart = sample_pictures(system, 4, sampler="ddim", steps=3, seed=7, batch=1).images
+    # PyTorch's convolutions differ in the last bits between batch sizes; the noise does not
+    assert torch.allclose(together, apart, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--sampler", "dpmpp_2n"), "did you mean 'dpmpp_2m'"),
+        (("--label", "cow"), "expected one of cat, dog"),
+        (("--steps", "1001"), "1000"),
+        (("--device", "abacus"), "abacus"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(small: Path, arguments: tuple[str, str], said: str) -> None:
+    result = run("sample", small, *arguments, "-n", "1")
+    assert result.exit_code == 2
+    flat = " ".join(result.output.split())
+    assert said in flat
+    assert "Traceback" not in result.output
+
+
+def test_a_broken_checkpoint_is_refused(small: Path, tmp_path: Path) -> None:
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(small.read_bytes()[:-100])
+    pickled = tmp_path / "pickled.pt"
+    torch.save({"weights": torch.zeros(3)}, pickled)
+    for path in (truncated, pickled, tmp_path / "absent.safetensors"):
+        result = run("sample", path)
+        assert result.exit_code == 2
+        assert path.name in "".join(result.output.split())
+        assert "Traceback" not in result.output
+
+
+def test_train_refuses_what_is_no_data(tmp_path: Path) -> None:
+    result = run("train", "ddpm", "--data", tmp_path / "nothing", "--run", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "nothing" in "".join(result.output.split())
+
+
+def test_explain_and_doctor() -> None:
+    result = run("explain", "sampler_step")
+    assert result.exit_code == 0
+    assert result.output.startswith("sampler_step:")
+    assert "not reference" in result.output
+    assert run("explain", "sampler_stepp").exit_code == 2
+    doctor = run("doctor")
+    assert doctor.exit_code == 0
+    for word in ("instruction sets", "threads", "backend cpu", "torch"):
+        assert word in doctor.output
