@@ -129,7 +129,7 @@ class Configured:
         return cls.from_config(config, return_unused_kwargs, **local)
 
     def save_config(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """Write `scheduler_config.json` into a folder, made where it is missing. ValueError for push_to_hub."""
+        """Write `scheduler_config.json` into a folder, made where missing. ValueError for push_to_hub."""
         if push_to_hub:
             raise ValueError("push_to_hub is True, expected False: genfuse saves to local folders only")
         folder = Path(save_directory)

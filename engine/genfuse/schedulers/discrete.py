@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genfuse.samplers.schedule import NoiseSchedule
+from genfuse.samplers.schedule import NoiseSchedule, noise_schedule
 from genfuse.samplers.sigmas import sigma_to_t, spaced_sigmas
-from genfuse.samplers.spacing import custom_timesteps, interpolated_sigmas, spaced_timesteps
+from genfuse.samplers.spacing import custom_timesteps, interpolated_sigmas, sigma_grid, spaced_timesteps
+from genfuse.samplers.two_calls import interleaved
 from genfuse.schedulers.base import Scheduler, Timestep
 from genfuse.schedulers.forward import Forward
 
@@ -67,20 +68,73 @@ class DiscreteScheduler(Scheduler):
         sigmas = spaced_sigmas(kind, low, high, len(timesteps))
         return sigmas, sigma_to_t(sigmas, schedule.log_sigmas)
 
-    @property
-    def _initial_scale(self) -> float:
-        """Standard deviation of the first sample: sigma, or its length with the data's where spacing is leading."""
-        largest = float(self.sigmas.max())
-        return (
-            largest if self.config.timestep_spacing in ("linspace", "trailing") else (largest**2 + 1) ** 0.5
+    def _set_sigma_schedule(self) -> None:
+        """The configured schedule, its sigmas finite, and all of its nodes until set_timesteps chooses."""
+        config = self.config
+        self._sigma_kind()
+        rescale = bool(config.get("rescale_betas_zero_snr"))
+        schedule = noise_schedule(
+            config.beta_schedule,
+            config.num_train_timesteps,
+            beta_start=config.beta_start,
+            beta_end=config.beta_end,
+            trained_betas=config.trained_betas,
+            rescale_betas_zero_snr=rescale,
+            precision="float32",
         )
+        self._set_schedule(schedule.with_finite_sigmas() if rescale else schedule)
+        times = np.arange(len(schedule))[::-1].astype(np.float64)
+        self._set_levels(np.append(self._schedule.sigmas[::-1], 0.0), times)
+        self.num_inference_steps = None
+
+    def _set_levels(
+        self,
+        sigmas: Array,
+        times: Array,
+        *,
+        second_sigmas: Array | None = None,
+        second_times: Array | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        """Nodes at sigmas (n + 1,) and times (n,); solvers of two calls have (n − 1,) of each between."""
+        sigmas = sigmas.astype(np.float32).astype(np.float64)
+        row_sigmas, row_times, shown = sigmas[:-1], self._public_times(sigmas, times), sigmas
+        if second_sigmas is not None and second_times is not None:
+            row_sigmas, row_times = (
+                interleaved(row_sigmas, second_sigmas),
+                interleaved(row_times, second_times),
+            )
+            shown = np.append(sigmas[:1], sigmas[1:].repeat(2))[: len(row_times) + 1]
+        self.num_inference_steps = len(times)
+        self._set_nodes(
+            sigma_grid(sigmas, timesteps=times, coordinates="ve"),
+            row_times.astype(np.float32),
+            sigmas=shown,
+            input_scale=1 / np.hypot(1, row_sigmas),
+            device=device,
+        )
+        largest = float(self.sigmas.max())
+        even = self.config.timestep_spacing in ("linspace", "trailing")
+        self.init_noise_sigma = largest if even else (largest**2 + 1) ** 0.5
+
+    def _public_times(self, sigmas: Array, times: Array) -> Array:
+        """What the model is given at the nodes."""
+        return times
+
+    def _check_train_timesteps(self, num_train_timesteps: int | None) -> None:
+        """diffusers' set_timesteps takes the length of training once more; it must be the schedule's."""
+        if num_train_timesteps not in (None, len(self._schedule)):
+            raise ValueError(
+                f"num_train_timesteps is {num_train_timesteps}, expected {len(self._schedule)} or None: the "
+                "schedule's own"
+            )
 
     def _make_forward(self) -> Forward:
         sigmas = self.sigmas.double().numpy()
         return Forward(np.ones_like(sigmas), sigmas)
 
     def _levels(self, timesteps: Tensor, sample: Tensor) -> Tensor:
-        """Rows of `sigmas`: the step that is due in image-to-image and inpainting, else each timestep's own."""
+        """Rows of `sigmas`: the step that is due where a begin index is set, else each timestep's own."""
         count = sample.shape[0]
         timesteps = torch.as_tensor(timesteps).reshape(-1)
         if self._begin_index is not None:
@@ -102,6 +156,6 @@ class DiscreteScheduler(Scheduler):
         """diffusers' k-diffusion classes take an element of timesteps, never its position."""
         if isinstance(timestep, int) and not isinstance(timestep, bool):
             raise ValueError(
-                f"timestep is the int {timestep}, expected one of scheduler.timesteps (a float): positions from "
-                "enumerate(timesteps) are not timesteps"
+                f"timestep is the int {timestep}, expected one of scheduler.timesteps (a float): a position "
+                "in them is not a timestep"
             )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class SchedulerOutput:
-    """prev_sample, and the predicted x0 where diffusers' class gives one, computed when it is first asked for.
+    """prev_sample, and the predicted x0 where diffusers' class gives one, computed when first asked for.
 
     Read it by attribute, by name or by position, or unpack it like the tuple that diffusers returns for
     `return_dict=False`. pred_original_sample reads the sample and the model output of the step when it is
