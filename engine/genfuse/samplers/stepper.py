@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 import torch
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.row import COLUMN
 from torch import Tensor
 
-from genfuse.ops import sampler_reduce, sampler_step_
+from genfuse import dispatch
+from genfuse.ops import check, sampler_reduce, sampler_step_
+from genfuse.ops.library import needs_dispatcher
 from genfuse.samplers.table import Table
+
+if TYPE_CHECKING:
+    from genfuse_kernels.sampler_step.cpu_plan import CpuPlan
 
 
 class Stepper:
@@ -23,12 +31,14 @@ class Stepper:
         self.seeds = seeds
         self._rows: dict[tuple[torch.device, torch.dtype], Tensor] = {}
         self._history: Tensor | None = None
+        self._plan: CpuPlan | None = None
         self._slots = table.history_slots
-        self._reduces = [bool(flag) for flag in (table.rows[:, [COLUMN["rescale"], COLUMN["quantile"]]] != 0).any(1)]
+        reduced = table.rows[:, [COLUMN["rescale"], COLUMN["quantile"]]] != 0
+        self._reduces: list[bool] = reduced.any(1).tolist()
 
     def reset(self) -> None:
         """Forget what earlier steps stored."""
-        self._history = None
+        self._history = self._plan = None
 
     def step(
         self,
@@ -43,22 +53,45 @@ class Stepper:
         out: Tensor | None = None,
     ) -> Tensor:
         """Row i of the table applied to x (N, ...); `out` may be x. Errors as `genfuse.ops.sampler_step`."""
-        rows = self._device_rows(x)
         scales = None
         if 0 <= i < len(self._reduces) and self._reduces[i]:
-            scales = sampler_reduce(x, model_output, rows, i, uncond=uncond)
-        history = self._device_history(x)
+            scales = sampler_reduce(x, model_output, self._device_rows(x), i, uncond=uncond)
+        plan = self._plan_for(x, model_output, out)
+        if plan is not None and all(t is None or plan.fits(t) for t in (uncond, variance, noise, noise_prev)):
+            if out is None:
+                out = torch.empty_like(x)
+            elif any(t is not None and not plan.disjoint(out, t) for t in (uncond, variance, noise, noise_prev)):
+                raise ValueError("out overlaps an input in memory without being the same tensor; pass a copy")
+            if self.seeds is not None:
+                check.seeds(self.seeds, x.shape[0], x)
+            plan.step(i, x, model_output, out, self.seeds, uncond, variance, noise, noise_prev, scales)
+            return out
+        return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
+
+    def _general_step(
+        self,
+        i: int,
+        x: Tensor,
+        model_output: Tensor,
+        uncond: Tensor | None,
+        variance: Tensor | None,
+        noise: Tensor | None,
+        noise_prev: Tensor | None,
+        scales: Tensor | None,
+        out: Tensor | None,
+    ) -> Tensor:
+        """Any device, layout and backend, through the op."""
         if out is None:
             out = torch.empty_like(x)
         sampler_step_(
             x,
             model_output,
-            rows,
+            self._device_rows(x),
             i,
             out=out,
             uncond=uncond,
             variance=variance,
-            history=history,
+            history=self._device_history(x),
             noise=noise,
             noise_prev=noise_prev,
             seeds=self.seeds,
@@ -66,6 +99,29 @@ class Stepper:
             scales=scales,
         )
         return out
+
+    def _plan_for(self, x: Tensor, model_output: Tensor, out: Tensor | None) -> CpuPlan | None:
+        """The CPU's short way where x, the output and `out` are dense alike and PyTorch need not see the call."""
+        if needs_dispatcher(x, model_output, out) or dispatch.forced() not in (None, "cpu"):
+            return None
+        plan = self._plan
+        if plan is None or not plan.fits(x):
+            plan = self._plan = self._new_plan(x)
+        if plan is None or not plan.fits(model_output):
+            return None
+        if out is None or out is x:
+            return plan
+        aligned = plan.fits(out) and plan.disjoint(out, x) and plan.disjoint(out, model_output)
+        return plan if aligned else None
+
+    def _new_plan(self, x: Tensor) -> CpuPlan | None:
+        if not x.is_cpu or dispatch.choose("sampler_step", x.device, x.dtype).backend != "cpu":
+            return None
+        module = importlib.import_module("genfuse_kernels.sampler_step.cpu_plan")
+        if not module.CpuPlan.serves(x):
+            return None
+        plan: CpuPlan = module.CpuPlan(self._device_rows(x), x, self._device_history(x))
+        return plan
 
     def _device_rows(self, x: Tensor) -> Tensor:
         """The table where the kernel reads it: float64 on the CPU, float32 elsewhere unless x is float64."""
