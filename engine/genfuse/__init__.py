@@ -5,10 +5,22 @@ Importing defines names and nothing else: no compilation, no change of the envir
 
 from __future__ import annotations
 
-from genfuse import ops
+from genfuse import ops, samplers
 from genfuse.dispatch import backend, explain
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.samplers import Sampler, sample
 
 __version__ = "0.1.0"
 
-__all__ = ["CheckpointError", "GenfuseError", "UnsupportedError", "__version__", "backend", "explain", "ops"]
+__all__ = [
+    "CheckpointError",
+    "GenfuseError",
+    "Sampler",
+    "UnsupportedError",
+    "__version__",
+    "backend",
+    "explain",
+    "ops",
+    "sample",
+    "samplers",
+]

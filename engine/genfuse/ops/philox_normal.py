@@ -34,10 +34,12 @@ def philox_normal(
 
     Returns the noise, accurate to 1e-6·max(1, |n|) in float32. ValueError or TypeError for anything else.
     """
-    check.seeds(seeds, shape[0] if len(shape) else 0)
-    check.word("stream", stream)
     if len(shape) < 1 or min(shape) < 0:
         raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
+    if seeds is None:
+        raise TypeError(f"seeds is None, expected an int64 tensor ({shape[0]},)")
+    check.seeds(seeds, shape[0])
+    check.word("stream", stream)
     if dtype not in DTYPES:
         raise TypeError(f"dtype is {dtype}, expected one of {', '.join(str(d) for d in DTYPES)}")
     if math.prod(shape[1:]) >= 2**66:
@@ -75,5 +77,7 @@ def _philox_normal(
 
 
 @torch.library.register_fake("genfuse::philox_normal", lib=LIBRARY)
-def _fake(seeds: Tensor, shape: list[int], rows: Tensor | None, row: int, stream: int, dtype: torch.dtype) -> Tensor:
+def _fake(
+    seeds: Tensor, shape: list[int], rows: Tensor | None, row: int, stream: int, dtype: torch.dtype
+) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=seeds.device)

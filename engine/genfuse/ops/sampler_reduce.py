@@ -25,6 +25,7 @@ def sampler_reduce(
     ValueError or TypeError for arguments that do not fit.
     """
     check.sample("x", x)
+    check.sample("model_output", model_output)
     check.like("model_output", model_output, x)
     check.like("uncond", uncond, x)
     check_table(table, x)
@@ -36,7 +37,9 @@ def sampler_reduce(
             x.detach(), model_output.detach(), table, rows, row, None if uncond is None else uncond.detach()
         )
         return scales
-    return _sampler_reduce(x, model_output, table, index if isinstance(index, Tensor) else None, index, uncond)
+    return _sampler_reduce(
+        x, model_output, table, index if isinstance(index, Tensor) else None, index, uncond
+    )
 
 
 LIBRARY.define(
@@ -46,7 +49,12 @@ LIBRARY.define(
 
 @torch.library.impl(LIBRARY, "sampler_reduce", "CompositeExplicitAutograd")
 def _sampler_reduce(
-    x: Tensor, model_output: Tensor, table: Tensor, rows: Tensor | None, row: int | Tensor, uncond: Tensor | None
+    x: Tensor,
+    model_output: Tensor,
+    table: Tensor,
+    rows: Tensor | None,
+    row: int | Tensor,
+    uncond: Tensor | None,
 ) -> Tensor:
     scales = _fake(x, model_output, table, rows, row, uncond)
     launch = dispatch.select("sampler_reduce", x.device, x.dtype)
@@ -56,7 +64,12 @@ def _sampler_reduce(
 
 @torch.library.register_fake("genfuse::sampler_reduce", lib=LIBRARY)
 def _fake(
-    x: Tensor, model_output: Tensor, table: Tensor, rows: Tensor | None, row: int | Tensor, uncond: Tensor | None
+    x: Tensor,
+    model_output: Tensor,
+    table: Tensor,
+    rows: Tensor | None,
+    row: int | Tensor,
+    uncond: Tensor | None,
 ) -> Tensor:
     dtype = x.dtype if x.dtype == torch.float64 else torch.float32
     return torch.empty((x.shape[0], 2), dtype=dtype, device=x.device)

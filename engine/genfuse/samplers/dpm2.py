@@ -57,6 +57,7 @@ def _dpm2(
     is_ancestral: bool,
 ) -> Table:
     middles = middle_ratios(grid, is_ancestral=is_ancestral)
+    middle_alphas = middle_signal(grid, middles, schedule)
     times = middle_times(middles, schedule)
     builder = begun_table(row_grid(grid, times), begin)
     for row in range(begin, 2 * len(grid) - 1):
@@ -66,17 +67,17 @@ def _dpm2(
             raw = predict(prediction, alpha, grid.sigma[i])
             now = clipped(raw, clip, alpha, grid.sigma[i])
             last = i == len(grid) - 1
-            # the middle node is in the scale of node i: x = alpha·(x0 + r·noise)
             y = now.x0 * grid.alpha[i + 1] + now.epsilon * grid.sigma[i + 1]
             if not last:
-                y = X + now.epsilon * (alpha * (middles[i] - ratio))
+                y = (X / alpha + now.epsilon * (middles[i] - ratio)) * middle_alphas[i]
             builder.row(grid.timesteps[i], raw, y, clip=clip, store=None if last else now.epsilon)
             continue
+        alpha = middle_alphas[i]
         raw = predict(prediction, alpha, alpha * middles[i])
         now = clipped(raw, clip, alpha, alpha * middles[i])
-        start = X - HISTORY[0] * (alpha * (middles[i] - ratio))
+        start = X / alpha - HISTORY[0] * (middles[i] - ratio)
         down, up = ancestral(grid, i) if is_ancestral else (grid.sigma[i + 1] / grid.alpha[i + 1], 0.0)
-        y = (start / alpha + now.epsilon * (down - ratio) + NOISE * up) * grid.alpha[i + 1]
+        y = (start + now.epsilon * (down - ratio) + NOISE * up) * grid.alpha[i + 1]
         builder.row(times[i], raw, y, clip=clip)
     return builder.build()
 
@@ -87,6 +88,16 @@ def middle_ratios(grid: Grid, *, is_ancestral: bool) -> Array:
     down = [ancestral(grid, i)[0] for i in range(len(grid) - 1)] if is_ancestral else ratio[1:-1]
     middles: Array = np.sqrt(ratio[:-2] * np.asarray(down))
     return middles
+
+
+def middle_signal(grid: Grid, ratios: Array, schedule: NoiseSchedule | None) -> Array:
+    """alpha of nodes at noise-to-signal levels (k,), in the grid's own coordinates.
+
+    Exploding (alpha = 1), else variance preserving with a schedule and on the straight flow without one.
+    """
+    if (grid.alpha == 1).all():
+        return np.ones_like(ratios)
+    return np.asarray(1 / (1 + ratios) if schedule is None else 1 / np.hypot(1, ratios))
 
 
 def middle_times(ratios: Array, schedule: NoiseSchedule | None) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genfuse.samplers.grid import Grid
+from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.schedule import NoiseSchedule, noise_schedule
+from genfuse.samplers.schedule import SCHEDULES, NoiseSchedule, noise_schedule
 from genfuse.samplers.sigmas import spaced_sigmas
 from genfuse.samplers.spacing import (
     check_steps,
@@ -39,6 +40,7 @@ class Levels:
             return cls(schedule or noise_schedule())
         if not isinstance(schedule, str):
             raise TypeError(f"schedule is {type(schedule).__name__}, expected a name or a NoiseSchedule")
+        check_name("schedule", schedule, ("flow", *SCHEDULES))
         return cls(None if schedule == "flow" else noise_schedule(schedule))
 
     @property
@@ -69,10 +71,20 @@ class Levels:
         sigmas: str | Sequence[float] | NDArray[np.floating] | None = None,
     ) -> Grid:
         """`steps` intervals down to no noise; at most one of spacing, timesteps and sigmas."""
-        given = [n for n, v in (("spacing", spacing), ("timesteps", timesteps), ("sigmas", sigmas)) if v is not None]
+        given = [
+            n
+            for n, v in (("spacing", spacing), ("timesteps", timesteps), ("sigmas", sigmas))
+            if v is not None
+        ]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given, expected at most one of them")
+        if timesteps is None and (sigmas is None or isinstance(sigmas, str)):
+            check_steps(steps, FLOW_TIMESTEPS if self.schedule is None else len(self.schedule), "steps")
         if self.schedule is None:
+            if spacing is not None:
+                raise ValueError(
+                    f"spacing is {spacing!r}, expected None: a flow's levels are even; pass timesteps or sigmas"
+                )
             return self._flow_grid(steps, timesteps, sigmas)
         if timesteps is not None:
             return timestep_grid(self.schedule, custom_timesteps(timesteps, len(self.schedule)))
@@ -81,10 +93,10 @@ class Levels:
                 self.schedule, spaced_timesteps(spacing or "trailing", steps, len(self.schedule))
             )
         if isinstance(sigmas, str):
-            check_steps(steps, len(self.schedule), "steps")
             ends = self.schedule.sigmas
             return sigma_grid(
-                np.append(spaced_sigmas(sigmas, float(ends[0]), float(ends[-1]), steps), 0.0), schedule=self.schedule
+                np.append(spaced_sigmas(sigmas, float(ends[0]), float(ends[-1]), steps), 0.0),
+                schedule=self.schedule,
             )
         return sigma_grid(custom_sigmas(sigmas), schedule=self.schedule)
 
@@ -97,11 +109,10 @@ class Levels:
         if isinstance(sigmas, str):
             raise ValueError(f"sigmas is {sigmas!r}, expected levels in [0, 1]: a flow has no such spacing")
         if timesteps is not None:
-            levels = np.append(np.asarray(timesteps, dtype=np.float64) / FLOW_TIMESTEPS, 0.0)
+            levels = np.append(custom_timesteps(timesteps, FLOW_TIMESTEPS + 1) / FLOW_TIMESTEPS, 0.0)
         elif sigmas is not None:
             levels = np.asarray(sigmas, dtype=np.float64)
         else:
-            check_steps(steps, FLOW_TIMESTEPS, "steps")
             levels = np.linspace(1.0, 0.0, steps + 1)
         levels = custom_sigmas(levels)
         if levels[0] > 1:

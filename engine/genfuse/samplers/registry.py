@@ -24,19 +24,59 @@ class Solver:
 
     def table(self, grid: Grid, prediction: str, levels: Levels, *, clip: Clip, **options: Any) -> Table:
         """The table on a grid. TypeError for an option that the solver does not have, naming those it has."""
-        build: Callable[..., Table] = getattr(importlib.import_module(f"genfuse.samplers.{self.module}"), self.function)
+        build: Callable[..., Table] = getattr(
+            importlib.import_module(f"genfuse.samplers.{self.module}"), self.function
+        )
         known = inspect.signature(build).parameters
-        own = [name for name in known if name not in ("grid", "prediction", "clip", "begin", "schedule")]
+        own = [name for name in known if name not in _GIVEN]
         for name in options:
             if name not in own:
                 raise TypeError(unknown_name("option", name, own))
-        fixed: dict[str, Any] = {"clip": clip, "prediction": prediction}
+        given: dict[str, Any] = {"clip": clip, "prediction": prediction}
         if "schedule" in known:
-            fixed["schedule"] = levels.schedule
-        return build(grid, **fixed, **{**self.options, **options})
+            given["schedule"] = levels.schedule
+        return build(grid, **given, **{**self.options, **options})
 
 
-SOLVERS: dict[str, Solver] = {}
+_GIVEN = ("grid", "prediction", "clip", "begin", "schedule")
+"""Arguments of a table function that are not the user's options."""
+
+SOLVERS: dict[str, Solver] = {
+    "ddpm": Solver("ddpm", "ddpm"),
+    "ddim": Solver("ddim", "ddim"),
+    "pndm": Solver("pndm", "pndm"),
+    "euler": Solver("euler", "euler"),
+    "euler_ancestral": Solver("euler", "euler_ancestral"),
+    "heun": Solver("heun", "heun"),
+    "dpm2": Solver("dpm2", "dpm2"),
+    "dpm2_ancestral": Solver("dpm2", "dpm2_ancestral"),
+    "lms": Solver("lms", "lms"),
+    "dpm_2m": Solver("dpm_solver", "dpmpp_multistep", {"order": 2, "algorithm": "dpmsolver"}),
+    "dpm_3m": Solver("dpm_solver", "dpmpp_multistep", {"order": 3, "algorithm": "dpmsolver"}),
+    "dpm_2s": Solver("dpm_solver_singlestep", "dpmpp_singlestep", {"order": 2, "algorithm": "dpmsolver"}),
+    "dpm_3s": Solver("dpm_solver_singlestep", "dpmpp_singlestep", {"order": 3, "algorithm": "dpmsolver"}),
+    "dpm_2m_sde": Solver("dpm_solver", "dpmpp_multistep", {"order": 2, "algorithm": "sde-dpmsolver"}),
+    "dpmpp_2m": Solver("dpm_solver", "dpmpp_multistep", {"order": 2}),
+    "dpmpp_3m": Solver("dpm_solver", "dpmpp_multistep", {"order": 3}),
+    "dpmpp_2s": Solver("dpm_solver_singlestep", "dpmpp_singlestep", {"order": 2}),
+    "dpmpp_3s": Solver("dpm_solver_singlestep", "dpmpp_singlestep", {"order": 3}),
+    "dpmpp_2m_sde": Solver("dpm_solver", "dpmpp_multistep", {"order": 2, "algorithm": "sde-dpmsolver++"}),
+    "dpmpp_3m_sde": Solver("dpm_solver", "dpmpp_multistep", {"order": 3, "algorithm": "sde-dpmsolver++"}),
+    "dpmpp_sde": Solver("dpm_solver_sde", "dpmpp_sde"),
+    "unipc": Solver("unipc", "unipc"),
+    "deis": Solver("deis", "deis"),
+    "ipndm": Solver("ipndm", "ipndm"),
+    "sa_solver": Solver("sa_solver", "sa_solver"),
+    "lcm": Solver("lcm", "lcm"),
+    "tcd": Solver("tcd", "tcd"),
+    "flow_euler": Solver("flow", "flow_euler"),
+    "flow_heun": Solver("flow", "flow_heun"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every solver that `Sampler` and `sample` know, sorted."""
+    return tuple(sorted(SOLVERS))
 
 
 def solver(name: str) -> Solver:

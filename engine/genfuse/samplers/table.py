@@ -13,7 +13,7 @@ from genfuse.samplers.combination import ZERO, Combination
 from genfuse.samplers.prediction import Prediction
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Clip:
     """What happens to the predicted x0: a fixed range, a dynamic threshold (Saharia et al. 2022), or nothing."""
 
