@@ -1,4 +1,4 @@
-"""Tables that start in the middle: rows before the first one used are empty, so that rows keep their number."""
+"""Tables that start in the middle: rows before the first one used are empty, so rows keep their place."""
 
 from __future__ import annotations
 

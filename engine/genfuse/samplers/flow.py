@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from genfuse.samplers.begin import begun_table
-from genfuse.samplers.clipping import clipped
+from genfuse.samplers.clipping import clipped, clips
 from genfuse.samplers.combination import HISTORY, NOISE, X0, X
 from genfuse.samplers.edm import NO_CHURN, Churn
 from genfuse.samplers.grid import Grid
@@ -47,14 +47,14 @@ def flow_heun(
 ) -> Table:
     """Heun's method in sigma: an Euler step, then the same step with the slopes of both ends averaged.
 
-    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes half of
-    the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
+    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes half
+    of the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
     begin   counts rows, and is even: an odd row is the second half of a step
     churn   as `edm_euler`; the first slope is then velocity·sigma/σ̂ (as diffusers scales it), clip refused
     """
     if begin % 2:
         raise ValueError(f"begin is {begin}, expected an even row: odd ones are second halves of a step")
-    if clip != NO_CLIP and churn.churn > 0:
+    if clips(clip) and churn.churn > 0:
         raise ValueError("clip and churn are both given, expected one: a clipped x0 cannot see churned noise")
     rows = 2 * len(grid) - 1
     builder = begun_table(heun_rows(grid), begin)

@@ -40,8 +40,8 @@ def sa_solver(
     """SA-Predictor and SA-Corrector (Xue et al. 2023, eq. 14 and 17), tau constant over each step.
 
     The corrector repeats the predictor's step with the output at its end known. Both start from the same
-    sample and add the same noise, so their difference is linear in the outputs alone, and one row both corrects the
-    sample it is given and predicts the next: x_corrected = x + Σ (c_j − p_j)·output_j.
+    sample and add the same noise, so their difference is linear in the outputs alone, and one row both
+    corrects the sample it is given and predicts the next: x_corrected = x + Σ (c_j − p_j)·output_j.
 
     tau                timestep → share of noise, 0 the ODE, 1 the SDE; taken at the start of a step
     predictor_order, corrector_order  1 to 4; fewer in the first rows and, with lower_order_final, the last

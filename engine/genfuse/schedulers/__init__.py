@@ -2,21 +2,41 @@
 
 from genfuse.schedulers.ddim import DDIMInverseScheduler, DDIMScheduler
 from genfuse.schedulers.ddpm import DDPMScheduler
+from genfuse.schedulers.deis import DEISMultistepScheduler
+from genfuse.schedulers.edm_euler import EDMEulerScheduler
 from genfuse.schedulers.euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+from genfuse.schedulers.flow_match import (
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    FlowMatchLCMScheduler,
+)
 from genfuse.schedulers.heun import HeunDiscreteScheduler
+from genfuse.schedulers.ipndm import IPNDMScheduler
 from genfuse.schedulers.kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
+from genfuse.schedulers.lcm import LCMScheduler
 from genfuse.schedulers.lms import LMSDiscreteScheduler
 from genfuse.schedulers.pndm import PNDMScheduler
+from genfuse.schedulers.sa_solver import SASolverScheduler
+from genfuse.schedulers.tcd import TCDScheduler
 
 __all__ = [
     "DDIMInverseScheduler",
     "DDIMScheduler",
     "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "EDMEulerScheduler",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
     "HeunDiscreteScheduler",
+    "IPNDMScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "KDPM2DiscreteScheduler",
+    "LCMScheduler",
     "LMSDiscreteScheduler",
     "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
 ]
