@@ -96,7 +96,9 @@ def test_names_and_sizes_of_files() -> None:
     ]
     assert len(files) > 50
     assert not [path for path in files if path.name in ("utils.py", "torch.py", "triton.py", "helpers.py")]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files
+    }
     assert not {name: count for name, count in lines.items() if count > 500}
 
 
@@ -136,4 +138,6 @@ def test_importing_only_defines() -> None:
     assert seen["unchanged"]
     roots = {name.split(".")[0] for name in seen["modules"]}
     assert not roots & {"diffusers", "transformers", "triton", "sklearn", "scipy", "torchvision", "mpmath"}
-    assert not [name for name in seen["modules"] if name.startswith(("torch.utils.cpp_extension", "torch._inductor"))]
+    assert not [
+        name for name in seen["modules"] if name.startswith(("torch.utils.cpp_extension", "torch._inductor"))
+    ]

@@ -28,14 +28,18 @@ def like(name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | N
     if tuple(tensor.shape) != expected:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} as x")
     if tensor.dtype != x.dtype:
-        raise TypeError(f"{name} has dtype {tensor.dtype}, expected {x.dtype} as x; cast it with .to(x.dtype)")
+        raise TypeError(
+            f"{name} has dtype {tensor.dtype}, expected {x.dtype} as x; cast it with .to(x.dtype)"
+        )
     same_device(name, tensor, x)
 
 
 def same_device(name: str, tensor: Tensor, x: Tensor) -> None:
     """On x's device."""
     if tensor.device != x.device:
-        raise ValueError(f"{name} is on {tensor.device}, expected {x.device} as x; move it with .to(x.device)")
+        raise ValueError(
+            f"{name} is on {tensor.device}, expected {x.device} as x; move it with .to(x.device)"
+        )
 
 
 def seeds(tensor: Tensor | None, batch: int, x: Tensor | None = None) -> None:
@@ -61,42 +65,55 @@ def word(name: str, value: int) -> None:
 
 
 def index(name: str, value: int | Tensor, batch: int, rows: int, x: Tensor) -> None:
-    """A row of the table for all samples (int), or one a sample (int64 (N,)).
-
-    Values of a tensor on a GPU are not read (that would synchronise): there, a sample whose row is out of
-    range comes out as NaN.
-    """
+    """A row of the table for all samples (int), or one a sample (int64 (N,), whose values `rows` looks at)."""
     if isinstance(value, Tensor):
         if value.dtype != torch.int64:
             raise TypeError(f"{name} has dtype {value.dtype}, expected torch.int64")
         if value.numel() not in (1, batch) or value.ndim > 1:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}, expected () or ({batch},): a row a sample")
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}, expected () or ({batch},): a row a sample"
+            )
         same_device(name, value, x)
-        if value.device.type != "cpu" or value.numel() == 0:
-            return
-        low, high = (int(v) for v in torch.aminmax(value))
-    else:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} is {type(value).__name__}, expected an int or an int64 tensor")
-        low = high = int(value)
-    if low < 0 or high >= rows:
-        got = low if low < 0 else high
-        raise ValueError(f"{name} is {got}, expected a row of the table in [0, {rows})")
+        return
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {type(value).__name__}, expected an int or an int64 tensor")
+    if not 0 <= value < rows:
+        raise ValueError(f"{name} is {value}, expected a row of the table in [0, {rows})")
 
 
-def writable(name: str, tensor: Tensor, inputs: dict[str, Tensor | None]) -> None:
-    """An output that may be an input itself, element for element, but overlaps none in any other way."""
+def in_range(name: str, value: Tensor | None, stop: int, what: str) -> None:
+    """Every value in [0, stop), looked at when the kernel is launched and not while a call is traced.
+
+    Values on a GPU are not read (that would synchronise): there, a sample whose row is out of range comes out
+    as NaN.
+    """
+    if value is None or value.device.type != "cpu" or value.numel() == 0:
+        return
+    low, high = (int(v) for v in torch.aminmax(value))
+    if low < 0 or high >= stop:
+        raise ValueError(f"{name} is {low if low < 0 else high}, expected {what} in [0, {stop})")
+
+
+def writable(
+    name: str, tensor: Tensor, inputs: dict[str, Tensor | None], outputs: dict[str, Tensor | None]
+) -> None:
+    """An output that may be an input itself, element for element, but overlaps none in any other way.
+
+    It overlaps no other output at all.
+    """
     if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
         raise ValueError(f"{name} has expanded dimensions (stride 0), expected a tensor with its own memory")
     begin, end = _extent(tensor)
-    for other_name, other in inputs.items():
-        if other is None or other.numel() == 0 or tensor.numel() == 0:
-            continue
-        if other.data_ptr() == tensor.data_ptr() and other.stride() == tensor.stride():
-            continue
-        low, high = _extent(other)
-        if begin < high and low < end:
-            raise ValueError(f"{name} overlaps {other_name} in memory without being the same tensor; pass a copy")
+    for others, same_is_fine in ((inputs, True), (outputs, False)):
+        for other_name, other in others.items():
+            if other is None or other.numel() == 0 or tensor.numel() == 0:
+                continue
+            if same_is_fine and other.data_ptr() == tensor.data_ptr() and other.stride() == tensor.stride():
+                continue
+            low, high = _extent(other)
+            if begin < high and low < end:
+                excuse = " without being the same tensor" if same_is_fine else ""
+                raise ValueError(f"{name} overlaps {other_name} in memory{excuse}; pass a copy")
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

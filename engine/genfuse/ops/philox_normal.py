@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from genfuse_kernels.philox_normal.spec import DTYPES, STREAM_INIT
 from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, needs_dispatcher
+from genfuse_kernels.philox_normal.spec import DTYPES, STREAM_INIT
 
 
 def philox_normal(
@@ -59,6 +59,7 @@ def philox_normal(
 def _launch(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) -> None:
     if isinstance(row, Tensor):
         check.index("row", row, out.shape[0], 2**32, out)
+        check.in_range("row", row, 2**32, "a word")
     dispatch.select("philox_normal", out.device, out.dtype)(out, seeds, row, stream)
 
 

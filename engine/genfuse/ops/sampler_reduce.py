@@ -56,6 +56,7 @@ def _sampler_reduce(
     row: int | Tensor,
     uncond: Tensor | None,
 ) -> Tensor:
+    check.in_range("index", rows, table.shape[0], "a row of the table")
     scales = _fake(x, model_output, table, rows, row, uncond)
     launch = dispatch.select("sampler_reduce", x.device, x.dtype)
     launch(scales, x, model_output, table, row if rows is None else rows, uncond=uncond)

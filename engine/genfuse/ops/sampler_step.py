@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
-from genfuse_kernels.philox_normal.spec import STREAM_STEP
-from genfuse_kernels.sampler_step.gradient import sampler_step_gradient
-from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, ROW
 from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, needs_dispatcher
+from genfuse_kernels.philox_normal.spec import STREAM_STEP
+from genfuse_kernels.sampler_step.gradient import sampler_step_gradient
+from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, ROW
 
 
 class Inputs(NamedTuple):
@@ -34,7 +34,8 @@ class Inputs(NamedTuple):
     scales: Tensor | None
 
     def launch(self, out: Tensor, stored: Tensor | None) -> None:
-        """Run the chosen backend's kernel."""
+        """Run the chosen backend's kernel. ValueError where a sample's row is out of range."""
+        check.in_range("index", self.rows, self.table.shape[0], "a row of the table")
         dispatch.select("sampler_step", self.x.device, self.x.dtype)(
             out,
             stored,
@@ -70,9 +71,13 @@ class Inputs(NamedTuple):
         if self.history is not None:
             slots = self.history.shape[0] if self.history.ndim else 0
             if slots > HISTORY_SLOTS:
-                raise ValueError(f"history has {slots} slots, expected at most {HISTORY_SLOTS}: (R, *x.shape)")
+                raise ValueError(
+                    f"history has {slots} slots, expected at most {HISTORY_SLOTS}: (R, *x.shape)"
+                )
             check.like("history", self.history, self.x, (slots, *self.x.shape))
         if self.scales is not None:
+            if not isinstance(self.scales, Tensor):
+                raise TypeError(f"scales is {type(self.scales).__name__}, expected a tensor ({batch}, 2)")
             expected = self.x.dtype if self.x.dtype == torch.float64 else torch.float32
             if self.scales.dtype != expected:
                 raise TypeError(f"scales has dtype {self.scales.dtype}, expected {expected}")
@@ -92,7 +97,9 @@ def check_table(table: Tensor, x: Tensor) -> None:
     check.same_device("table", table, x)
 
 
-def _inputs(x: Tensor, model_output: Tensor | None, table: Tensor, index: int | Tensor, options: Any) -> Inputs:
+def _inputs(
+    x: Tensor, model_output: Tensor | None, table: Tensor, index: int | Tensor, options: Any
+) -> Inputs:
     rows, row = (index, 0) if isinstance(index, Tensor) else (None, index)
     inputs = Inputs(x, model_output, table, rows, row, **options)
     inputs.check()
@@ -106,7 +113,13 @@ def sampler_step(
 ) -> Tensor: ...  # fmt: skip
 @overload
 def sampler_step(
-    x: Tensor, model_output: Tensor | None, table: Tensor, index: int | Tensor, *, store: Literal[True], **options: Any
+    x: Tensor,
+    model_output: Tensor | None,
+    table: Tensor,
+    index: int | Tensor,
+    *,
+    store: Literal[True],
+    **options: Any,
 ) -> tuple[Tensor, Tensor]: ...
 def sampler_step(
     x: Tensor,
@@ -170,7 +183,7 @@ def sampler_step_(
 ) -> None:
     """`sampler_step` into `out`, so that a loop allocates nothing.
 
-    out      like x; may be x or model_output itself
+    out      like x; may be x, model_output or another input itself, but no slot of a history that is written
     stored   like x, receives the row's stored tensor; None: it goes to the row's slot of `history`, where the
              row stores anything
 
@@ -178,10 +191,14 @@ def sampler_step_(
     """
     options = (uncond, variance, history, noise, noise_prev, seeds, stream, scales)
     inputs = _inputs(x, model_output, table, index, dict(zip(Inputs._fields[5:], options, strict=True)))
+    if out is None:
+        raise TypeError("out is None, expected a tensor like x")
     check.like("out", out, x)
     check.like("stored", stored, x)
     tensors = inputs.tensors()
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*tensors.values(), history, out)):
+    if torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (*tensors.values(), history, out)
+    ):
         raise UnsupportedError(
             "sampler_step_ writes in place and has no gradient, but an argument requires one; "
             "use sampler_step, or torch.no_grad()"
@@ -219,9 +236,10 @@ def _sampler_step_(*arguments: Any) -> None:
     inputs = Inputs(*values)
     readers = inputs.tensors()
     slots = {} if inputs.history is None else {f"history[{k}]": h for k, h in enumerate(inputs.history)}
-    check.writable("out", out, readers | slots | {"stored": stored} | {"scales": inputs.scales})
+    outputs: dict[str, Tensor | None] = slots if stored is None else {"stored": stored}
+    check.writable("out", out, readers | slots, outputs | {"scales": inputs.scales})
     if stored is not None:
-        check.writable("stored", stored, readers | slots)
+        check.writable("stored", stored, readers | slots, {"out": out, "scales": inputs.scales})
     inputs.launch(out, stored)
 
 
@@ -245,7 +263,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 def _backward(ctx: Any, grad_y: Tensor | None, grad_stored: Tensor | None) -> tuple[Tensor | None, ...]:
     *values, store = [t if t is not None else o for t, o in zip(ctx.saved_tensors, ctx.others, strict=True)]
     inputs = Inputs(*values)
-    rows = inputs.table.select(0, inputs.row)[None] if inputs.rows is None else inputs.table[inputs.rows.reshape(-1)]
+    rows = (
+        inputs.table.select(0, inputs.row)[None]
+        if inputs.rows is None
+        else inputs.table[inputs.rows.reshape(-1)]
+    )
     noise = inputs.noise
     if noise is None and inputs.seeds is not None and inputs.variance is not None:
         noise = torch.ops.genfuse.philox_normal(

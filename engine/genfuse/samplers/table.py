@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from genfuse_kernels.sampler_step.row import COLUMN, HISTORY_SLOTS, ROW, S, TERMS, Y
 from numpy.typing import NDArray
 
 from genfuse.samplers.combination import ZERO, Combination
 from genfuse.samplers.prediction import Prediction
+from genfuse_kernels.sampler_step.row import COLUMN, HISTORY_SLOTS, ROW, TERMS, S, Y
 
 
 @dataclass(frozen=True)

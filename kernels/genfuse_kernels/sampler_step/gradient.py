@@ -52,10 +52,11 @@ def sampler_step_gradient(
     factor, threshold = scale(0, "rescale"), scale(1, "quantile")
     guidance = column("guidance")
     x0 = column("x0_x") * x.to(compute)
-    if model_output is not None:
-        m = model_output.to(compute)
-        if uncond is not None:
-            m = factor * (uncond.to(compute) + guidance * (m - uncond.to(compute)))
+    m = None if model_output is None else model_output.to(compute)
+    if uncond is not None:
+        free = uncond.to(compute)
+        m = factor * (free if m is None else free + guidance * (m - free))
+    if m is not None:
         x0 = x0 + column("x0_m") * m
     thresholded = column("quantile") != 0
     low = torch.where(thresholded, -threshold, column("clip_min"))
