@@ -28,7 +28,7 @@ def test_clamps_and_scales() -> None:
 
 def test_png_holds_the_grid(tmp_path: Path) -> None:
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    save_grid(tmp_path / "new" / "grid.png", images, scale=1)
+    save_grid(images, tmp_path / "new" / "grid.png")
     with Image.open(tmp_path / "new" / "grid.png") as image:
         assert np.array_equal(np.asarray(image), image_grid(images).numpy())
 

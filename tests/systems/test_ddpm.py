@@ -20,7 +20,9 @@ from genfuse.nn.embedding import sinusoidal
 from genfuse.systems.ddpm import DDPM, DDPMConfig, load, train
 from genfuse.train import TrainConfig, checkpoint
 
-SMALL = UNetConfig(in_channels=1, num_classes=2, channels=(8, 16), attention_levels=(), embedding_channels=8)
+SMALL = UNetConfig(
+    in_channels=1, num_classes=2, patch_size=1, channels=(8, 16), attention_levels=(), embedding_channels=8
+)
 
 
 class Fixed(nn.Module):

@@ -21,7 +21,7 @@ from genfuse.train import TrainConfig, checkpoint
 from genfuse.train.batches import Batches, step_generator
 from genfuse.train.ema import Ema
 
-MODEL = UNetConfig(channels=(8, 16), attention_levels=(), embedding_channels=8)
+MODEL = UNetConfig(patch_size=1, channels=(8, 16), attention_levels=(), embedding_channels=8)
 CONFIG = TrainConfig(
     steps=8,
     batch_size=4,

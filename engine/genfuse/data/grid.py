@@ -41,7 +41,7 @@ def image_grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: 
     return grid
 
 
-def save_grid(path: Path, images: Tensor, columns: int | None = None, scale: int = 2) -> None:
+def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int = 1) -> None:
     """Write :func:`image_grid` of ``images`` to ``path`` as a PNG; the file appears whole or not at all."""
     from PIL import Image
 

