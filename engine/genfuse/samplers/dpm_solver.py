@@ -37,12 +37,12 @@ def dpmpp_multistep(
     """DPM-Solver++(kM) (Lu et al. 2022b, algorithm 2) and its kin; see `dpm_step` for the algorithms.
 
     order        1 to 3: predictions that a step uses; the first rows have fewer
-    solver_type  weight of the slope in second-order steps: "midpoint" half that of the prediction, "heun" exact
+    solver_type  weight of the slope in second-order steps: "midpoint" half the prediction's, "heun" exact
     lower_order_final  below 15 steps the last is of order 1, the one before of order at most 2
-    euler_at_final     the last step is of order 1 at any number of steps; one that ends without noise always is
-    curvature    weight of the third-order term: "exact" for a quadratic prediction; "published": half of that, as
-                 in the authors' code (so the method is of order 2); "diffusers": as published, but for
-                 sde-dpmsolver++ with its sign slip (−1/2 for +1/2 in φ3)
+    euler_at_final     the last step is of order 1 at any number of them; one to no noise always is
+    curvature    third-order weight: "exact" for a quadratic prediction; "published": half of that, as in the
+                 authors' code (so the method is of order 2); "diffusers": as published, but for
+                 sde-dpmsolver++ with its sign slip (see `DPMStep.with_sign_slip`)
     begin        first row used; rows before it are empty
     ValueError: an option that is not one of these.
     """
@@ -71,7 +71,7 @@ def dpmpp_multistep(
 
 
 def _derivatives(grid: Grid, i: int, past: list[Combination]) -> list[Combination]:
-    """The prediction at node i and its derivatives by u = (lambda − lambda_i)/h, from those at i, i − 1, i − 2.
+    """The prediction at node i and its derivatives by u = (lambda − lambda_i)/h, from those at i, i − 1, ..
 
     Newton's divided differences. An infinite interval behind (a node without signal) adds no derivative.
     """

@@ -7,7 +7,7 @@ import numpy as np
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, NOISE, NOISE_PREV, Combination, X
-from genfuse.samplers.dpm2 import middle_times
+from genfuse.samplers.dpm2 import middle_signal, middle_times
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.schedule import NoiseSchedule
@@ -24,7 +24,7 @@ def dpmpp_sde(
     clip: Clip = NO_CLIP,
     begin: int = 0,
 ) -> Table:
-    """DPM-Solver++ (SDE) as k-diffusion's sample_dpmpp_sde: Lu et al. 2022b, algorithm 1 at r = 1/2, with noise.
+    """DPM-Solver++ (SDE) as k-diffusion's sample_dpmpp_sde: Lu et al. 2022b, algorithm 1, with noise.
 
     With r = sigma/alpha and y = x/alpha: y' = (r_down/r)·y + (1 − r_down/r)·x0 + r_up·z, where
     r_up² = r'²·(r² − r'²)/r² and r_down² = r'² − r_up², from the step's node to its midpoint √(r·r') and
@@ -32,8 +32,8 @@ def dpmpp_sde(
     midpoint and gives x0. Nodes may not be without signal.
 
     schedule  gives the midpoints their model times (None: the straight flow, 1000·sigma)
-    s_noise   factor of the noise. Both halves of a step share a Brownian path in r, so the whole step's z is the
-              first half's, weighted √((r − r_m)/(r − r')), and fresh noise for the rest
+    s_noise   factor of the noise. Both halves of a step share a Brownian path in r, so the whole step's z is
+              the first half's, weighted √((r − r_m)/(r − r')), and fresh noise for the rest
     begin     first row used, an even one: ValueError for a midpoint's
     """
     rows = midpoint_grid(grid, schedule)
@@ -60,16 +60,13 @@ def dpmpp_sde(
 def midpoint_grid(grid: Grid, schedule: NoiseSchedule | None) -> Grid:
     """The grid with the geometric mean of sigma/alpha put between each two nodes that have noise.
 
-    Midpoints lie in the grid's own coordinates: exploding (alpha = 1), else variance preserving with a schedule
-    and on the straight flow without one.
+    Midpoints lie in the grid's own coordinates: exploding (alpha = 1), else variance preserving with a
+    schedule and on the straight flow without one.
     """
     ratio = grid.sigma / grid.alpha
     between = np.arange(len(grid))[ratio[1:] > 0]
     middle = np.sqrt(ratio[between] * ratio[between + 1])
-    if (grid.alpha == 1).all():
-        alpha = np.ones_like(middle)
-    else:
-        alpha = 1 / (1 + middle) if schedule is None else 1 / np.hypot(1, middle)
+    alpha = middle_signal(grid, middle, schedule)
     return Grid(
         timesteps=np.insert(grid.timesteps, between + 1, middle_times(middle, schedule)),
         alpha=np.insert(grid.alpha, between + 1, alpha),

@@ -1,4 +1,4 @@
-"""DPM-Solver and DPM-Solver++, singlestep: derivatives come from calls inside the step, which starts over each time."""
+"""DPM-Solver and DPM-Solver++, singlestep: derivatives come from calls inside the step."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ def dpmpp_singlestep(
 ) -> Table:
     """DPM-Solver-k (Lu et al. 2022a, algorithms 1 and 2) and DPM-Solver++(kS); see `dpm_step`.
 
-    Rows come in groups of `order`; each goes from the group's first node to the next one, by Taylor's expansion
-    at the first node. The group's first sample is not kept: it is the current one less what the last row added,
-    which no step grows (its coefficient is then the one of a step from the current node).
+    Rows come in groups of `order`; each goes from the group's first node to the row's next, by Taylor's
+    expansion at the first. The group's first sample is not kept: it is the current one less what the last
+    row added, which grows no error (its coefficient is that of a step from the current node).
 
     solver_type  "midpoint": second order with half the prediction's weight for the slope, third order without
                  curvature; "heun": both exact for a polynomial
-    curvature    "diffusers": its sign slip in the third-order weight of sde-dpmsolver++ (see `dpmpp_multistep`)
+    curvature    "diffusers": its sign slip in sde-dpmsolver++ (see `DPMStep.with_sign_slip`)
     begin        first row used: a group that starts in the middle is of lower order
-    ValueError: an option that is not one of these; steps that are no multiple of order without lower_order_final.
+    ValueError: an option that is not one of these; without lower_order_final, steps no multiple of order.
     """
     check_dpm_options(order, algorithm, solver_type)
     check_name("curvature", curvature, CURVATURES)
@@ -106,8 +106,8 @@ def dpmpp_singlestep(
 def _derivatives(grid: Grid, i: int, stages: list[Combination], solver_type: SolverType) -> list[Combination]:
     """The prediction at the group's first node s and its derivatives by u = (lambda − lambda_s)/h.
 
-    stages: predictions at s, .., i. Third order is Lu et al. 2022a, algorithm 2: "midpoint" has the slope of the
-    last stage alone, "heun" fits the parabola through all three.
+    stages: predictions at s, .., i. Third order is Lu et al. 2022a, algorithm 2: "midpoint" has the slope of
+    the last stage alone, "heun" fits the parabola through all three.
     """
     if len(stages) == 1:
         return stages

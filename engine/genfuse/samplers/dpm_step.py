@@ -17,6 +17,9 @@ ALGORITHMS: tuple[Algorithm, ...] = ("dpmsolver", "dpmsolver++", "sde-dpmsolver"
 SolverType = Literal["midpoint", "heun"]
 SOLVER_TYPES: tuple[SolverType, ...] = ("midpoint", "heun")
 
+SAME_NODE = 1e-5
+"""Nodes this close in lambda are one, apart by rounding to float32: no noise lies between them."""
+
 
 @dataclass(frozen=True)
 class DPMStep:
@@ -63,11 +66,16 @@ def dpm_step(algorithm: Algorithm, grid: Grid, s: int, t: int) -> DPMStep:
     alpha_s, sigma_s, alpha_t, sigma_t = (float(v[n]) for n in (s, t) for v in (grid.alpha, grid.sigma))
     h = _interval(grid, s, t)
     stochastic = algorithm.startswith("sde")
+    if stochastic and h < -SAME_NODE:
+        raise ValueError(
+            f"grid gains noise from node {s} to {t}, expected less and less: {algorithm} only removes it; "
+            f"use {algorithm[4:]!r} to go up"
+        )
     rate = 2.0 if stochastic else 1.0
     if algorithm.endswith("++"):
         first, second, third = (-alpha_t * z_phi(k, -rate * h) for k in (1, 2, 3))
         shrink = math.exp(-h) if stochastic else 1.0
-        noise = sigma_t * math.sqrt(-math.expm1(-2 * h)) if stochastic else 0.0
+        noise = sigma_t * math.sqrt(-math.expm1(-2 * max(h, 0.0))) if stochastic else 0.0
         return DPMStep(sigma_t / sigma_s * shrink, (first, second, third), noise)
     carry = alpha_t / alpha_s if alpha_s > 0 else math.inf  # epsilon has no x0 there: the table refuses it
     if math.isinf(h):
@@ -75,7 +83,7 @@ def dpm_step(algorithm: Algorithm, grid: Grid, s: int, t: int) -> DPMStep:
         return DPMStep(carry, (-rate * rise, 0.0, 0.0), rise if stochastic else 0.0)
     first, second, third = (-rate * sigma_t * z_phi(k, h) for k in (1, 2, 3))
     return DPMStep(
-        carry, (first, second, third), sigma_t * math.sqrt(math.expm1(2 * h)) if stochastic else 0.0
+        carry, (first, second, third), sigma_t * math.sqrt(math.expm1(2 * max(h, 0.0))) if stochastic else 0.0
     )
 
 

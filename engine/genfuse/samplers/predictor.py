@@ -1,4 +1,4 @@
-"""How a solver is told what the network predicts: a prediction type, or a function of signal and noise level."""
+"""How a solver is told what the network predicts: a prediction type, or a function of alpha and sigma."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
@@ -17,6 +18,7 @@ from genfuse.samplers.phi import z_phi
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
+Array = NDArray[np.float64]
 Variant = Literal["bh1", "bh2"]
 VARIANTS: tuple[Variant, ...] = ("bh1", "bh2")
 
@@ -92,12 +94,14 @@ class _Interval:
 
     def first_order(self, x: Combination, f: Combination) -> Combination:
         """sigma'/sigma·x − alpha'·(e^{−h} − 1)·x0, or alpha'/alpha·x − sigma'·(e^h − 1)·epsilon: DDIM."""
-        alpha, sigma = self.grid.alpha[self.i : self.i + 2], self.grid.sigma[self.i : self.i + 2]
+        ends = slice(self.i, self.i + 2)
+        alpha: list[float] = self.grid.alpha[ends].tolist()
+        sigma: list[float] = self.grid.sigma[ends].tolist()
         if self.predict_x0:
             return x * (sigma[1] / sigma[0]) - f * (alpha[1] * z_phi(1, self._h))
-        rise = (
-            alpha[1] * sigma[0] / alpha[0] - sigma[1] if np.isinf(self._h) else sigma[1] * z_phi(1, self._h)
-        )
+        if sigma[1] == 0:
+            return x * (alpha[1] / alpha[0]) - f * (alpha[1] * sigma[0] / alpha[0])
+        rise = sigma[1] * z_phi(1, self._h)
         return x * (alpha[1] / alpha[0]) - f * rise
 
     def predicted(self, past: list[Combination]) -> Combination:
@@ -121,17 +125,17 @@ class _Interval:
         ratios = [float((log_snr[self.i - m] - log_snr[self.i]) / h) for m in range(1, self.p)]
         return ratios, [(past[m] - past[0]) / ratio for m, ratio in enumerate(ratios, start=1)]
 
-    def _solve(self, ratios: list[float]) -> np.ndarray:
-        """a_p of R_p(h)·a_p·B(h) = φ_p(h): R's rows are powers of r, φ's entries n!·h·φ_{n+1}(h) (eq. 5 to 7)."""
+    def _solve(self, ratios: list[float]) -> Array:
+        """a_p of R_p(h)·a_p·B(h) = φ_p(h): R's rows powers of r, φ's entries n!·h·φ_{n+1}(h) (eq. 5 to 7)."""
         powers = np.vander(np.array(ratios), increasing=True).T
         factorial = np.cumprod(np.arange(1.0, len(ratios) + 1))
         moments = [n * z_phi(k, self._h) for k, n in enumerate(factorial, start=2)]
-        return np.linalg.solve(powers, np.array(moments) / self._b())
+        return np.asarray(np.linalg.solve(powers, np.array(moments) / self._b()))
 
     def _b(self) -> float:
         return self._h if self.variant == "bh1" else z_phi(1, self._h)
 
-    def _sum(self, weights: np.ndarray, differences: list[Combination]) -> Combination:
+    def _sum(self, weights: Array, differences: list[Combination]) -> Combination:
         total = ZERO
         for weight, difference in zip(weights, differences, strict=True):
             total = total + difference * (weight * -self._scale() * self._b())

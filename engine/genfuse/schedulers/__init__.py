@@ -3,6 +3,13 @@
 from genfuse.schedulers.ddim import DDIMInverseScheduler, DDIMScheduler
 from genfuse.schedulers.ddpm import DDPMScheduler
 from genfuse.schedulers.deis import DEISMultistepScheduler
+from genfuse.schedulers.dpm_solver_multistep import (
+    DPMSolverMultistepInverseScheduler,
+    DPMSolverMultistepScheduler,
+)
+from genfuse.schedulers.dpm_solver_sde import DPMSolverSDEScheduler
+from genfuse.schedulers.dpm_solver_singlestep import DPMSolverSinglestepScheduler
+from genfuse.schedulers.edm_dpm_solver import EDMDPMSolverMultistepScheduler
 from genfuse.schedulers.edm_euler import EDMEulerScheduler
 from genfuse.schedulers.euler import EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 from genfuse.schedulers.flow_match import (
@@ -18,12 +25,18 @@ from genfuse.schedulers.lms import LMSDiscreteScheduler
 from genfuse.schedulers.pndm import PNDMScheduler
 from genfuse.schedulers.sa_solver import SASolverScheduler
 from genfuse.schedulers.tcd import TCDScheduler
+from genfuse.schedulers.unipc import UniPCMultistepScheduler
 
 __all__ = [
     "DDIMInverseScheduler",
     "DDIMScheduler",
     "DDPMScheduler",
     "DEISMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EDMDPMSolverMultistepScheduler",
     "EDMEulerScheduler",
     "EulerAncestralDiscreteScheduler",
     "EulerDiscreteScheduler",
@@ -39,4 +52,5 @@ __all__ = [
     "PNDMScheduler",
     "SASolverScheduler",
     "TCDScheduler",
+    "UniPCMultistepScheduler",
 ]

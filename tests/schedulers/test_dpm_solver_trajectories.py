@@ -1,0 +1,252 @@
+"""DPM-Solver, EDM DPM-Solver++ and UniPC beside diffusers' own classes.
+
+diffusers runs in float64 from the sigmas it rounded to float32 (`float64_inside`); 1e-6 is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from genfuse import schedulers
+from schedulers.against_diffusers import SHAPE, float64_inside, pseudo_model
+from schedulers.peer import Case, sampled
+
+diffusers = pytest.importorskip("diffusers")
+diffusers.logging.set_verbosity_error()
+
+TOLERANCE = 1e-6
+AS_IT_STANDS = 1e-5
+"""Where diffusers' float32 coefficients and, in the multistep class, float32 samples are left as they are."""
+
+STEPS = (5, 20, 50)
+SPACINGS = ("linspace", "leading", "trailing")
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"use_karras_sigmas": True},
+    {"use_exponential_sigmas": True},
+    {"use_beta_sigmas": True},
+    {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"},
+    {"use_flow_sigmas": True},
+)
+THRESHOLD = {"thresholding": True, "dynamic_thresholding_ratio": 0.8, "sample_max_value": 1.5}
+DATA, NOISE = ("dpmsolver++", "sde-dpmsolver++"), ("dpmsolver", "sde-dpmsolver")
+
+
+def multistep_cases() -> Iterator[Case]:
+    kinds = (*KINDS, {"use_lu_lambdas": True})
+    for algorithm, order, solver, prediction, spacing, beta, kind, steps, clip in product(
+        (*DATA, *NOISE),
+        (1, 2, 3),
+        ("midpoint", "heun"),
+        ("epsilon", "v_prediction", "sample"),
+        SPACINGS,
+        ("linear", "squaredcos_cap_v2"),
+        kinds,
+        STEPS,
+        ({}, THRESHOLD),
+    ):
+        config = {"prediction_type": prediction, "timestep_spacing": spacing, "beta_schedule": beta}
+        config = {**config, **kind, **clip, "solver_order": order, "solver_type": solver}
+        if algorithm == "sde-dpmsolver" and order == 3:
+            continue  # diffusers has no such update
+        if algorithm in NOISE and config["prediction_type"] == "flow_prediction":
+            continue  # refused by both
+        if algorithm in NOISE and "use_flow_sigmas" in kind and clip and prediction == "v_prediction":
+            continue  # diffusers' x0 and epsilon of a v on flow nodes do not belong together
+        config["lambda_min_clipped"] = -5.1 if beta == "squaredcos_cap_v2" else -float("inf")
+        finals = ("zero", "sigma_min") if algorithm in DATA else ("sigma_min",)
+        for final in finals:
+            one_node = final == "sigma_min" and kind and "use_flow_sigmas" not in kind
+            if one_node and (solver == "heun" or order == 3 or algorithm.startswith("sde")):
+                continue  # the last two nodes are one, and diffusers divides 0 by 0
+            yield Case(
+                "DPMSolverMultistepScheduler",
+                {**config, "algorithm_type": algorithm, "final_sigmas_type": final},
+                steps,
+                stochastic=algorithm.startswith("sde"),
+            )
+
+
+def singlestep_cases() -> Iterator[Case]:
+    for algorithm, order, solver, prediction, kind, steps, clip, lower in product(
+        ("dpmsolver", *DATA),
+        (1, 2, 3),
+        ("midpoint", "heun"),
+        ("epsilon", "v_prediction", "sample"),
+        KINDS,
+        STEPS,
+        ({}, THRESHOLD),
+        (True, False),
+    ):
+        config = {"prediction_type": prediction, **kind, **clip, "solver_order": order, "solver_type": solver}
+        noise = algorithm == "dpmsolver"
+        if noise and (clip or config["prediction_type"] == "flow_prediction"):
+            continue  # diffusers reads a table at timestep None, and refuses the flow
+        config["lower_order_final"] = lower
+        for final in ("sigma_min",) if noise else ("zero", "sigma_min"):
+            yield Case(
+                "DPMSolverSinglestepScheduler",
+                {**config, "algorithm_type": algorithm, "final_sigmas_type": final},
+                steps,
+                stochastic=algorithm.startswith("sde"),
+            )
+
+
+def inverse_cases() -> Iterator[Case]:
+    for algorithm, order, prediction, spacing, kind, steps in product(
+        ("dpmsolver", "dpmsolver++"),
+        (1, 2, 3),
+        ("epsilon", "v_prediction", "sample"),
+        SPACINGS,
+        KINDS[:4],
+        STEPS,
+    ):
+        if kind and order == 3:
+            continue  # the last two nodes are one, and diffusers divides 0 by 0
+        config = {"prediction_type": prediction, "timestep_spacing": spacing, "solver_order": order, **kind}
+        yield Case("DPMSolverMultistepInverseScheduler", {**config, "algorithm_type": algorithm}, steps)
+
+
+def edm_cases() -> Iterator[Case]:
+    for algorithm, order, solver, prediction, kind, final, steps, clip in product(
+        DATA,
+        (1, 2, 3),
+        ("midpoint", "heun"),
+        ("epsilon", "v_prediction"),
+        ("karras", "exponential"),
+        ("zero", "sigma_min"),
+        STEPS,
+        ({}, THRESHOLD),
+    ):
+        if algorithm == "sde-dpmsolver++" and order == 3:
+            continue  # diffusers has no such update
+        config = {"algorithm_type": algorithm, "solver_order": order, "solver_type": solver, **clip}
+        config |= {"prediction_type": prediction, "sigma_schedule": kind, "final_sigmas_type": final}
+        if final == "sigma_min" and (solver == "heun" or order == 3 or algorithm.startswith("sde")):
+            continue  # the last two nodes are one, and diffusers divides 0 by 0
+        yield Case("EDMDPMSolverMultistepScheduler", config, steps, stochastic=algorithm.startswith("sde"))
+
+
+def unipc_cases() -> Iterator[Case]:
+    terminal = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "shift_terminal": 0.1}
+    karras_flow = {"use_karras_sigmas": True, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    kinds = (*KINDS, terminal, karras_flow, {"use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 9.0})
+    for x0, order, solver, prediction, spacing, kind, steps, clip, lower, off in product(
+        (True, False),
+        (1, 2, 3),
+        ("bh1", "bh2"),
+        ("epsilon", "v_prediction", "sample"),
+        SPACINGS,
+        kinds,
+        STEPS,
+        ({}, THRESHOLD),
+        (True, False),
+        ([], [0, 2]),
+    ):
+        config = {"prediction_type": prediction, "timestep_spacing": spacing, **kind, **clip}
+        config |= {"solver_order": order, "solver_type": solver, "predict_x0": x0, "lower_order_final": lower}
+        if not x0 and (config["prediction_type"] == "flow_prediction" or "use_flow_sigmas" in kind):
+            continue  # refused by both, or the first node has next to no signal to divide by
+        # ends without noise give diffusers infinite coefficients: 0·inf, where ours has the limit
+        finite = not x0 or solver == "bh1" or not lower
+        config["final_sigmas_type"] = "sigma_min" if finite else "zero"
+        if finite and "use_flow_sigmas" not in kind and kind:
+            continue  # the last two nodes are one, and diffusers divides 0 by 0
+        if finite and "use_flow_sigmas" in kind:
+            continue
+        yield Case("UniPCMultistepScheduler", {**config, "disable_corrector": off}, steps)
+
+
+def pair(name: str, config: dict[str, Any], *nodes: Any, **named: Any) -> tuple[Any, Any]:
+    """(ours, diffusers') with the same nodes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, theirs = getattr(schedulers, name)(**config), getattr(diffusers, name)(**config)
+        ours.set_timesteps(*nodes, **named)
+        theirs.set_timesteps(*nodes, **named)
+    assert ours.timesteps.dtype == theirs.timesteps.dtype
+    assert torch.equal(ours.timesteps, theirs.timesteps)
+    assert float(ours.init_noise_sigma) == pytest.approx(float(theirs.init_noise_sigma), rel=1e-6)
+    torch.testing.assert_close(ours.sigmas, theirs.sigmas.float(), rtol=3e-7, atol=0.0)
+    return ours, theirs
+
+
+def run(
+    scheduler: Any,
+    *,
+    begin: int = 0,
+    seed: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    **step: Any,
+) -> list[Tensor]:
+    """The samples after each step. The multistep class is given its noise: it draws in float32 otherwise."""
+    if hasattr(scheduler, "set_begin_index"):  # where times repeat, the time alone starts at the second
+        scheduler.set_begin_index(begin)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    given = type(scheduler).__name__ == "DPMSolverMultistepScheduler"
+    x = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(7)).to(dtype)
+    x, samples = x * float(scheduler.init_noise_sigma), []
+    for t in scheduler.timesteps[begin:]:
+        output = pseudo_model(scheduler.scale_model_input(x, t), float(t))
+        if generator is not None and given:
+            step["variance_noise"] = torch.randn(SHAPE, dtype=dtype, generator=generator)
+        elif generator is not None:
+            step["generator"] = generator
+        x = scheduler.step(output, t, x, **step).prev_sample
+        samples.append(x)
+    return samples
+
+
+def difference(got: list[Tensor], expected: list[Tensor]) -> float:
+    """Largest of any step, as a share of that step's largest element."""
+    assert len(got) == len(expected)
+    assert all(bool(torch.isfinite(x).all()) for x in expected), "the peer's own trajectory is not finite"
+    errors = [
+        float((a.double() - b.double()).abs().max() / b.double().abs().max())
+        for a, b in zip(got, expected, strict=True)
+    ]
+    assert all(error == error for error in errors), "our trajectory is not finite"
+    return max(errors)
+
+
+def check(case: Case, *, begin: int = 0, exact: bool = True) -> float:
+    ours, theirs = pair(case.name, case.config, case.steps)
+    seed = 3 if case.stochastic else None
+    with float64_inside(theirs) if exact else contextlib.nullcontext():
+        expected = run(theirs, begin=begin, seed=seed)
+    error = difference(run(ours, begin=begin, seed=seed), expected)
+    assert error <= (TOLERANCE if exact else AS_IT_STANDS)
+    return error
+
+
+@pytest.mark.parametrize("case", sampled(multistep_cases(), 60), ids=str)
+def test_multistep(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("case", sampled(singlestep_cases(), 50), ids=str)
+def test_singlestep(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("case", sampled(inverse_cases(), 25), ids=str)
+def test_inverse(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("case", sampled(edm_cases(), 40), ids=str)
+def test_edm(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("case", sampled(unipc_cases(), 60), ids=str)
+def test_unipc(case: Case) -> None:
+    check(case)
