@@ -11,8 +11,9 @@ from typing import Any
 
 import diffusers
 import torch
-from genfuse import schedulers
 from torch import Tensor
+
+from genfuse import schedulers
 
 SHAPE = (2, 3, 4, 4)
 
@@ -50,7 +51,9 @@ def sampled(cases: Iterable[Case], count: int) -> list[Case]:
 def network(x: Tensor, timestep: Tensor | float, channels: int = 1) -> Tensor:
     """A cheap smooth stand-in for a network: every output mixes every input and the time."""
     size = x[0].numel()
-    mixing = torch.randn(size, size * channels, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mixing = torch.randn(
+        size, size * channels, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     mixed = torch.tanh(x.flatten(1).double() @ mixing / size**0.5 + float(timestep) / 1000)
     return mixed.reshape(x.shape[0], x.shape[1] * channels, *x.shape[2:]).to(x.dtype)
 
@@ -103,8 +106,12 @@ def check(case: Case) -> None:
     """The whole trajectory, the times it was taken at and the start's scale."""
     theirs, ours = both(case.name, case.config, case.steps)
     torch.testing.assert_close(ours.timesteps.double(), theirs.timesteps.double(), rtol=0, atol=2e-3)
-    torch.testing.assert_close(float(ours.init_noise_sigma), float(theirs.init_noise_sigma), rtol=1e-6, atol=0)
-    if hasattr(theirs, "set_begin_index"):  # where two nodes round to one time, the time alone does not say which
+    torch.testing.assert_close(
+        float(ours.init_noise_sigma), float(theirs.init_noise_sigma), rtol=1e-6, atol=0
+    )
+    if hasattr(
+        theirs, "set_begin_index"
+    ):  # where two nodes round to one time, the time alone does not say which
         theirs.set_begin_index(0)
         ours.set_begin_index(0)
     seed = 3 if case.stochastic else None

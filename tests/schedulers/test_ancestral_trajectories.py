@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from schedulers.peer import Case, both, check, difference, network, sampled, start, trajectory
 
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
@@ -36,7 +37,15 @@ def ddpm_cases() -> Iterator[Case]:
 def ddim_cases() -> Iterator[Case]:
     predictions = ("epsilon", "v_prediction", "sample")
     for prediction, spacing, beta, steps, clip, eta, corrected, to_one, zero_snr in product(
-        predictions, SPACINGS, BETAS, STEPS, CLIPS, (0.0, 0.5, 1.0), (False, True), (False, True), (False, True)
+        predictions,
+        SPACINGS,
+        BETAS,
+        STEPS,
+        CLIPS,
+        (0.0, 0.5, 1.0),
+        (False, True),
+        (False, True),
+        (False, True),
     ):
         if zero_snr and (prediction == "epsilon" or corrected):
             continue
@@ -124,7 +133,9 @@ def test_one_step_solvers_step_at_any_timestep() -> None:
         for row in (3, 9, 0, 3):
             timestep = ours.timesteps[row]
             outputs = [
-                scheduler.step(network(x, timestep), timestep, x, generator=torch.Generator().manual_seed(row))
+                scheduler.step(
+                    network(x, timestep), timestep, x, generator=torch.Generator().manual_seed(row)
+                )
                 for scheduler in (theirs, ours)
             ]
             torch.testing.assert_close(outputs[1].prev_sample, outputs[0].prev_sample, rtol=1e-9, atol=1e-9)
@@ -134,7 +145,9 @@ def test_a_list_of_generators_draws_for_each_sample() -> None:
     theirs, ours = both("DDPMScheduler", {}, 5)
     timestep, x = ours.timesteps[0], start()
     steps = [
-        s.step(network(x, timestep), timestep, x, generator=[torch.Generator().manual_seed(i) for i in (1, 2)])
+        s.step(
+            network(x, timestep), timestep, x, generator=[torch.Generator().manual_seed(i) for i in (1, 2)]
+        )
         for s in (theirs, ours)
     ]
     torch.testing.assert_close(steps[1].prev_sample, steps[0].prev_sample, rtol=1e-9, atol=1e-9)
@@ -145,14 +158,17 @@ def test_ddim_takes_the_noise_it_is_given() -> None:
     timestep, x = ours.timesteps[1], start()
     noise = torch.randn(x.shape, dtype=x.dtype)
     steps = [
-        s.step(network(x, timestep), timestep, x, eta=0.8, variance_noise=noise).prev_sample for s in (theirs, ours)
+        s.step(network(x, timestep), timestep, x, eta=0.8, variance_noise=noise).prev_sample
+        for s in (theirs, ours)
     ]
     torch.testing.assert_close(steps[1], steps[0], rtol=1e-9, atol=1e-9)
 
 
 def test_inversion_then_sampling_returns_to_the_start() -> None:
     """With an epsilon that does not depend on x, DDIM is exactly undone by its inverse."""
-    inverse, forward = (both(name, {"clip_sample": False}, 20)[1] for name in ("DDIMInverseScheduler", "DDIMScheduler"))
+    inverse, forward = (
+        both(name, {"clip_sample": False}, 20)[1] for name in ("DDIMInverseScheduler", "DDIMScheduler")
+    )
     x = data = start()
     epsilon = torch.randn(x.shape, dtype=x.dtype)
     for timestep in inverse.timesteps:
@@ -169,9 +185,12 @@ def test_predicted_x0(name: str, clip: dict[str, Any]) -> None:
     theirs, ours = both(name, clip, 10)
     timestep, x = ours.timesteps[4], 2 * start()
     outputs = [
-        s.step(network(x, timestep), timestep, x, generator=torch.Generator().manual_seed(1)) for s in (theirs, ours)
+        s.step(network(x, timestep), timestep, x, generator=torch.Generator().manual_seed(1))
+        for s in (theirs, ours)
     ]
-    torch.testing.assert_close(outputs[1].pred_original_sample, outputs[0].pred_original_sample, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        outputs[1].pred_original_sample, outputs[0].pred_original_sample, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_pndm_that_begins_in_the_middle_starts_with_euler() -> None:

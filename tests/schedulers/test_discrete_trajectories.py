@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from schedulers.peer import IN_FLOAT32, Case, both, check, difference, network, sampled, start, trajectory
 
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
@@ -40,7 +41,12 @@ def configs(predictions: tuple[str, ...], *choices: tuple[dict[str, Any], ...]) 
 def euler_cases() -> Iterator[Case]:
     finals = ({}, {"final_sigmas_type": "sigma_min"})
     snr = ({}, {"rescale_betas_zero_snr": True})
-    ends = ({}, {"interpolation_type": "log_linear"}, {"timestep_type": "continuous"}, {"sigma_min": 0.1, "sigma_max": 9.0})
+    ends = (
+        {},
+        {"interpolation_type": "log_linear"},
+        {"timestep_type": "continuous"},
+        {"sigma_min": 0.1, "sigma_max": 9.0},
+    )
     churns = ({}, {"s_churn": 3.0}, {"s_churn": 40.0, "s_tmin": 0.1, "s_tmax": 5.0, "s_noise": 1.01})
     for config, steps, churn in product(
         configs(("epsilon", "v_prediction", "sample"), KINDS, finals, snr, ends), STEPS, churns
@@ -67,7 +73,9 @@ def dpm2_cases() -> Iterator[Case]:
 
 
 def lms_cases() -> Iterator[Case]:
-    for config, steps, order in product(configs(("epsilon", "v_prediction", "sample"), KINDS), STEPS, (1, 3, 4)):
+    for config, steps, order in product(
+        configs(("epsilon", "v_prediction", "sample"), KINDS), STEPS, (1, 3, 4)
+    ):
         yield Case(DISCRETE[5], config, steps, {"order": order})
 
 

@@ -79,7 +79,8 @@ class DDPMScheduler(Scheduler):
         """Exactly one of a number of steps and descending training times. ValueError otherwise."""
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError(
-                f"num_inference_steps is {num_inference_steps} and timesteps is {timesteps}, expected one"
+                f"num_inference_steps is {num_inference_steps} and timesteps is {timesteps}, "
+                "expected exactly one of them"
             )
         config = self.config
         if timesteps is not None:
@@ -119,7 +120,7 @@ class DDPMScheduler(Scheduler):
         generator: Generators | None = None,
         return_dict: bool = True,
     ) -> SchedulerOutput:
-        """One ancestral step; sample (N, C, ...), model_output too, or (N, 2C, ...) where variance is learned.
+        """One ancestral step; sample (N, C, ...), model_output like it, or (N, 2C, ...) with its variance.
 
         generator draws torch's noise, as diffusers; without it the noise is fused into the step.
         """
