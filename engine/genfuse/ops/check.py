@@ -65,7 +65,7 @@ def word(name: str, value: int) -> None:
 
 
 def index(name: str, value: int | Tensor, batch: int, rows: int, x: Tensor) -> None:
-    """A row of the table for all samples (int), or one a sample (int64 (N,), whose values `rows` looks at)."""
+    """A row of the table for all samples (int), or one a sample (int64 (N,); its values: `in_range`)."""
     if isinstance(value, Tensor):
         if value.dtype != torch.int64:
             raise TypeError(f"{name} has dtype {value.dtype}, expected torch.int64")
@@ -77,6 +77,13 @@ def index(name: str, value: int | Tensor, batch: int, rows: int, x: Tensor) -> N
         return
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {type(value).__name__}, expected an int or an int64 tensor")
+    row(name, value, rows)
+
+
+def row(name: str, value: int, rows: int) -> None:
+    """One row of a table for all samples."""
+    if isinstance(value, bool | Tensor) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {type(value).__name__}, expected an int")
     if not 0 <= value < rows:
         raise ValueError(f"{name} is {value}, expected a row of the table in [0, {rows})")
 

@@ -22,8 +22,8 @@ def needs_dispatcher(*tensors: Tensor | None) -> bool:
     for tensor in tensors:
         if tensor is None:
             continue
-        if (grad and tensor.requires_grad) or (
-            type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter
-        ):
+        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+            return True
+        if grad and tensor.requires_grad:
             return True
     return False

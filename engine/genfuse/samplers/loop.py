@@ -7,12 +7,13 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from genfuse_kernels.sampler_step.row import COLUMN
 from torch import Tensor
 
+from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike
 from genfuse.samplers.schedule import NoiseSchedule
+from genfuse_kernels.sampler_step.row import COLUMN
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -62,31 +63,32 @@ def sample(
     the model is first called for anything that does not fit.
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
+    _check_arguments(model, shape, cond, uncond, callback)
     shape = tuple(shape)
-    if init is not None and tuple(init.shape) != shape:
-        raise ValueError(f"init has shape {tuple(init.shape)}, expected shape {shape}")
-    if init is None and (mask is not None or strength != 1):
-        raise ValueError(f"{'mask' if mask is not None else 'strength'} is given without init, expected a picture")
     if init is not None:
+        check.sample("init", init)
+        if tuple(init.shape) != shape:
+            raise ValueError(f"init has shape {tuple(init.shape)}, expected shape {shape}")
         dtype, device = init.dtype, init.device
+    elif mask is not None or strength != 1:
+        raise ValueError(
+            f"{'strength' if mask is None else 'mask'} is given without init, expected a picture"
+        )
     device = torch.device(device or "cpu")
     keep = None if mask is None else _keep(mask, shape, device)
 
-    x = runner.start(shape, dtype=dtype, device=device)
-    if init is not None:
-        x = runner.add_noise(init, 0)
-    times = runner.timesteps.to(device, torch.float32 if dtype != torch.float64 else dtype)[:, None].expand(-1, shape[0])
-    guided = uncond is not None or (runner.table.rows[:, COLUMN["guidance"]] != 1).any().item()
+    x = runner.start(shape, dtype=dtype, device=device) if init is None else runner.add_noise(init, 0)
+    time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    times = runner.timesteps.to(device, time_dtype)[:, None].expand(-1, shape[0])
+    guided = bool((runner.table.rows[:, COLUMN["guidance"]] != 1).any())
     learned = bool(runner.table.rows[:, COLUMN["log_std_v"]].any())
     scales = runner.table.input_scale
     trajectory: list[Tensor] = []
     with _progress(len(runner), progress) as advance:
         for i, t in enumerate(times):
-            seen = x if scales[i] == 1 else x * scales[i]
-            output, variance = _split(model(seen, t, **(cond or {})), learned)
-            free = _split(model(seen, t, **(uncond or {})), learned)[0] if guided else None
-            if not i:
-                _check_output(output, x)
+            seen = x if scales[i] == 1 else x * float(scales[i])
+            output, variance = _split(model(seen, t, **(cond or {})), x, learned)
+            free = _split(model(seen, t, **(uncond or {})), x, learned)[0] if guided else None
             x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
             if keep is not None and init is not None:
                 level = i + 1
@@ -114,11 +116,18 @@ def _runner(
     if isinstance(sampler, Sampler):
         given = [
             name
-            for name, value in (("schedule", schedule), ("prediction", prediction), ("guidance", guidance), ("clip", clip))
+            for name, value in (
+                ("schedule", schedule),
+                ("prediction", prediction),
+                ("guidance", guidance),
+                ("clip", clip),
+            )
             if value is not None
         ]
         if given or strength != 1:
-            raise ValueError(f"{(given or ['strength'])[0]} is given beside a Sampler, which has its own; set it there")
+            raise ValueError(
+                f"{(given or ['strength'])[0]} is given beside a Sampler, which has its own; set it there"
+            )
         sampler.reset(seeds)
         return sampler
     return Sampler(
@@ -133,29 +142,50 @@ def _runner(
     )
 
 
-def _split(output: Tensor, learned: bool) -> tuple[Tensor, Tensor | None]:
-    """Output and log-variance of a network that returns both, one after the other along the channels."""
+def _check_arguments(model: Any, shape: Any, cond: Any, uncond: Any, callback: Any) -> None:
+    if not callable(model):
+        raise TypeError(f"model is {type(model).__name__}, expected a callable model(x, t, **cond)")
+    if not isinstance(shape, Sequence) or not all(isinstance(size, int) for size in shape):
+        raise TypeError(f"shape is {shape!r}, expected ints (N, ...)")
+    if len(shape) < 1 or min(shape) < 0:
+        raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
+    for name, value in (("cond", cond), ("uncond", uncond)):
+        if value is not None and not isinstance(value, dict):
+            raise TypeError(
+                f"{name} is {type(value).__name__}, expected a dict of the model's keyword arguments"
+            )
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {type(callback).__name__}, expected a callable callback(row, t, x)")
+
+
+def _split(output: Any, x: Tensor, learned: bool) -> tuple[Tensor, Tensor | None]:
+    """What the network returned, as output and log-variance where it returns both along the channels."""
+    if not isinstance(output, Tensor):
+        raise TypeError(f"model returned {type(output).__name__}, expected a tensor like x {tuple(x.shape)}")
+    expected = (x.shape[0], 2 * x.shape[1], *x.shape[2:]) if learned else tuple(x.shape)
+    if tuple(output.shape) != expected:
+        why = "x's channels twice, output and log-variance" if learned else "as x"
+        raise ValueError(f"model returned shape {tuple(output.shape)}, expected {expected}: {why}")
+    if output.dtype != x.dtype:
+        raise TypeError(
+            f"model returned dtype {output.dtype}, expected {x.dtype} as x; pass dtype= or cast in the model"
+        )
     if not learned:
         return output, None
     half, variance = output.chunk(2, dim=1)
     return half, variance
 
 
-def _check_output(output: Any, x: Tensor) -> None:
-    if not isinstance(output, Tensor):
-        raise TypeError(f"model returned {type(output).__name__}, expected a tensor like x {tuple(x.shape)}")
-    if output.shape != x.shape:
-        raise ValueError(f"model returned shape {tuple(output.shape)}, expected {tuple(x.shape)} as x")
-    if output.dtype != x.dtype:
-        raise TypeError(f"model returned dtype {output.dtype}, expected {x.dtype} as x; pass dtype= or cast in the model")
-
-
 def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Where the picture stays, as bool of the samples' shape."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask is {type(mask).__name__}, expected a tensor that broadcasts to {shape}")
     try:
         return (mask.to(device) == 0).broadcast_to(shape)
     except RuntimeError as error:
-        raise ValueError(f"mask has shape {tuple(mask.shape)}, expected one that broadcasts to {shape}") from error
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}, expected one that broadcasts to {shape}"
+        ) from error
 
 
 class _progress:

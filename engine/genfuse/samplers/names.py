@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def unknown_name(argument: str, got: object, expected: Iterable[str]) -> str:
     """The message for a name that is not one of `expected`, with the nearest right one where there is one."""
     names = list(expected)
-    near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{argument} is {got!r}, expected one of {', '.join(map(repr, names))}{hint}"
 

@@ -81,4 +81,4 @@ def names() -> tuple[str, ...]:
 
 def solver(name: str) -> Solver:
     """ValueError, with the nearest right name, for a solver that is not there."""
-    return SOLVERS[check_name("sampler", name, SOLVERS)]
+    return SOLVERS[check_name("sampler", name, names())]

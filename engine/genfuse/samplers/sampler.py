@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genfuse.ops import philox_normal, sampler_step
+from genfuse.ops import check, philox_normal, sampler_step
 from genfuse.samplers.combination import NOISE, X
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import Levels
@@ -19,8 +18,9 @@ from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction, PredictionType
 from genfuse.samplers.registry import solver
 from genfuse.samplers.schedule import NoiseSchedule
-from genfuse.samplers.stepper import Stepper
+from genfuse.samplers.stepper import DeviceRows, Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, TableBuilder
+from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 
 SeedLike = int | Sequence[int] | Tensor | None
 ClipLike = None | float | tuple[float, float] | Clip
@@ -39,7 +39,8 @@ class Sampler:
     spacing     "trailing", "linspace" or "leading"; or pass `timesteps` (descending) or `sigmas`: a kind
                 ("karras", "exponential", "beta", "lu") or levels from high to the last (n + 1,)
     strength    in (0, 1]: the last share of the grid that is run, for starting from a picture
-    seeds       (N,) seeds of the noise: an int s stands for s, s+1, ...; None: drawn from torch's generator
+    seeds       (N,) seeds of the noise: an int s stands for s, s+1, ...; None: each run draws its own from
+                torch's generator
     options     the solver's own (`eta`, `order`, ...)
 
     The sample is held in the network's own scale (variance preserving, or flow's), so the network is given it
@@ -73,8 +74,9 @@ class Sampler:
         self.timesteps = torch.from_numpy(self.table.timesteps)
         """(rows,) float64: the time the network is given before each row (two rows a step for some solvers)."""
         self._stepper = Stepper(self.table)
-        self._seeds = seeds
-        self._forward = _forward_table(*self.levels.at(self.table.timesteps))
+        self._given_seeds = seeds
+        self._run_seeds: Tensor | None = None
+        self._forward = DeviceRows(_forward_rows(*self._row_levels()))
 
     def __len__(self) -> int:
         """Model calls of a whole run."""
@@ -83,15 +85,16 @@ class Sampler:
     def reset(self, seeds: SeedLike = None) -> None:
         """Start anew: forget the stored outputs, and take other seeds where given."""
         self._stepper.reset()
-        self._stepper.seeds = None
+        self._stepper.seeds = self._run_seeds = None
         if seeds is not None:
-            self._seeds = seeds
+            self._given_seeds = seeds
 
     def start(
         self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
         """The noise that a run starts from, (N, ...), by each sample's seed."""
-        noise = philox_normal(self._batch_seeds(shape[0], torch.device(device)), shape, stream=STREAM_INIT, dtype=dtype)
+        seeds = self._batch_seeds(shape[0], torch.device(device))
+        noise = philox_normal(seeds, shape, stream=STREAM_INIT, dtype=dtype)
         scale = self.table.init_scale
         return noise if scale == 1 else noise.mul_(scale)
 
@@ -120,18 +123,28 @@ class Sampler:
 
     def add_noise(self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None) -> Tensor:
         """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample)."""
-        chosen = self._batch_seeds(x0.shape[0], x0.device) if seeds is None else as_seeds(seeds, x0.shape[0], x0.device)
-        dtype = torch.float64 if x0.device.type == "cpu" or x0.dtype == torch.float64 else torch.float32
-        table = self._forward.to(x0.device, dtype)
-        noisy: Tensor = sampler_step(x0, None, table, i, seeds=chosen, stream=STREAM_FORWARD)
+        check.sample("x0", x0)
+        batch, device = x0.shape[0], x0.device
+        chosen = self._batch_seeds(batch, device) if seeds is None else as_seeds(seeds, batch, device)
+        rows = self._forward.beside(x0)
+        noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
         return noisy
 
     def _batch_seeds(self, batch: int, device: torch.device) -> Tensor:
-        if self._seeds is None:
-            self._seeds = torch.randint(0, 2**63 - 1, (batch,), dtype=torch.int64)
-        seeds = as_seeds(self._seeds, batch, device)
-        self._stepper.seeds = seeds
-        return seeds
+        """The run's seeds, int64 (N,): those given, or drawn at the first use after a reset."""
+        kept = self._run_seeds
+        if kept is None or len(kept) != batch or kept.device != device:
+            given = self._given_seeds
+            if given is None:
+                given = torch.randint(0, 2**63 - 1, (batch,), dtype=torch.int64)
+            kept = self._run_seeds = as_seeds(given, batch, device)
+        return kept
+
+    def _row_levels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(alpha, sigma), each (rows,): the noise level of the sample before each row."""
+        if len(self.table) == len(self.grid):
+            return self.grid.alpha[:-1], self.grid.sigma[:-1]
+        return self.levels.at(self.table.timesteps)
 
 
 def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
@@ -145,7 +158,9 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         given = torch.tensor([_signed(int(seed)) for seed in seeds], dtype=torch.int64)
     else:
-        raise TypeError(f"seeds is {type(seeds).__name__}, expected an int, ints, or an int64 tensor ({batch},)")
+        raise TypeError(
+            f"seeds is {type(seeds).__name__}, expected an int, ints, or an int64 tensor ({batch},)"
+        )
     if tuple(given.shape) != (batch,):
         raise ValueError(f"seeds has shape {tuple(given.shape)}, expected ({batch},): one seed a sample")
     return given.to(device)
@@ -163,11 +178,17 @@ def as_clip(clip: ClipLike) -> Clip:
     if clip is None:
         return NO_CLIP
     if isinstance(clip, Clip):
+        if not (clip.minimum < clip.maximum and 0 <= clip.quantile <= 1 and clip.threshold_max >= 1):
+            raise ValueError(
+                f"clip is {clip!r}, expected minimum < maximum, quantile in [0, 1] and threshold_max >= 1"
+            )
         return clip
-    low, high = (-clip, clip) if isinstance(clip, int | float) else clip
-    if not low < high:
+    ends = (-clip, clip) if isinstance(clip, int | float) else clip
+    if not isinstance(ends, tuple) or len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+        raise TypeError(f"clip is {clip!r}, expected None, a number, (low, high) or a Clip")
+    if not ends[0] < ends[1]:
         raise ValueError(f"clip is {clip!r}, expected a positive number or (low, high) with low < high")
-    return Clip(minimum=float(low), maximum=float(high))
+    return Clip(minimum=float(ends[0]), maximum=float(ends[1]))
 
 
 def _last_part(grid: Grid, strength: float) -> Grid:
@@ -177,7 +198,7 @@ def _last_part(grid: Grid, strength: float) -> Grid:
     return Grid(grid.timesteps[first:], grid.alpha[first:], grid.sigma[first:])
 
 
-def _forward_table(alpha: NDArray[np.float64], sigma: NDArray[np.float64]) -> Tensor:
+def _forward_rows(alpha: NDArray[np.float64], sigma: NDArray[np.float64]) -> Tensor:
     """Rows that add the noise of each level: x_t = alpha·x0 + sigma·noise."""
     builder = TableBuilder()
     nothing = Prediction(x0=X * 0.0, epsilon=X * 0.0)

@@ -6,14 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 import torch
-from genfuse_kernels.philox_normal.spec import STREAM_STEP
-from genfuse_kernels.sampler_step.row import COLUMN
 from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check, sampler_reduce, sampler_step_
 from genfuse.ops.library import needs_dispatcher
 from genfuse.samplers.table import Table
+from genfuse_kernels.philox_normal.spec import STREAM_STEP
+from genfuse_kernels.sampler_step.row import COLUMN, HISTORY_SLOTS
 
 if TYPE_CHECKING:
     from genfuse_kernels.sampler_step.cpu_plan import CpuPlan
@@ -29,16 +29,19 @@ class Stepper:
     def __init__(self, table: Table, seeds: Tensor | None = None) -> None:
         self.table = table
         self.seeds = seeds
-        self._rows: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+        self._rows = DeviceRows(table.rows)
         self._history: Tensor | None = None
+        self._written = 0  # a bit a slot
         self._plan: CpuPlan | None = None
         self._slots = table.history_slots
         reduced = table.rows[:, [COLUMN["rescale"], COLUMN["quantile"]]] != 0
         self._reduces: list[bool] = reduced.any(1).tolist()
+        self._reads, self._stores = _slot_bits(table)
 
     def reset(self) -> None:
         """Forget what earlier steps stored."""
         self._history = self._plan = None
+        self._written = 0
 
     def step(
         self,
@@ -53,18 +56,26 @@ class Stepper:
         out: Tensor | None = None,
     ) -> Tensor:
         """Row i of the table applied to x (N, ...); `out` may be x. Errors as `genfuse.ops.sampler_step`."""
+        if not isinstance(x, Tensor):
+            check.sample("x", x)
+        if type(i) is not int or not 0 <= i < len(self._reads):
+            check.row("i", i, len(self._reads))
         scales = None
-        if 0 <= i < len(self._reduces) and self._reduces[i]:
-            scales = sampler_reduce(x, model_output, self._device_rows(x), i, uncond=uncond)
-        plan = self._plan_for(x, model_output, out)
+        if self._reduces[i]:
+            scales = sampler_reduce(x, model_output, self._rows.beside(x), i, uncond=uncond)
+        plan = self._plan_for(x, model_output, out, uncond, variance, noise, noise_prev)
         if plan is not None and all(t is None or plan.fits(t) for t in (uncond, variance, noise, noise_prev)):
             if out is None:
                 out = torch.empty_like(x)
-            elif any(t is not None and not plan.disjoint(out, t) for t in (uncond, variance, noise, noise_prev)):
+            elif any(
+                t is not None and not plan.disjoint(out, t) for t in (uncond, variance, noise, noise_prev)
+            ):
                 raise ValueError("out overlaps an input in memory without being the same tensor; pass a copy")
             if self.seeds is not None:
                 check.seeds(self.seeds, x.shape[0], x)
+            self._check_stored(i)
             plan.step(i, x, model_output, out, self.seeds, uncond, variance, noise, noise_prev, scales)
+            self._written |= self._stores[i]
             return out
         return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
 
@@ -83,26 +94,38 @@ class Stepper:
         """Any device, layout and backend, through the op."""
         if out is None:
             out = torch.empty_like(x)
+        history = self._device_history(x)
+        self._check_stored(i)
         sampler_step_(
             x,
             model_output,
-            self._device_rows(x),
+            self._rows.beside(x),
             i,
             out=out,
             uncond=uncond,
             variance=variance,
-            history=self._device_history(x),
+            history=history,
             noise=noise,
             noise_prev=noise_prev,
             seeds=self.seeds,
             stream=STREAM_STEP,
             scales=scales,
         )
+        self._written |= self._stores[i]
         return out
 
-    def _plan_for(self, x: Tensor, model_output: Tensor, out: Tensor | None) -> CpuPlan | None:
+    def _check_stored(self, i: int) -> None:
+        if self._reads[i] & ~self._written:
+            raise ValueError(
+                f"i is {i}, whose row reads what earlier rows store, but they have not run on samples like x "
+                "since the last reset; take the rows in order"
+            )
+
+    def _plan_for(
+        self, x: Tensor, model_output: Tensor, out: Tensor | None, *others: Tensor | None
+    ) -> CpuPlan | None:
         """The CPU's short way where x, the output and `out` are dense alike and PyTorch need not see the call."""
-        if needs_dispatcher(x, model_output, out) or dispatch.forced() not in (None, "cpu"):
+        if needs_dispatcher(x, model_output, out, *others) or dispatch.forced() not in (None, "cpu"):
             return None
         plan = self._plan
         if plan is None or not plan.fits(x):
@@ -120,16 +143,11 @@ class Stepper:
         module = importlib.import_module("genfuse_kernels.sampler_step.cpu_plan")
         if not module.CpuPlan.serves(x):
             return None
-        plan: CpuPlan = module.CpuPlan(self._device_rows(x), x, self._device_history(x))
+        history = self._device_history(x)
+        if history is not None and history.stride()[1:] != x.stride():
+            return None
+        plan: CpuPlan = module.CpuPlan(self._rows.beside(x), x, history)
         return plan
-
-    def _device_rows(self, x: Tensor) -> Tensor:
-        """The table where the kernel reads it: float64 on the CPU, float32 elsewhere unless x is float64."""
-        dtype = torch.float64 if x.device.type == "cpu" or x.dtype == torch.float64 else torch.float32
-        rows = self._rows.get((x.device, dtype))
-        if rows is None:
-            rows = self._rows[x.device, dtype] = self.table.rows.to(x.device, dtype)
-        return rows
 
     def _device_history(self, x: Tensor) -> Tensor | None:
         """(slots, *x.shape) in x's memory format, kept as long as x keeps its shape, dtype and device."""
@@ -138,7 +156,35 @@ class Stepper:
         kept = self._history
         if kept is None or kept.shape[1:] != x.shape or kept.dtype != x.dtype or kept.device != x.device:
             kept = self._history = _history_like(x, self._slots)
+            self._written = 0
         return kept
+
+
+class DeviceRows:
+    """A table's rows where the kernels read them, copied once a device and dtype."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self._host = rows
+        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def beside(self, x: Tensor) -> Tensor:
+        """On x's device: float64 on the CPU, float32 elsewhere unless x is float64."""
+        dtype = torch.float64 if x.device.type == "cpu" or x.dtype == torch.float64 else torch.float32
+        rows = self._copies.get((x.device, dtype))
+        if rows is None:
+            rows = self._copies[x.device, dtype] = self._host.to(x.device, dtype)
+        return rows
+
+
+def _slot_bits(table: Table) -> tuple[list[int], list[int]]:
+    """For each row, the history slots it reads and the one it stores to, a bit a slot."""
+    reads, stores = [], []
+    for row in table.rows.tolist():
+        live = [row[COLUMN[f"y_h{k}"]] != 0 or row[COLUMN[f"s_h{k}"]] != 0 for k in range(HISTORY_SLOTS)]
+        reads.append(sum(1 << k for k, used in enumerate(live) if used))
+        slot = int(row[COLUMN["store"]])
+        stores.append(1 << slot if slot >= 0 else 0)
+    return reads, stores
 
 
 def _history_like(x: Tensor, slots: int) -> Tensor:

@@ -26,6 +26,7 @@ class CpuPlan:
         self._bytes = x.numel() * x.element_size()
         self._threads = torch.get_num_threads()
         self._seeds: Tensor | None = None
+        self._dense_seeds: Tensor | None = None
         self._history = history
         self._plan = _cpu.Plan(
             table.data_ptr(), table.shape[0], DTYPE_CODES[x.dtype], tuple(x.shape), x.stride(), self._threads
@@ -43,7 +44,8 @@ class CpuPlan:
     def fits(self, tensor: Tensor) -> bool:
         """Whether a tensor has the plan's shape, strides, dtype and device."""
         return (
-            tensor.shape == self._shape
+            isinstance(tensor, Tensor)
+            and tensor.shape == self._shape
             and tensor.dtype is self._dtype
             and tensor.is_cpu
             and tensor.stride() == self._strides
@@ -70,7 +72,8 @@ class CpuPlan:
         """One row, all tensors as `fits` says. ValueError for a row out of range or a tensor that it lacks."""
         if seeds is not self._seeds:
             self._seeds = seeds
-            self._plan.set_seeds(0 if seeds is None else seeds.data_ptr(), STREAM_STEP)
+            self._dense_seeds = None if seeds is None else seeds.contiguous()
+            self._plan.set_seeds(0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP)
         threads = torch.get_num_threads()
         if threads != self._threads:
             self._threads = threads
