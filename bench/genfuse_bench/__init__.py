@@ -1,0 +1,1 @@
+"""Measurements of genfuse beside its peers: speed, memory, launches; never without correctness."""

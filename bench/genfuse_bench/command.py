@@ -1,0 +1,226 @@
+"""`genfuse bench`: measurements, printed and written down."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from genfuse import dispatch
+from genfuse_bench import report
+from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.graphs import graph_rows
+from genfuse_bench.launches import launch_rows
+from genfuse_bench.loop import loop_row
+from genfuse_bench.machine import Machine
+from genfuse_bench.memory import memory_row
+from genfuse_bench.peers import PEERS, Peer
+from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
+from genfuse_bench.solvers import SOLVERS, Solver
+from genfuse_bench.timing import Effort
+
+app = typer.Typer(help="Measure genfuse beside its peers.", no_args_is_help=True)
+_console = Console(width=None if sys.stdout.isatty() else 120)
+
+DTYPES = {
+    str(d).removeprefix("torch."): d for d in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+}
+QUICK_SOLVERS = ("euler", "ddpm")
+QUICK = Effort(windows=1, window=0.05, limit=0.1)
+
+
+class Section(str, Enum):
+    """Parts of the report."""
+
+    STEPS = "steps"
+    LOOP = "loop"
+    GRID = "grid"
+    MEMORY = "memory"
+    LAUNCHES = "launches"
+    GRAPHS = "graphs"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures."""
+
+    solvers: Sequence[Solver]
+    shapes: Sequence[Shape]
+    dtypes: Sequence[torch.dtype]
+    device: torch.device
+    peer: Peer | None
+    effort: Effort
+
+    @property
+    def who(self) -> list[str]:
+        """The competitors."""
+        return ["ours", "face", *([self.peer.name] if self.peer else [])]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure genfuse beside its peers."""
+
+
+@app.command("sampler_step")
+def sampler_step(
+    shapes: Annotated[str | None, typer.Option(help="Shapes, as 1x3x32x32,64x3x64x64.")] = None,
+    dtype: Annotated[str | None, typer.Option(help=f"Some of {','.join(DTYPES)}.")] = None,
+    solvers: Annotated[str | None, typer.Option(help=f"Some of {','.join(SOLVERS)}.")] = None,
+    sections: Annotated[
+        str | None, typer.Option(help=f"Some of {','.join(s.value for s in Section)}.")
+    ] = None,
+    peers: Annotated[
+        str, typer.Option(help=f"What to measure beside: {','.join(PEERS)} or none.")
+    ] = "diffusers",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of both sides; PyTorch's default if left out.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    quick: Annotated[bool, typer.Option(help="Seconds, not minutes: a few rows, rough figures.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder that gets sampler_step_<device>.jsonl.")] = None,
+) -> None:
+    """One step of every solver: its time beside diffusers' and the floor, memory, launches, graphs."""
+    if threads:
+        torch.set_num_threads(threads)
+    names = _some("--solvers", solvers, SOLVERS, QUICK_SOLVERS if quick else tuple(SOLVERS))
+    plan = Plan(
+        solvers=[SOLVERS[name] for name in names],
+        shapes=_shapes(shapes) if shapes else SHAPES[:1] if quick else SHAPES,
+        dtypes=[
+            DTYPES[name] for name in _some("--dtype", dtype, DTYPES, ("float32",) if quick else tuple(DTYPES))
+        ],
+        device=_device(device),
+        peer=_peer(peers),
+        effort=QUICK if quick else Effort(),
+    )
+    wanted = _some(
+        "--sections",
+        sections,
+        [s.value for s in Section],
+        ("steps", "loop") if quick else [s.value for s in Section],
+    )
+    machine = Machine.here()
+    _console.print(
+        f"{machine}\n{torch.get_num_threads()} threads on both sides; {keep_freed_memory()}; "
+        f"ours: {dispatch.choose('sampler_step', plan.device, plan.dtypes[0]).backend} kernels",
+        highlight=False,
+    )
+    rows: list[report.Row] = []
+    for name in wanted:
+        rows += _SECTIONS[Section(name)](plan)
+    if output is not None:
+        path = output / f"sampler_step_{plan.device.type}.jsonl"
+        report.write(rows, machine, path)
+        _console.print(f"{len(rows)} rows -> {path}")
+
+
+def _steps(plan: Plan) -> Sequence[report.Row]:
+    rows = list(step_rows(plan.solvers, plan.shapes, plan.dtypes, plan.device, plan.peer, plan.effort))
+    report.show_steps(rows, _console)
+    return rows
+
+
+def _grid(plan: Plan) -> Sequence[report.Row]:
+    effort = Effort(windows=3, window=0.05, limit=5)
+    cases = _few(plan), GRID, plan.dtypes[:1], plan.device, plan.peer, effort
+    rows = list(step_rows(*cases, op="grid", timed=GRID_TIMED))
+    report.show_grid(rows, _console)
+    return rows
+
+
+def _few(plan: Plan) -> list[Solver]:
+    """One solver of each kind, for the sections that take long."""
+    return [solver for solver in plan.solvers if solver.sampler in GRID_SOLVERS]
+
+
+def _loop(plan: Plan) -> Sequence[report.Row]:
+    shape = plan.shapes[0]
+    rows = [
+        loop_row(solver, shape, plan.dtypes[0], plan.device, plan.peer, plan.effort)
+        for solver in plan.solvers
+        if solver.sampler != "lcm"  # has no schedule of that many steps
+    ]
+    report.show_loops(rows, _console)
+    return rows
+
+
+def _memory(plan: Plan) -> Sequence[report.Row]:
+    if plan.device.type != "cpu":
+        _console.print("memory is measured on the CPU only")
+        return []
+    shape, threads = max(plan.shapes, key=lambda shape: torch.Size(shape).numel()), torch.get_num_threads()
+    rows = [memory_row(solver.sampler, shape, who, threads) for solver in _few(plan) for who in plan.who]
+    report.show_memory(rows, _console)
+    return rows
+
+
+def _launches(plan: Plan) -> Sequence[report.Row]:
+    rows = [row for solver in plan.solvers for row in launch_rows(solver, plan.peer)]
+    report.show_launches(rows, _console)
+    return rows
+
+
+def _graphs(plan: Plan) -> Sequence[report.Row]:
+    rows = [row for solver in plan.solvers for row in graph_rows(solver, plan.peer)]
+    report.show_graphs(rows, _console)
+    return rows
+
+
+_SECTIONS: dict[Section, Callable[[Plan], Sequence[report.Row]]] = {
+    Section.STEPS: _steps,
+    Section.LOOP: _loop,
+    Section.GRID: _grid,
+    Section.MEMORY: _memory,
+    Section.LAUNCHES: _launches,
+    Section.GRAPHS: _graphs,
+}
+
+
+def _peer(name: str) -> Peer | None:
+    """The peer, or None with a word why not."""
+    if name == "none":
+        return None
+    (chosen,) = _some("--peers", name, PEERS, ()) or (name,)
+    missing = PEERS[chosen].missing()
+    if missing:
+        _console.print(f"peer {chosen}: {missing}", highlight=False)
+    return None if missing else PEERS[chosen]
+
+
+def _some(option: str, text: str | None, known: Collection[str], default: Sequence[str]) -> Sequence[str]:
+    """The comma-separated names, each of them known."""
+    if text is None:
+        return default
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
+    return names
+
+
+def _shapes(text: str) -> list[Shape]:
+    try:
+        shapes = [tuple(int(size) for size in shape.split("x")) for shape in text.split(",")]
+    except ValueError:
+        shapes = []
+    if not shapes or any(len(shape) < 2 or min(shape) < 1 for shape in shapes):
+        raise typer.BadParameter(f"{text!r}, expected sizes as 1x3x32x32,64x3x64x64", param_hint="--shapes")
+    return shapes
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise typer.BadParameter(f"{text!r} cannot be used here: {reason}", param_hint="--device") from None
+    return device

@@ -1,0 +1,74 @@
+"""The harness: medians, untimed steps, disturbed windows."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import pytest
+import torch
+
+from genfuse_bench import timing
+from genfuse_bench.timing import Effort, Load, laps, measure
+
+CPU = torch.device("cpu")
+
+
+class Recorded:
+    """Remembers what was asked of it; a step takes `seconds`."""
+
+    def __init__(self, seconds=0.0):
+        self.calls, self.seconds = [], seconds
+
+    def begin(self):
+        self.calls.append("begin")
+        time.sleep(20 * self.seconds)
+
+    def step(self, i):
+        self.calls.append(i)
+        time.sleep(self.seconds)
+
+
+def test_laps_time_the_given_steps_after_those_before():
+    run = Recorded()
+    assert len(laps(run, range(2, 5), CPU)) == 3
+    assert run.calls == ["begin", 0, 1, 2, 3, 4]
+
+
+def test_median_is_of_steps_and_leaves_begin_out():
+    measured = measure({"a": Recorded(0.002), "b": Recorded(0)}, range(1, 4), CPU, Effort(1, 0.01, 1))
+    assert 2000 <= measured.us["a"] < 20 * 2000
+    assert measured.us["b"] < measured.us["a"]
+
+
+def test_disturbed_windows_are_dropped_where_others_are_clean(monkeypatch):
+    times = iter([9e9, 9e9, 1e3, 2e3, 3e3])
+    verdicts = iter([True, True, False, False, False])
+    monkeypatch.setattr(timing, "_window", lambda *args: {"a": [next(times)]})
+    monkeypatch.setattr(Load, "disturbed_since", lambda self, before: next(verdicts))
+    measured = measure({"a": Recorded()}, range(1), CPU, Effort(windows=3, window=0, limit=10))
+    assert (measured.us["a"], measured.windows, measured.dropped, measured.contended) == (2.0, 3, 2, False)
+
+
+def test_a_measurement_with_no_clean_window_says_so(monkeypatch):
+    monkeypatch.setattr(Load, "disturbed_since", lambda self, before: True)
+    measured = measure({"a": Recorded()}, range(1), CPU, Effort(windows=3, window=0, limit=0))
+    assert measured.contended
+    assert measured.windows == 1
+
+
+def test_load_of_others_is_the_machine_less_ourselves():
+    before = Load(machine=10.0, own=5.0, at=0.0)
+    assert not Load(machine=11.0, own=6.0, at=1.0).disturbed_since(before)
+    assert Load(machine=11.5, own=6.0, at=1.0).disturbed_since(before)
+    assert not Load(machine=None, own=6.0, at=1.0).disturbed_since(before)
+
+
+def test_collection_is_on_again_after_an_error():
+    class Failing(Recorded):
+        def step(self, i):
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        measure({"a": Failing()}, range(1), CPU)
+    assert gc.isenabled()
