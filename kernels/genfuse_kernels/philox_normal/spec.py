@@ -41,8 +41,8 @@ def tolerance(dtype: torch.dtype) -> float:
     return {
         torch.float64: 1e-14,
         torch.float32: 1e-6,
-        torch.bfloat16: 2.0**-9 + 1e-6,
-        torch.float16: 2.0**-12 * 2 + 1e-6,
+        torch.bfloat16: 2.0**-8 + 1e-6,
+        torch.float16: 2.0**-11 + 1e-6,
     }[dtype]
 
 

@@ -1,0 +1,14 @@
+// A thread's own working memory, kept between calls.
+#pragma once
+
+#include <stddef.h>
+
+namespace genfuse {
+
+// Bytes of `thread_scratch`.
+constexpr size_t kScratchBytes = 16 * 2176 * sizeof(double);
+
+// kScratchBytes of memory, aligned to 64 bytes, of the calling thread alone.
+void* thread_scratch();
+
+}  // namespace genfuse

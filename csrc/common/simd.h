@@ -1,0 +1,212 @@
+// Vectors of GENFUSE_VECTOR_BYTES bytes, compiled once for each instruction set.
+//
+// The operators (+ - * / & | ^ << >> < ?:) are those of the GCC and Clang vector extensions, the same source
+// for 16, 32 and 64 bytes; only what they lack is written out here. Everything lives in an anonymous
+// namespace inside the instruction set's own, so that no AVX code can be linked in place of a generic inline
+// function.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#define GENFUSE_INLINE inline __attribute__((always_inline))
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+constexpr int kVectorBytes = GENFUSE_VECTOR_BYTES;
+
+typedef float f32 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef double f64 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef int32_t i32 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef int64_t i64 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef uint32_t u32 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef uint64_t u64 __attribute__((vector_size(GENFUSE_VECTOR_BYTES)));
+typedef uint16_t u16_half __attribute__((vector_size(GENFUSE_VECTOR_BYTES / 2)));
+
+template <class T>
+struct Vector;
+template <>
+struct Vector<float> {
+    using type = f32;
+    using integer = i32;
+};
+template <>
+struct Vector<double> {
+    using type = f64;
+    using integer = i64;
+};
+template <class T>
+using vec = typename Vector<T>::type;
+
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class V>
+GENFUSE_INLINE V load(const void* from) {
+    V value;
+    __builtin_memcpy(&value, from, sizeof value);
+    return value;
+}
+
+template <class V>
+GENFUSE_INLINE void store(void* to, V value) {
+    __builtin_memcpy(to, &value, sizeof value);
+}
+
+// The first `bytes` bytes; the other lanes are zero.
+template <class V>
+GENFUSE_INLINE V load_part(const void* from, int64_t bytes) {
+    V value = {};
+    __builtin_memcpy(&value, from, static_cast<size_t>(bytes));
+    return value;
+}
+
+template <class V>
+GENFUSE_INLINE void store_part(void* to, V value, int64_t bytes) {
+    __builtin_memcpy(to, &value, static_cast<size_t>(bytes));
+}
+
+// Around the cache: for outputs too large to be found there by whoever reads them. `to` is aligned.
+template <class V>
+GENFUSE_INLINE void store_streaming(void* to, V value) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    _mm512_stream_si512(static_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    _mm256_stream_si256(static_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__SSE2__)
+    _mm_stream_si128(static_cast<__m128i*>(to), reinterpret_cast<__m128i>(value));
+#else
+    store(to, value);
+#endif
+}
+
+// Streaming stores become visible to other threads.
+GENFUSE_INLINE void streaming_fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+template <class V, class S>
+GENFUSE_INLINE V broadcast(S value) {
+    return value - V{};  // a zero keeps its sign
+}
+
+// a·b + c, rounded once where the instruction set can. The compiler itself contracts nothing
+// (-ffp-contract=off), so body and tail of a loop give the same bits.
+GENFUSE_INLINE f32 fma(f32 a, f32 b, f32 c) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+GENFUSE_INLINE f64 fma(f64 a, f64 b, f64 c) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_fmadd_pd(a, b, c);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__FMA__)
+    return _mm256_fmadd_pd(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+template <class V>
+GENFUSE_INLINE V square_root(V value) {
+    V root;
+    for (int i = 0; i < static_cast<int>(sizeof(V) / sizeof(value[0])); ++i) {
+        root[i] = sizeof(value[0]) == 4 ? __builtin_sqrtf(static_cast<float>(value[i]))
+                                        : static_cast<decltype(0.0)>(__builtin_sqrt(value[i]));
+    }
+    return root;
+}
+
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+template <>
+GENFUSE_INLINE f32 square_root(f32 value) {
+    return _mm512_sqrt_ps(value);
+}
+template <>
+GENFUSE_INLINE f64 square_root(f64 value) {
+    return _mm512_sqrt_pd(value);
+}
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+template <>
+GENFUSE_INLINE f32 square_root(f32 value) {
+    return _mm256_sqrt_ps(value);
+}
+template <>
+GENFUSE_INLINE f64 square_root(f64 value) {
+    return _mm256_sqrt_pd(value);
+}
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__SSE2__)
+template <>
+GENFUSE_INLINE f32 square_root(f32 value) {
+    return _mm_sqrt_ps(value);
+}
+template <>
+GENFUSE_INLINE f64 square_root(f64 value) {
+    return _mm_sqrt_pd(value);
+}
+#endif
+
+// Clamped to [low, high]; a NaN among the values stays NaN.
+template <class V>
+GENFUSE_INLINE V clamp(V value, V low, V high) {
+    V raised = value < low ? low : value;
+    return raised > high ? high : raised;
+}
+
+// The low 32 bits of each 64-bit lane, multiplied to 64 bits; the high 32 bits are ignored.
+GENFUSE_INLINE u64 multiply_low_words(u64 a, u64 b) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return reinterpret_cast<u64>(
+        _mm512_mul_epu32(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    return reinterpret_cast<u64>(
+        _mm256_mul_epu32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__SSE2__)
+    return reinterpret_cast<u64>(_mm_mul_epu32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+    return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);
+#endif
+}
+
+#if defined(__clang__)
+#define GENFUSE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define GENFUSE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, i32{__VA_ARGS__})
+#endif
+
+// (a0 b0 a1 b1) and (a2 b2 a3 b3) of each group of 16 bytes.
+GENFUSE_INLINE f32 interleave_low(f32 a, f32 b) {
+#if GENFUSE_VECTOR_BYTES == 64
+    return GENFUSE_SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+#elif GENFUSE_VECTOR_BYTES == 32
+    return GENFUSE_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+#else
+    return GENFUSE_SHUFFLE(a, b, 0, 4, 1, 5);
+#endif
+}
+
+GENFUSE_INLINE f32 interleave_high(f32 a, f32 b) {
+#if GENFUSE_VECTOR_BYTES == 64
+    return GENFUSE_SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+#elif GENFUSE_VECTOR_BYTES == 32
+    return GENFUSE_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+#else
+    return GENFUSE_SHUFFLE(a, b, 2, 6, 3, 7);
+#endif
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

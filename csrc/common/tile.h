@@ -1,0 +1,104 @@
+// A run of a sample's elements, in logical order, between its place in memory and a small dense buffer.
+#pragma once
+
+#include "common/half.h"
+#include "common/layout.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+// Elements of a tile buffer; a few more stand behind it, so that a whole vector may be read or written there.
+constexpr int64_t kTile = 2048;
+constexpr int64_t kTileRoom = kTile + 128;  // also keeps equal elements of two tiles off the same cache set
+
+template <class Stored, class T>
+void widen_run(const Stored* from, int64_t count, T* to) {
+    constexpr int lanes = kLanes<T>;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) store(to + i, widen(from + i));
+    if (i == count) return;
+    Stored last[lanes] = {};
+    __builtin_memcpy(last, from + i, static_cast<size_t>(count - i) * sizeof(Stored));
+    store(to + i, widen(last));
+}
+
+template <class Stored, class T>
+void narrow_run(const T* from, int64_t count, Stored* to) {
+    constexpr int lanes = kLanes<T>;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) narrow(to + i, load<vec<T>>(from + i));
+    if (i == count) return;
+    Stored last[lanes];
+    narrow(last, load<vec<T>>(from + i));
+    __builtin_memcpy(to + i, last, static_cast<size_t>(count - i) * sizeof(Stored));
+}
+
+// Calls run(offset, stride, position, length) for the pieces of [element, element + count) along the last
+// axis: `length` elements from memory offset `offset`, `stride` apart, at `position` in the tile.
+template <class Run>
+GENFUSE_INLINE void walk(const Layout& layout, int64_t element, int64_t count, Run run) {
+    if (layout.dense()) {
+        run(element, int64_t{1}, int64_t{0}, count);
+        return;
+    }
+    const int last = layout.axes - 1;
+    int64_t place[GENFUSE_MAX_AXES];
+    int64_t offset = 0;
+    for (int axis = last; axis >= 0; --axis) {
+        place[axis] = element % layout.size[axis];
+        element /= layout.size[axis];
+        offset += place[axis] * layout.stride[axis];
+    }
+    for (int64_t position = 0;;) {
+        const int64_t left = layout.size[last] - place[last];
+        const int64_t length = left < count - position ? left : count - position;
+        run(offset, layout.stride[last], position, length);
+        position += length;
+        if (position == count) return;
+        offset -= place[last] * layout.stride[last];
+        place[last] = 0;
+        for (int axis = last - 1;; --axis) {
+            offset += layout.stride[axis];
+            if (++place[axis] < layout.size[axis]) break;
+            offset -= layout.size[axis] * layout.stride[axis];
+            place[axis] = 0;
+        }
+    }
+}
+
+template <class Stored, class T>
+void gather(const Stored* sample, const Layout& layout, int64_t element, int64_t count, T* tile) {
+    walk(layout, element, count, [&](int64_t offset, int64_t stride, int64_t position, int64_t length) {
+        if (stride == 1) {
+            widen_run(sample + offset, length, tile + position);
+            return;
+        }
+        Stored piece[64];
+        for (int64_t done = 0; done < length; done += 64) {
+            const int64_t part = length - done < 64 ? length - done : 64;
+            for (int64_t i = 0; i < part; ++i) piece[i] = sample[offset + (done + i) * stride];
+            widen_run(piece, part, tile + position + done);
+        }
+    });
+}
+
+template <class Stored, class T>
+void scatter(const T* tile, const Layout& layout, int64_t element, int64_t count, Stored* sample) {
+    walk(layout, element, count, [&](int64_t offset, int64_t stride, int64_t position, int64_t length) {
+        if (stride == 1) {
+            narrow_run(tile + position, length, sample + offset);
+            return;
+        }
+        Stored piece[64];
+        for (int64_t done = 0; done < length; done += 64) {
+            const int64_t part = length - done < 64 ? length - done : 64;
+            narrow_run(tile + position + done, part, piece);
+            for (int64_t i = 0; i < part; ++i) sample[offset + (done + i) * stride] = piece[i];
+        }
+    });
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse
