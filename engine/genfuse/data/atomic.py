@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +16,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     When the block raises, ``path`` is as it was and nothing is left behind. Missing folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    temporary.touch(exist_ok=False)  # not tempfile's: that one would be its owner's alone to read
     try:
         yield temporary
         sync(temporary)

@@ -15,7 +15,7 @@ from genfuse.samplers.sampler import Sampler
 from genfuse.systems.ddpm import DDPM
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "openmoji-32.safetensors"
-"""The checkpoint that comes with genfuse: emoji of 32×32 pixels, conditional on 12 groups."""
+"""The checkpoint that comes with genfuse: emoji of 32×32 pixels, conditional on 14 classes."""
 
 
 @dataclass(frozen=True)
