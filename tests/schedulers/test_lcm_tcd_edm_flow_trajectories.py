@@ -237,5 +237,5 @@ def test_eta_outside_its_range() -> None:
     scheduler = schedulers.TCDScheduler()
     scheduler.set_timesteps(4)
     x = torch.zeros(SHAPE)
-    with pytest.raises(ValueError, match="eta is 1.2"):
+    with pytest.raises(ValueError, match=r"eta is 1\.2"):
         scheduler.step(x, scheduler.timesteps[0], x, eta=1.2)

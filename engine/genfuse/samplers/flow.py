@@ -47,8 +47,8 @@ def flow_heun(
 ) -> Table:
     """Heun's method in sigma: an Euler step, then the same step with the slopes of both ends averaged.
 
-    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes half
-    of the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
+    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes
+    half of the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
     begin   counts rows, and is even: an odd row is the second half of a step
     churn   as `edm_euler`; the first slope is then velocity·sigma/σ̂ (as diffusers scales it), clip refused
     """

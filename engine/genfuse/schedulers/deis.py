@@ -62,8 +62,8 @@ class DEISMultistepScheduler(MultistepScheduler):
         diffusers_predictor(prediction_type, flow=use_flow_sigmas)
         if prediction_type == "flow_prediction" and not use_flow_sigmas:
             raise ValueError(
-                "prediction_type is 'flow_prediction' and use_flow_sigmas is False, expected True: a velocity "
-                "of the flow says nothing on variance-preserving nodes"
+                "prediction_type is 'flow_prediction' and use_flow_sigmas is False, expected True: "
+                "a velocity of the flow says nothing on variance-preserving nodes"
             )
         for name, own in _OWN.items():
             check_name(name, self.config[name], (own, *_OTHERS[name]))
@@ -78,8 +78,7 @@ class DEISMultistepScheduler(MultistepScheduler):
                 precision="float32",
             )
         )
-        self._set_multistep_nodes(num_train_timesteps - 1)
-        self.num_inference_steps = None
+        self._set_training_nodes()
 
     def set_timesteps(
         self, num_inference_steps: int, device: str | torch.device | None = None, mu: float | None = None

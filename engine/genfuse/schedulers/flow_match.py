@@ -117,7 +117,7 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         levels = torch.from_numpy(self._shifted(self._unshifted(steps, sigmas, given), mu, steps)).float()
         times = levels * config.num_train_timesteps if given is None else torch.from_numpy(given)
         if config.invert_sigmas:
-            # Levels that rise to 1 and count signal, not noise: for a model whose velocity points to the data.
+            # Levels that rise to 1 and count signal, not noise: the velocity points to the data.
             levels = 1.0 - levels
             self._set_flow_nodes(levels, levels * config.num_train_timesteps, device, last=1.0)
         else:
@@ -132,7 +132,7 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         count = self.config.num_train_timesteps
         if timesteps is not None:
             return np.asarray(timesteps / count)
-        return np.linspace(self.sigma_max * count, self.sigma_min * count, steps) / count
+        return np.asarray(np.linspace(self.sigma_max * count, self.sigma_min * count, steps) / count)
 
     def _shifted(self, sigmas: NDArray[np.floating], mu: float | None, steps: int) -> NDArray[np.floating]:
         config = self.config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -38,12 +40,23 @@ class MultistepScheduler(NodeScheduler):
             timesteps, sigmas = _flow_nodes(steps, self.config.num_train_timesteps, flow_shift)
         else:
             timesteps, sigmas = self._sigma_nodes(steps, last_timestep or self.config.num_train_timesteps)
+        self._set_levels(timesteps.astype(np.int64), sigmas, device)
+
+    def _set_training_nodes(self) -> None:
+        """Every training time as a node, until set_timesteps is called."""
+        levels = self._schedule.sigmas[::-1]
+        times = np.arange(len(levels))[::-1].astype(np.float32)
+        self._set_levels(times, np.append(levels, levels[-1]))
+
+    def _set_levels(
+        self, timesteps: NDArray[Any], sigmas: Array, device: str | torch.device | None = None
+    ) -> None:
+        """timesteps (n,), sigmas (n + 1,): noise to signal, or the flow's sigma; rounded to float32."""
         sigmas = sigmas.astype(np.float32).astype(np.float64)
         alpha = 1 - sigmas if self.config.use_flow_sigmas else 1 / np.sqrt(sigmas**2 + 1)
         sigma = sigmas if self.config.use_flow_sigmas else sigmas * alpha
-        whole = timesteps.astype(np.int64)
-        grid = Grid(timesteps=whole.astype(np.float64), alpha=alpha, sigma=sigma)
-        self._set_nodes(grid, whole, sigmas=sigmas, device=device)
+        grid = Grid(timesteps=timesteps.astype(np.float64), alpha=alpha, sigma=sigma)
+        self._set_nodes(grid, timesteps, sigmas=sigmas, device=device)
 
     def _sigma_nodes(self, steps: int, last_timestep: int) -> tuple[Array, Array]:
         """(timesteps (n,), noise to signal (n + 1,)) as the configuration asks."""

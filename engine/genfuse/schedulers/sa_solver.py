@@ -73,8 +73,7 @@ class SASolverScheduler(MultistepScheduler):
                 precision="float32",
             )
         )
-        self._set_multistep_nodes(num_train_timesteps - 1)
-        self.num_inference_steps = None
+        self._set_training_nodes()
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Choose the nodes."""
