@@ -88,7 +88,7 @@ class DDPM:
 
     def label(self, class_name: str) -> int:
         """The label of a class. ValueError, naming the nearest, where there is no such class."""
-        return self.class_names.index(check_name("class", class_name, self.class_names))
+        return self.class_names.index(check_name("label", class_name, self.class_names))
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """images (N, C, H, W) in [-1, 1], labels (N,) int64 → scalar."""

@@ -69,7 +69,9 @@ def sample_pictures(
             seeds=seed + first,
         )
         cond: dict[str, Any] = {} if part is None else {"label": part}
-        made = sample(network, (n, *system.image_shape), sampler=runner, cond=cond, device=place, progress=progress)
+        made = sample(
+            network, (n, *system.image_shape), sampler=runner, cond=cond, device=place, progress=progress
+        )
         assert isinstance(made, Tensor)
         images.append(made.cpu())
         rows += len(runner)
@@ -82,17 +84,17 @@ def _device(device: str | torch.device) -> torch.device:
         place = torch.device(device)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device is {str(device)!r}, which is not here: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"device is {str(device)!r}, which is not here: {str(error).splitlines()[0]}"
+        ) from None
     return place
 
 
 def _labels(system: DDPM, count: int, label: str | None) -> Tensor | None:
-    names = system.class_names
+    classes = len(system.class_names)
     if label is None:
-        return torch.arange(count) % len(names) if names else None
-    if label not in names:
-        raise ValueError(f"label is {label!r}, expected one of {', '.join(names) or 'none: it has no classes'}")
-    return torch.full((count,), names.index(label))
+        return torch.arange(count) % classes if classes else None
+    return torch.full((count,), system.label(label))
 
 
 class _Timed:
