@@ -20,7 +20,7 @@ SHAPE = (2, 3, 4, 4)
 IN_FLOAT64 = 1e-6
 """Relative difference allowed where diffusers' step computes in float64 once its tables are lifted."""
 IN_FLOAT32 = 1e-5
-"""... and where it computes in float32 whatever it is given: Euler casts the sample, DPM2 its middle levels."""
+"""... and where it computes in float32 whatever it is given: Euler its sample, DPM2 its middle levels."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Case:
 
 
 def sampled(cases: Iterable[Case], count: int) -> list[Case]:
-    """Every case under GENFUSE_PROOF=1, else `count` of them that rotate with the day (GENFUSE_DAY repeats one)."""
+    """Every case under GENFUSE_PROOF=1, else `count` that rotate with the day (GENFUSE_DAY repeats one)."""
     everything = list(cases)
     if os.environ.get("GENFUSE_PROOF", "") not in ("", "0"):
         return everything

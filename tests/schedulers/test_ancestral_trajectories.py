@@ -47,7 +47,8 @@ def ddim_cases() -> Iterator[Case]:
         (False, True),
         (False, True),
     ):
-        if zero_snr and (prediction == "epsilon" or corrected):
+        # from pure noise with eta = 1 diffusers takes the root of 0 less a rounding error
+        if zero_snr and (prediction == "epsilon" or corrected or eta == 1.0):
             continue
         config = {"prediction_type": prediction, "timestep_spacing": spacing, "beta_schedule": beta, **clip}
         extra = {"set_alpha_to_one": to_one, "rescale_betas_zero_snr": zero_snr}
@@ -78,7 +79,7 @@ def test_ddpm(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("case", sampled(ddim_cases(), 40), ids=str)
+@pytest.mark.parametrize("case", sampled(ddim_cases(), 30), ids=str)
 def test_ddim(case: Case) -> None:
     check(case)
 
@@ -194,7 +195,7 @@ def test_predicted_x0(name: str, clip: dict[str, Any]) -> None:
 
 
 def test_pndm_that_begins_in_the_middle_starts_with_euler() -> None:
-    """diffusers restarts its warm-up a level off; from the middle, our first row is DDIM's and the rest converge."""
+    """diffusers restarts its warm-up a level off; from the middle, our first row is DDIM's."""
     _, ours = both("PNDMScheduler", {"skip_prk_steps": True}, 20)
     _, euler = both("DDIMScheduler", {"clip_sample": False}, 20)
     timestep, x = ours.timesteps[8], start()

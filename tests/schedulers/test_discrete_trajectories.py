@@ -51,6 +51,8 @@ def euler_cases() -> Iterator[Case]:
     for config, steps, churn in product(
         configs(("epsilon", "v_prediction", "sample"), KINDS, finals, snr, ends), STEPS, churns
     ):
+        if churn and "interpolation_type" in config:
+            continue  # diffusers then spreads the churn over one step more than it takes
         yield Case(DISCRETE[0], config, steps, churn, stochastic=bool(churn), tolerance=IN_FLOAT32)
 
 
@@ -67,9 +69,14 @@ def heun_cases() -> Iterator[Case]:
 
 
 def dpm2_cases() -> Iterator[Case]:
-    for config, steps in product(configs(("epsilon", "v_prediction"), KINDS), STEPS):
+    # a short training schedule: diffusers' constructor builds all of its nodes, in quadratic time
+    for config, steps in product(
+        configs(("epsilon", "v_prediction"), KINDS, ({"num_train_timesteps": 200},)), STEPS
+    ):
         yield Case(DISCRETE[3], config, steps, tolerance=IN_FLOAT32)
-        yield Case(DISCRETE[4], config, steps, stochastic=True, tolerance=IN_FLOAT32)
+        if config["beta_schedule"] != "squaredcos_cap_v2":
+            # at that schedule's steep end r'² − r_up² cancels in diffusers' float32: times off by 0.1, or NaN
+            yield Case(DISCRETE[4], config, steps, stochastic=True, tolerance=IN_FLOAT32)
 
 
 def lms_cases() -> Iterator[Case]:
@@ -99,6 +106,11 @@ def test_dpm2(case: Case) -> None:
     check(case)
 
 
+@pytest.mark.parametrize("name", DISCRETE[3:5])
+def test_dpm2_over_a_whole_schedule(name: str) -> None:
+    check(Case(name, {"use_karras_sigmas": True}, 10, stochastic=name == DISCRETE[4], tolerance=IN_FLOAT32))
+
+
 @pytest.mark.parametrize("case", sampled(lms_cases(), 20), ids=str)
 def test_lms(case: Case) -> None:
     check(case)
@@ -120,7 +132,7 @@ def test_custom_sigmas() -> None:
 @pytest.mark.parametrize("explicit", [True, False], ids=["set_begin_index", "first timestep"])
 def test_begins_in_the_middle(name: str, explicit: bool) -> None:
     """Image-to-image: noise to a level in the middle, then the rest of the schedule."""
-    theirs, ours = both(name, {}, 12)
+    theirs, ours = both(name, {"num_train_timesteps": 200}, 12)
     two_calls = ours.order == 2
     begin = 8 if two_calls else 4
     if explicit or two_calls:  # of two rows with one time, either may be meant by the time alone
@@ -131,8 +143,8 @@ def test_begins_in_the_middle(name: str, explicit: bool) -> None:
     noised = [scheduler.add_noise(x, noise, at) for scheduler in (theirs, ours)]
     torch.testing.assert_close(noised[1], noised[0], rtol=1e-6, atol=1e-6)
     if name == "LMSDiscreteScheduler":
-        # diffusers takes coefficients of an order that its empty history does not fill: theirs is Euler's here
-        theirs, _ = both("EulerDiscreteScheduler", {}, 12)
+        # diffusers takes coefficients of an order that its empty history does not fill: Euler is the measure
+        theirs, _ = both("EulerDiscreteScheduler", {"num_train_timesteps": 200}, 12)
         theirs.set_begin_index(begin)
     seed = 4 if "Ancestral" in name else None
     options = {"order": 1} if name == "LMSDiscreteScheduler" else {}
@@ -145,7 +157,7 @@ def test_begins_in_the_middle(name: str, explicit: bool) -> None:
 def test_predicted_x0(name: str) -> None:
     options = {"s_churn": 30.0} if name == "EulerDiscreteScheduler" else {}
     for row in (0, 1):
-        theirs, ours = both(name, {}, 10)
+        theirs, ours = both(name, {"num_train_timesteps": 200}, 10)
         outputs = []
         for scheduler in (theirs, ours):
             generator = torch.Generator().manual_seed(1)

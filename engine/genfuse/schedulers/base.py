@@ -114,7 +114,6 @@ class Scheduler(Configured, DiffusersMixin):
         """
         self._grid = grid
         self.timesteps = self._own_timesteps = torch.from_numpy(np.ascontiguousarray(timesteps)).to(device)
-        self._address, self._itemsize = self._own_timesteps.data_ptr(), self._own_timesteps.element_size()
         self._values: list[float] = self._own_timesteps.tolist()
         self._input_scale = None if input_scale is None else input_scale.tolist()
         if sigmas is not None:
@@ -304,9 +303,10 @@ class Scheduler(Configured, DiffusersMixin):
 
     def _position(self, timestep: Tensor) -> int | None:
         """The row of an element of `self.timesteps` itself, by its address: the device need not be read."""
-        row, rest = divmod(timestep.data_ptr() - self._address, self._itemsize)
+        own = self._own_timesteps
+        row, rest = divmod(timestep.data_ptr() - own.data_ptr(), own.element_size())
         inside = 0 <= row < len(self._values) and rest == 0 and timestep.numel() == 1
-        return row if inside and timestep.dtype == self._own_timesteps.dtype else None
+        return row if inside and timestep.dtype == own.dtype else None
 
     def _find(self, timestep: Timestep) -> int:
         """The row of a timestep by value: the second where several rows share it, so that none is skipped."""

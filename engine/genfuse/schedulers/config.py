@@ -31,6 +31,9 @@ class FrozenConfig(dict[str, Any]):
             "config is frozen; build a changed scheduler: type(scheduler).from_config(config, name=value)"
         )
 
+    def __reduce__(self) -> tuple[type[FrozenConfig], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)  # copies are built at once, not entry by entry
+
     __setattr__ = __setitem__ = __delattr__ = __delitem__ = _frozen
     update = pop = popitem = setdefault = clear = _frozen
 
