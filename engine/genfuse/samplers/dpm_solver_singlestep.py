@@ -65,7 +65,8 @@ def dpmpp_singlestep(
     solver_type  "midpoint": second order with half the prediction's weight for the slope, third order without
                  curvature; "heun": both exact for a polynomial
     curvature    "diffusers": its sign slip in sde-dpmsolver++ (see `DPMStep.with_sign_slip`)
-    begin        first row used: a group that starts in the middle is of lower order
+    begin        first row used: a group that starts in the middle, or at a node without signal,
+                 is of lower order
     ValueError: an option that is not one of these; without lower_order_final, steps no multiple of order.
     """
     check_dpm_options(order, algorithm, solver_type)
@@ -74,11 +75,13 @@ def dpmpp_singlestep(
     final_zero = bool(grid.sigma[-1] == 0)
     orders = singlestep_orders(len(grid), order, lower_order_final=lower_order_final, final_zero=final_zero)
     slots = max(order - 1, 1)
+    first = begin + int(grid.alpha[begin] == 0)  # derivatives need a finite lambda
+    uses = [max(1, min(own, i - first + 1)) for i, own in enumerate(orders)]
     start: Combination = X
     for i in range(begin, len(grid)):
         raw = predict_at(prediction, grid, i)
         f = integrated(algorithm, clipped(raw, clip, grid.alpha[i], grid.sigma[i]))
-        use = min(orders[i], i - begin + 1)
+        use = uses[i]
         start = X if use == 1 else start
         stages = [*(HISTORY[j % slots] for j in range(i - use + 1, i)), f]
         step = dpm_step(algorithm, grid, i - use + 1, i + 1)
@@ -95,7 +98,7 @@ def dpmpp_singlestep(
             store=f if order > 1 else None,
             slot=i % slots,
         )
-        if i + 1 < len(grid) and orders[i + 1] > 1:
+        if i + 1 < len(grid) and uses[i + 1] > 1:
             # Seen from the next row: this one's prediction is stored, its noise is the previous one.
             stored = _derivatives(grid, i, [*stages[:-1], HISTORY[i % slots]], solver_type)
             added = step.apply(X, *stored) - X * step.carry

@@ -46,13 +46,14 @@ class Table:
 
     @property
     def history_slots(self) -> int:
-        """Stored tensors that a run needs, 0 to 4."""
+        """Stored tensors that a run needs, 0 to 4; where rows read any, also those that are only written."""
         reads = [
             slot + 1
             for slot in range(HISTORY_SLOTS)
             if bool(self.rows[:, [COLUMN[f"y_h{slot}"], COLUMN[f"s_h{slot}"]]].any())
         ]
-        return max([0, *reads])
+        stored = int(self.rows[:, COLUMN["store"]].max()) + 1 if reads else 0
+        return max([0, stored, *reads])
 
     @property
     def stochastic(self) -> bool:

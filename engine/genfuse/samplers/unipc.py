@@ -53,6 +53,7 @@ def unipc(
     check_name("variant", variant, VARIANTS)
     builder = begun_table(grid, begin)
     steps, log_snr, last_order = len(grid), grid.log_snr, 0
+    first = begin + int(grid.alpha[begin] == 0)  # derivatives need a finite lambda
     for i in range(begin, steps):
         raw = predict_at(prediction, grid, i)
         now = clipped(raw, clip, grid.alpha[i], grid.sigma[i])
@@ -62,7 +63,7 @@ def unipc(
         if i > begin and i - 1 not in disable_corrector and np.isfinite(log_snr[i] - log_snr[i - 1]):
             before = _Interval(grid, i - 1, last_order, predict_x0, variant)
             x = x + before.corrected(past, f) - before.predicted(past)
-        last_order = min(order, i - begin + 1, steps - i if lower_order_final else order)
+        last_order = max(1, min(order, i - first + 1, steps - i if lower_order_final else order))
         if not np.isfinite(log_snr[i + 1] - log_snr[i]):
             last_order = 1
         step = _Interval(grid, i, last_order, predict_x0, variant)
