@@ -19,6 +19,7 @@ import torch
 
 from genfuse import env
 from genfuse.errors import UnsupportedError
+from genfuse.names import check_name
 
 Backend = Literal["cpu", "triton", "cuda", "aten", "reference"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -49,7 +50,7 @@ class Choice:
     op: str
     backend: Backend | None
     reason: str
-    passed_over: dict[str, str]
+    passed_over: Mapping[str, str]
 
     def __str__(self) -> str:
         chosen = f"{self.op}: {self.backend or 'no backend'} ({self.reason})"
@@ -63,8 +64,8 @@ def backend(name: Backend | None = None, *, strict: bool | None = None) -> Itera
     A forced backend that cannot run the call raises `UnsupportedError`; it never falls back.
     ValueError for an unknown name.
     """
-    if name is not None and name not in BACKENDS:
-        raise ValueError(f"backend is {name!r}, expected one of {', '.join(BACKENDS)}")
+    if name is not None:
+        check_name("backend", name, BACKENDS)
     tokens = (_forced.set(name), _strict.set(strict) if strict is not None else None)
     try:
         yield
@@ -108,8 +109,7 @@ _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
     """Apply the rule; `Choice.backend` is None where nothing permitted can run."""
-    if op not in OPS:
-        raise ValueError(f"op is {op!r}, expected one of {', '.join(OPS)}")
+    check_name("op", op, OPS)
     wanted = forced()
     obstacles = {name: obstacle(op, name, device, dtype) for name in BACKENDS}
     if wanted is not None:
@@ -132,7 +132,9 @@ def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
     for name in BACKENDS:
         if name not in candidates:
             passed_over[name] = obstacles[name] or "runs only when asked for by name"
-    reason = f"first on {device.type} that can run {op} in {dtype}" if chosen else "nothing permitted can run it"
+    reason = (
+        f"first on {device.type} that can run {op} in {dtype}" if chosen else "nothing permitted can run it"
+    )
     return Choice(op, chosen, reason, passed_over)
 
 

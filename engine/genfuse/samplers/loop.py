@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike
 from genfuse.samplers.schedule import NoiseSchedule
-from genfuse_kernels.sampler_step.row import COLUMN
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -80,25 +78,21 @@ def sample(
     x = runner.start(shape, dtype=dtype, device=device) if init is None else runner.add_noise(init, 0)
     time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     times = runner.timesteps.to(device, time_dtype)[:, None].expand(-1, shape[0])
-    guided = bool((runner.table.rows[:, COLUMN["guidance"]] != 1).any())
-    learned = bool(runner.table.rows[:, COLUMN["log_std_v"]].any())
-    scales = runner.table.input_scale
     trajectory: list[Tensor] = []
-    with _progress(len(runner), progress) as advance:
-        for i, t in enumerate(times):
-            seen = x if scales[i] == 1 else x * float(scales[i])
-            output, variance = _split(model(seen, t, **(cond or {})), x, learned)
-            free = _split(model(seen, t, **(uncond or {})), x, learned)[0] if guided else None
-            x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
-            if keep is not None and init is not None:
-                level = i + 1
-                known = runner.add_noise(init, level) if level < len(runner) else init
-                torch.where(keep, known, x, out=x)
-            if return_trajectory:
-                trajectory.append(x.clone())
-            if callback is not None:
-                callback(i, float(runner.timesteps[i]), x)
-            advance()
+    for i, t in enumerate(_tracked(times, progress)):
+        seen = x if runner.input_scale[i] == 1 else x * runner.input_scale[i]
+        output, variance = _split(model(seen, t, **(cond or {})), x, runner.learned_variance)
+        free = None
+        if runner.guided:
+            free, _ = _split(model(seen, t, **(uncond or {})), x, runner.learned_variance)
+        x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
+        if keep is not None and init is not None:
+            known = runner.add_noise(init, i + 1) if i + 1 < len(runner) else init
+            torch.where(keep, known, x, out=x)
+        if return_trajectory:
+            trajectory.append(x.clone())
+        if callback is not None:
+            callback(i, float(runner.timesteps[i]), x)
     return (x, trajectory) if return_trajectory else x
 
 
@@ -188,23 +182,10 @@ def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
         ) from error
 
 
-class _progress:
-    """A bar over the rows, or nothing."""
+def _tracked(times: Tensor, progress: bool) -> Iterable[Tensor]:
+    """The rows' times, behind a bar where one is asked for."""
+    if not progress:
+        return times.unbind()
+    from rich.progress import track
 
-    def __init__(self, rows: int, shown: bool) -> None:
-        self._bar: Any = nullcontext()
-        self._rows = rows
-        if shown:
-            from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-
-            self._bar = Progress(SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
-
-    def __enter__(self) -> Callable[[], None]:
-        bar = self._bar.__enter__()
-        if bar is None:
-            return lambda: None
-        task = bar.add_task("sampling", total=self._rows)
-        return lambda: bar.advance(task)
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
+    return track(times.unbind(), description="sampling")

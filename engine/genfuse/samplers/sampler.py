@@ -21,6 +21,7 @@ from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.stepper import DeviceRows, Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, TableBuilder
 from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
+from genfuse_kernels.sampler_step.row import COLUMN
 
 SeedLike = int | Sequence[int] | Tensor | None
 ClipLike = None | float | tuple[float, float] | Clip
@@ -73,6 +74,13 @@ class Sampler:
         self.table = self.table.with_guidance(guidance, guidance_rescale)
         self.timesteps = torch.from_numpy(self.table.timesteps)
         """(rows,) float64: the time the network is given before each row (two rows a step for some solvers)."""
+        self.input_scale: list[float] = self.table.input_scale.tolist()
+        """(rows,) what the sample is multiplied by before the network sees it."""
+        self.guided = bool((self.table.rows[:, COLUMN["guidance"]] != 1).any())
+        """Whether a step mixes in the output without the condition."""
+        self.learned_variance = bool(self.table.rows[:, COLUMN["log_std_v"]].any())
+        """Whether a step needs the network's log-variance."""
+        self._stochastic = self.table.stochastic
         self._stepper = Stepper(self.table)
         self._given_seeds = seeds
         self._run_seeds: Tensor | None = None
@@ -117,7 +125,7 @@ class Sampler:
         Rows go in order, 0 to len(self) − 1. Errors as `genfuse.ops.sampler_step`.
         """
         stepper = self._stepper
-        if stepper.seeds is None and self.table.stochastic:
+        if stepper.seeds is None and self._stochastic:
             stepper.seeds = self._batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 

@@ -38,6 +38,10 @@ class Stepper:
         self._reduces: list[bool] = reduced.any(1).tolist()
         self._reads, self._stores = _slot_bits(table)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy starts from: not the plan, which holds addresses and is made anew."""
+        return {**self.__dict__, "_plan": None}
+
     def reset(self) -> None:
         """Forget what earlier steps stored."""
         self._history = self._plan = None
@@ -189,7 +193,7 @@ def _slot_bits(table: Table) -> tuple[list[int], list[int]]:
 
 def _history_like(x: Tensor, slots: int) -> Tensor:
     """Uninitialised (slots, *x.shape) whose slots have x's memory format; a row never reads before it stores."""
-    one = torch.empty_like(x)
+    one = torch.empty_like(x, device="meta")
     stride = max(x.numel(), 1)
     return torch.empty(slots * stride, dtype=x.dtype, device=x.device).as_strided(
         (slots, *x.shape), (stride, *one.stride())

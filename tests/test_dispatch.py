@@ -1,0 +1,156 @@
+"""Which backend runs: the rule, what `explain` says, forcing one, and strict mode."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+import genfuse
+from genfuse import dispatch, env
+from genfuse.errors import UnsupportedError
+from genfuse.ops import philox_normal, sampler_reduce, sampler_step
+from ops.step_rows import CLIP, inputs, table
+
+HAS_CPU = env.backend_missing("cpu") is None
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def without_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = env.backend_missing
+    monkeypatch.setattr(
+        env, "backend_missing", lambda name: "not built (test)" if name == "cpu" else missing(name)
+    )
+
+
+@pytest.mark.skipif(not HAS_CPU, reason="the compiled extension is not built here")
+@pytest.mark.parametrize("op", dispatch.OPS)
+def test_ours_comes_first_on_the_cpu(op: str) -> None:
+    choice = genfuse.explain(op)
+    assert choice.backend == "cpu" and choice.reason == f"first on cpu that can run {op} in torch.float32"
+    assert choice.passed_over["aten"] == "cpu comes first on cpu"
+    assert choice.passed_over["reference"] == "runs only when asked for by name"
+    assert set(choice.passed_over) == set(dispatch.BACKENDS) - {"cpu"}
+
+
+def test_aten_is_chosen_where_ours_cannot_run_and_named(without_cpu: None) -> None:
+    choice = genfuse.explain("sampler_step", torch.zeros(2, dtype=torch.float64))
+    assert choice.backend == "aten"
+    assert choice.passed_over["cpu"] == "not built (test)"
+    assert (
+        str(choice).splitlines()[0]
+        == "sampler_step: aten (first on cpu that can run sampler_step in torch.float64)"
+    )
+    assert "  not cpu: not built (test)" in str(choice).splitlines()
+    assert sampler_step(torch.ones(2), None, torch.zeros(1, 32, dtype=torch.float64), 0).tolist() == [0, 0]
+
+
+def test_explain_takes_the_ops_arguments() -> None:
+    x = torch.zeros(2, 3, dtype=torch.bfloat16)
+    assert "torch.bfloat16" in genfuse.explain("sampler_step", x, x, table(), 0).reason
+    assert (
+        "torch.float16"
+        in genfuse.explain("philox_normal", torch.zeros(2, dtype=torch.int64), dtype=torch.float16).reason
+    )
+    assert genfuse.explain("sampler_step", x.to("meta")).backend == "aten"
+
+
+def test_strict_forbids_aten(without_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.zeros(2, 3)
+    with genfuse.backend(strict=True):
+        assert genfuse.explain("sampler_step", x).backend is None
+        with pytest.raises(
+            UnsupportedError, match=r"(?s)no permitted backend.*not aten: strict mode forbids"
+        ):
+            sampler_step(x, x, table(), CLIP, seeds=torch.tensor([1, 2]))
+    assert genfuse.explain("sampler_step", x).backend == "aten"
+    monkeypatch.setenv("GENFUSE_STRICT", "1")
+    with pytest.raises(UnsupportedError, match="strict mode forbids"):
+        philox_normal(torch.tensor([1]), (1, 4))
+    with genfuse.backend(strict=False):
+        philox_normal(torch.tensor([1]), (1, 4))
+    monkeypatch.setenv("GENFUSE_STRICT", "0")
+    philox_normal(torch.tensor([1]), (1, 4))
+
+
+def test_strict_holds_on_the_autograd_and_compiled_paths(without_cpu: None) -> None:
+    arguments = inputs()
+    x, output = arguments.pop("x").requires_grad_(), arguments.pop("model_output")
+    with genfuse.backend(strict=True), pytest.raises(UnsupportedError, match="strict mode forbids"):
+        sampler_step(x, output, table(), CLIP, **arguments)
+    with genfuse.backend(strict=True), pytest.raises(UnsupportedError, match="strict mode forbids"):
+        sampler_reduce(x, output, table(), CLIP)
+
+
+def test_a_forced_backend_runs_or_raises(without_cpu: None) -> None:
+    with genfuse.backend("reference"):
+        assert genfuse.explain("sampler_step").backend == "reference"
+        assert genfuse.explain("sampler_step").passed_over["aten"] == "another backend is forced"
+    with genfuse.backend("aten"):
+        assert genfuse.explain("sampler_step").reason == "forced"
+    for name, why in (("cpu", "not built"), ("cuda", "no kernel for this op yet")):
+        with genfuse.backend(name), pytest.raises(UnsupportedError, match=why):  # type: ignore[arg-type]
+            philox_normal(torch.tensor([1]), (1, 4))
+
+
+@pytest.mark.skipif(not HAS_CPU, reason="the compiled extension is not built here")
+def test_a_kernel_is_not_asked_for_another_device() -> None:
+    assert (
+        dispatch.obstacle("sampler_step", "cpu", torch.device("cuda"), torch.float32)
+        == "x is on cuda, expected cpu"
+    )
+    assert "dtype is torch.int32" in str(dispatch.obstacle("sampler_step", "cpu", CPU, torch.int32))
+
+
+def test_blocks_nest_and_end() -> None:
+    with genfuse.backend("reference"):
+        with genfuse.backend("aten"):
+            assert dispatch.forced() == "aten"
+        with genfuse.backend(strict=True):
+            assert dispatch.is_strict()
+        assert dispatch.forced() == "reference"
+        with pytest.raises(RuntimeError, match="inside"), genfuse.backend("aten"):
+            raise RuntimeError("inside")
+        assert dispatch.forced() == "reference" and not dispatch.is_strict()
+    assert dispatch.forced() is None
+
+
+def test_a_block_is_of_its_thread() -> None:
+    seen: list[str | None] = []
+    with genfuse.backend("reference"):
+        thread = threading.Thread(target=lambda: seen.append(dispatch.forced()))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(
+        ValueError, match=r"backend is 'refrence', expected one of 'cpu', .*; did you mean 'reference'\?"
+    ):
+        with genfuse.backend("refrence"):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(
+        ValueError, match=r"op is 'sampler_stp', expected one of .*; did you mean 'sampler_step'\?"
+    ):
+        genfuse.explain("sampler_stp")
+
+
+def test_required_backends(monkeypatch: pytest.MonkeyPatch, without_cpu: None) -> None:
+    monkeypatch.setenv("GENFUSE_REQUIRE_BACKENDS", "")
+    env.require_backends()
+    monkeypatch.setenv("GENFUSE_REQUIRE_BACKENDS", "cpu, triton")
+    with pytest.raises(RuntimeError, match=r"GENFUSE_REQUIRE_BACKENDS asks for 'cpu': not built"):
+        env.require_backends()
+
+
+def test_every_backend_of_every_op_is_there_and_takes_the_same_arguments() -> None:
+    import inspect
+
+    for op, backends in dispatch.OPS.items():
+        wanted = set(inspect.signature(dispatch.launcher(op, "aten")).parameters) - {"inputs"}
+        for name in backends:
+            if env.backend_missing(name) is None:
+                assert wanted <= set(inspect.signature(dispatch.launcher(op, name)).parameters), (op, name)
