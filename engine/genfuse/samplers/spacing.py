@@ -38,9 +38,10 @@ def spaced_timesteps(
     if spacing == "trailing":
         # arange's end is open but rounds: where it yields one node more, that node is below 0.
         stride = num_train_timesteps / steps
-        trailing: Array = np.arange(num_train_timesteps, 0, -stride)[:steps].round() - 1
-        return trailing
-    leading: Array = np.arange(steps)[::-1] * float(num_train_timesteps // steps) + steps_offset
+        times = np.arange(num_train_timesteps, 0, -stride)[:steps].round() - 1
+        return np.asarray(times, dtype=np.float64)
+    stride = float(num_train_timesteps // steps)
+    leading = np.asarray(np.arange(steps)[::-1] * stride + steps_offset, dtype=np.float64)
     if leading[0] >= num_train_timesteps or leading[-1] < 0:
         raise ValueError(
             f"steps_offset is {steps_offset}: leading spacing of {steps} steps goes from {leading[0]:g} to "

@@ -1,5 +1,6 @@
 """Schedulers with diffusers' interface, one fused kernel a step; diffusers itself is not needed."""
 
+from genfuse.schedulers.consistency_models import CMStochasticIterativeScheduler
 from genfuse.schedulers.ddim import DDIMInverseScheduler, DDIMScheduler
 from genfuse.schedulers.ddpm import DDPMScheduler
 from genfuse.schedulers.deis import DEISMultistepScheduler
@@ -28,6 +29,7 @@ from genfuse.schedulers.tcd import TCDScheduler
 from genfuse.schedulers.unipc import UniPCMultistepScheduler
 
 __all__ = [
+    "CMStochasticIterativeScheduler",
     "DDIMInverseScheduler",
     "DDIMScheduler",
     "DDPMScheduler",
