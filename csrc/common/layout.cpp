@@ -39,6 +39,12 @@ int64_t channels_last(const Layout& layout) {
     return two ? layout.size[0] : 0;
 }
 
+int64_t interleaved_pixels(int64_t channels, int64_t tile) {
+    if (channels == 0) return 0;
+    const int64_t pixels = tile / channels;
+    return pixels >= 256 ? pixels / 256 * 256 : pixels / 32 * 32;
+}
+
 bool permuted_dense(const Layout& layout, int64_t numel) {
     int64_t reached = 1;  // offsets below this are visited by the axes found so far
     for (int found = 0; found < layout.axes; ++found) {

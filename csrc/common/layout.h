@@ -26,6 +26,10 @@ int64_t sample_numel(const genfuse_shape& shape);
 // Where a layout is dense channels-last (channels innermost, pixels outside): the number of channels, else 0.
 int64_t channels_last(const Layout& layout);
 
+// Pixels that a tile of about `tile` elements takes of a channels-last sample, when its noise is generated
+// channel by channel: whole groups of normals where they fit. 0: too many channels for that.
+int64_t interleaved_pixels(int64_t channels, int64_t tile);
+
 // Whether the layout visits each of its `numel` offsets 0 .. numel − 1 exactly once, in any order.
 bool permuted_dense(const Layout& layout, int64_t numel);
 

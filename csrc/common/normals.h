@@ -7,8 +7,11 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
-// Normals that one call of `normal_group` writes.
-constexpr int kNormalGroup = 2 * 4 * kPhiloxBlocks;
+// Normals that one call of `normal_group` writes: enough vectors that words and Box-Muller can run one after
+// the other, each with independent work in flight (together in one loop, latency doubles the time).
+constexpr int kGroupVectors = 8;
+constexpr int kNormalsPerVector = 4 * kPhiloxBlocks;
+constexpr int kNormalGroup = kGroupVectors * kNormalsPerVector;
 
 // Block of each lane, such that interleaving within 16 bytes leaves the normals in order.
 GENFUSE_INLINE u64 block_offsets() {
@@ -26,31 +29,49 @@ GENFUSE_INLINE u32 zip_words(u64 even, u64 odd) {
     return reinterpret_cast<u32>((even & 0xFFFFFFFFu) | (odd << 32));
 }
 
-GENFUSE_INLINE void normal_group(float* to, uint64_t block, const PhiloxKey& key) {
-    for (int half = 0; half < 2; ++half) {
-        const uint64_t first = block + static_cast<uint64_t>(half * kPhiloxBlocks);
-        const PhiloxWords w = philox(block_offsets() + first, key);
-        const f32 r = radius(zip_words(w.word[0], w.word[2]));
-        const SinCos32 angle = turn(zip_words(w.word[1], w.word[3]));
+GENFUSE_INLINE void group_words(uint64_t block, const PhiloxKey& key, PhiloxWords (&words)[2]) {
+    const u64 first = block_offsets() + block;
+    const u64 blocks[2] = {first, first + static_cast<uint64_t>(kPhiloxBlocks)};
+    philox(blocks, key, words);
+}
+
+inline void normal_group(float* to, uint64_t block, const PhiloxKey& key) {
+    u32 radius_words[kGroupVectors], angle_words[kGroupVectors];
+    for (int v = 0; v < kGroupVectors; v += 2) {
+        PhiloxWords w[2];
+        group_words(block + static_cast<uint64_t>(v * kPhiloxBlocks), key, w);
+        for (int j = 0; j < 2; ++j) {
+            radius_words[v + j] = zip_words(w[j].word[0], w[j].word[2]);
+            angle_words[v + j] = zip_words(w[j].word[1], w[j].word[3]);
+        }
+    }
+    for (int v = 0; v < kGroupVectors; ++v) {
+        const f32 r = radius(radius_words[v]);
+        const SinCos32 angle = turn(angle_words[v]);
         const f32 cosines = r * angle.cosine, sines = r * angle.sine;
-        store(to + half * 4 * kPhiloxBlocks, interleave_low(cosines, sines));
-        store(to + half * 4 * kPhiloxBlocks + kLanes<float>, interleave_high(cosines, sines));
+        store(to + v * kNormalsPerVector, interleave_low(cosines, sines));
+        store(to + v * kNormalsPerVector + kLanes<float>, interleave_high(cosines, sines));
     }
 }
 
-GENFUSE_INLINE void normal_group(double* to, uint64_t block, const PhiloxKey& key) {
-    for (int half = 0; half < 2; ++half) {
-        const uint64_t first = block + static_cast<uint64_t>(half * kPhiloxBlocks);
-        const u64 offsets = block_offsets();
-        const PhiloxWords w = philox(offsets + first, key);
-        double* const blocks = to + half * 4 * kPhiloxBlocks;
-        for (int pair = 0; pair < 2; ++pair) {
-            const f64 r = radius(w.word[2 * pair]);
-            const SinCos64 angle = turn(w.word[2 * pair + 1]);
-            const f64 cosines = r * angle.cosine, sines = r * angle.sine;
-            for (int lane = 0; lane < kPhiloxBlocks; ++lane) {
-                blocks[4 * offsets[lane] + 2 * pair] = cosines[lane];
-                blocks[4 * offsets[lane] + 2 * pair + 1] = sines[lane];
+// A lane's two words give two neighbouring normals of its block.
+GENFUSE_INLINE void store_pairs(double* to, f64 cosines, f64 sines) {
+    const u64 offsets = block_offsets();
+    for (int lane = 0; lane < kPhiloxBlocks; ++lane) {
+        to[4 * offsets[lane]] = cosines[lane];
+        to[4 * offsets[lane] + 1] = sines[lane];
+    }
+}
+
+inline void normal_group(double* to, uint64_t block, const PhiloxKey& key) {
+    for (int v = 0; v < kGroupVectors; v += 2) {
+        PhiloxWords w[2];
+        group_words(block + static_cast<uint64_t>(v * kPhiloxBlocks), key, w);
+        for (int j = 0; j < 2; ++j) {
+            for (int pair = 0; pair < 2; ++pair) {
+                const f64 r = radius(w[j].word[2 * pair]);
+                const SinCos64 angle = turn(w[j].word[2 * pair + 1]);
+                store_pairs(to + (v + j) * kNormalsPerVector + 2 * pair, r * angle.cosine, r * angle.sine);
             }
         }
     }

@@ -37,19 +37,29 @@ struct PhiloxWords {
     u64 word[4];
 };
 
-GENFUSE_INLINE PhiloxWords philox(u64 block, const PhiloxKey& key) {
+// Several vectors of blocks side by side: one alone would wait for its own multiplications.
+template <int Count>
+GENFUSE_INLINE void philox(const u64 (&block)[Count], const PhiloxKey& key, PhiloxWords (&words)[Count]) {
     const u64 multiplier0 = broadcast<u64>(uint64_t{0xD2511F53});
     const u64 multiplier1 = broadcast<u64>(uint64_t{0xCD9E8D57});
-    u64 c0 = block, c1 = block >> 32, c2 = key.row, c3 = key.stream;
-    for (int r = 0; r < kPhiloxRounds; ++r) {
-        const u64 product0 = multiply_low_words(c0, multiplier0);
-        const u64 product1 = multiply_low_words(c2, multiplier1);
-        c0 = (product1 >> 32) ^ (c1 ^ key.round0[r]);
-        c2 = (product0 >> 32) ^ (c3 ^ key.round1[r]);
-        c1 = product1;
-        c3 = product0;
+    u64 c0[Count], c1[Count], c2[Count], c3[Count];
+    for (int j = 0; j < Count; ++j) {
+        c0[j] = block[j];
+        c1[j] = block[j] >> 32;
+        c2[j] = key.row;
+        c3[j] = key.stream;
     }
-    return {{c0, c1, c2, c3}};
+    for (int r = 0; r < kPhiloxRounds; ++r) {
+        for (int j = 0; j < Count; ++j) {
+            const u64 product0 = multiply_low_words(c0[j], multiplier0);
+            const u64 product1 = multiply_low_words(c2[j], multiplier1);
+            c0[j] = (product1 >> 32) ^ (c1[j] ^ key.round0[r]);
+            c2[j] = (product0 >> 32) ^ (c3[j] ^ key.round1[r]);
+            c1[j] = product1;
+            c3[j] = product0;
+        }
+    }
+    for (int j = 0; j < Count; ++j) words[j] = {{c0[j], c1[j], c2[j], c3[j]}};
 }
 
 }  // namespace

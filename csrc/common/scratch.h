@@ -5,8 +5,8 @@
 
 namespace genfuse {
 
-// Bytes of `thread_scratch`.
-constexpr size_t kScratchBytes = 16 * 2176 * sizeof(double);
+// Bytes of `thread_scratch`: 16 tiles of float64 (common/tile.h).
+constexpr size_t kScratchBytes = 16 * 2432 * sizeof(double);
 
 // kScratchBytes of memory, aligned to 64 bytes, of the calling thread alone.
 void* thread_scratch();

@@ -71,27 +71,6 @@ GENFUSE_INLINE void store_part(void* to, V value, int64_t bytes) {
     __builtin_memcpy(to, &value, static_cast<size_t>(bytes));
 }
 
-// Around the cache: for outputs too large to be found there by whoever reads them. `to` is aligned.
-template <class V>
-GENFUSE_INLINE void store_streaming(void* to, V value) {
-#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-    _mm512_stream_si512(static_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
-#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
-    _mm256_stream_si256(static_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
-#elif GENFUSE_VECTOR_BYTES == 16 && defined(__SSE2__)
-    _mm_stream_si128(static_cast<__m128i*>(to), reinterpret_cast<__m128i>(value));
-#else
-    store(to, value);
-#endif
-}
-
-// Streaming stores become visible to other threads.
-GENFUSE_INLINE void streaming_fence() {
-#if defined(__SSE2__)
-    _mm_sfence();
-#endif
-}
-
 template <class V, class S>
 GENFUSE_INLINE V broadcast(S value) {
     return value - V{};  // a zero keeps its sign
@@ -163,6 +142,17 @@ template <class V>
 GENFUSE_INLINE V clamp(V value, V low, V high) {
     V raised = value < low ? low : value;
     return raised > high ? high : raised;
+}
+
+// `negative` where the sign bit of `sign` is set, else `positive`.
+GENFUSE_INLINE f32 select_by_sign(f32 sign, f32 negative, f32 positive) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+    return _mm512_mask_blend_ps(_mm512_movepi32_mask(reinterpret_cast<__m512i>(sign)), positive, negative);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    return _mm256_blendv_ps(positive, negative, sign);
+#else
+    return reinterpret_cast<i32>(sign) < 0 ? negative : positive;
+#endif
 }
 
 // The low 32 bits of each 64-bit lane, multiplied to 64 bits; the high 32 bits are ignored.

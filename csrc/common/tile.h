@@ -10,7 +10,7 @@ namespace {
 
 // Elements of a tile buffer; a few more stand behind it, so that a whole vector may be read or written there.
 constexpr int64_t kTile = 2048;
-constexpr int64_t kTileRoom = kTile + 128;  // also keeps equal elements of two tiles off the same cache set
+constexpr int64_t kTileRoom = kTile + 384;  // also keeps equal elements of two tiles off the same cache set
 
 template <class Stored, class T>
 void widen_run(const Stored* from, int64_t count, T* to) {

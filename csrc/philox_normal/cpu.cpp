@@ -31,7 +31,7 @@ void draw_tile(const NormalJob& job, const PhiloxKey& key, int64_t element, int6
 template <class Stored>
 void draw_units(const NormalJob& job, int64_t begin, int64_t end) {
     const genfuse_philox_normal_args& args = *job.args;
-    PhiloxKey key;
+    PhiloxKey key{};
     int64_t keyed = -1;
     for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t n = unit / job.tiles;
@@ -64,12 +64,16 @@ void philox_normal_units(const NormalJob& job, int64_t begin, int64_t end) {
 void philox_words_units(const WordsJob& job, int64_t, int64_t) {
     const PhiloxKey key(static_cast<uint64_t>(job.seed), job.row, job.stream);
     const u64 offsets = block_offsets();
-    for (int64_t block = 0; block < job.blocks; block += kPhiloxBlocks) {
-        const PhiloxWords words = philox(offsets + static_cast<uint64_t>(job.first_block + block), key);
-        for (int lane = 0; lane < kPhiloxBlocks; ++lane) {
-            const int64_t place = block + static_cast<int64_t>(offsets[lane]);
+    for (int64_t block = 0; block < job.blocks; block += 2 * kPhiloxBlocks) {
+        PhiloxWords words[2];
+        group_words(static_cast<uint64_t>(job.first_block + block), key, words);
+        for (int i = 0; i < 2 * kPhiloxBlocks; ++i) {
+            const int lane = i % kPhiloxBlocks, vector = i / kPhiloxBlocks;
+            const int64_t place = block + vector * kPhiloxBlocks + static_cast<int64_t>(offsets[lane]);
             if (place >= job.blocks) continue;
-            for (int w = 0; w < 4; ++w) job.words[4 * place + w] = static_cast<uint32_t>(words.word[w][lane]);
+            for (int w = 0; w < 4; ++w) {
+                job.words[4 * place + w] = static_cast<uint32_t>(words[vector].word[w][lane]);
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ genfuse_status run(const Args& args, genfuse_message* message) {
     job.layout = sample_layout(args.shape, args.out.stride);
     job.tile = kTileElements;
     job.channels = channels_last(job.layout);
-    const int64_t pixels = job.channels > 0 ? kTileElements / job.channels / 32 * 32 : 0;
+    const int64_t pixels = interleaved_pixels(job.channels, kTileElements);
     if (pixels > 0) {
         job.tile = pixels * job.channels;
     } else {

@@ -12,6 +12,9 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
+static_assert(normals_room(kTile) <= kTileRoom && 16 * kTileRoom * sizeof(double) <= kScratchBytes,
+              "the tiles fit a thread's scratch");
+
 template <class T>
 struct TypedSum {
     int count;
@@ -61,33 +64,27 @@ GENFUSE_INLINE void accumulate(const TypedSum<T>& sum, const T* const* inputs, i
     }
 }
 
-enum class Stores { whole, part, streaming };
-
-template <Stores How, bool Bounded, bool HasS, int Block, class T>
+template <bool Part, bool Bounded, bool HasS, int Block, class T>
 GENFUSE_INLINE void combine_block(const Step<T>& step, const T* const* inputs, int64_t at, int64_t bytes,
                                   T* y, T* s) {
-    constexpr bool part = How == Stores::part;
     using V = vec<T>;
     V to_y[Block] = {}, to_s[Block] = {};
     if (Bounded) {
         V x0[Block] = {};
-        accumulate<part>(step.x0, inputs, at, bytes, x0);
+        accumulate<Part>(step.x0, inputs, at, bytes, x0);
         for (int j = 0; j < Block; ++j) {
             x0[j] = clamp(x0[j], broadcast<V>(step.low), broadcast<V>(step.high));
             if (step.y_x0 != 0) to_y[j] = x0[j] * step.y_x0;
             if (HasS && step.s_x0 != 0) to_s[j] = x0[j] * step.s_x0;
         }
     }
-    accumulate<part>(step.y, inputs, at, bytes, to_y);
-    if (HasS) accumulate<part>(step.s, inputs, at, bytes, to_s);
+    accumulate<Part>(step.y, inputs, at, bytes, to_y);
+    if (HasS) accumulate<Part>(step.s, inputs, at, bytes, to_s);
     for (int j = 0; j < Block; ++j) {
         const int64_t to = at + j * kLanes<T>;
-        if (How == Stores::part) {
+        if (Part) {
             store_part(y + to, to_y[j], bytes);
             if (HasS) store_part(s + to, to_s[j], bytes);
-        } else if (How == Stores::streaming) {
-            store_streaming(y + to, to_y[j]);
-            if (HasS) store_streaming(s + to, to_s[j]);
         } else {
             store(y + to, to_y[j]);
             if (HasS) store(s + to, to_s[j]);
@@ -95,28 +92,28 @@ GENFUSE_INLINE void combine_block(const Step<T>& step, const T* const* inputs, i
     }
 }
 
-template <Stores How, bool Bounded, bool HasS, class T>
+template <bool Bounded, bool HasS, class T>
 void combine(const Step<T>& step, const T* const* inputs, int64_t count, T* y, T* s) {
     constexpr int lanes = kLanes<T>, block = 4;
     int64_t i = 0;
     for (; i + block * lanes <= count; i += block * lanes) {
-        combine_block<How, Bounded, HasS, block>(step, inputs, i, 0, y, s);
+        combine_block<false, Bounded, HasS, block>(step, inputs, i, 0, y, s);
     }
-    for (; i + lanes <= count; i += lanes) combine_block<How, Bounded, HasS, 1>(step, inputs, i, 0, y, s);
+    for (; i + lanes <= count; i += lanes) combine_block<false, Bounded, HasS, 1>(step, inputs, i, 0, y, s);
     if (i < count) {
         const int64_t bytes = (count - i) * static_cast<int64_t>(sizeof(T));
-        combine_block<Stores::part, Bounded, HasS, 1>(step, inputs, i, bytes, y, s);
+        combine_block<true, Bounded, HasS, 1>(step, inputs, i, bytes, y, s);
     }
 }
 
-template <Stores How, class T>
+template <class T>
 void combine(const Step<T>& step, const T* const* inputs, int64_t count, T* y, T* s) {
     if (step.program.bounded) {
-        step.has_s ? combine<How, true, true>(step, inputs, count, y, s)
-                   : combine<How, true, false>(step, inputs, count, y, s);
+        step.has_s ? combine<true, true>(step, inputs, count, y, s)
+                   : combine<true, false>(step, inputs, count, y, s);
     } else {
-        step.has_s ? combine<How, false, true>(step, inputs, count, y, s)
-                   : combine<How, false, false>(step, inputs, count, y, s);
+        step.has_s ? combine<false, true>(step, inputs, count, y, s)
+                   : combine<false, false>(step, inputs, count, y, s);
     }
 }
 
@@ -154,7 +151,6 @@ class Worker {
             run_sample(n, unit - n * job_.tiles, last - n * job_.tiles);
             unit = last;
         }
-        if (job_.streaming) streaming_fence();
     }
 
   private:
@@ -177,7 +173,7 @@ class Worker {
         const Step<T> step(program, stored->data != nullptr);
         const Stored* inputs[kInputs];
         for (int i = 0; i < kInputs; ++i) inputs[i] = sample(job_.input[i], n);
-        PhiloxKey keys[2];
+        PhiloxKey keys[2]{};
         for (int which = 0; which < 2; ++which) {
             if (!draws(program, which)) continue;
             const uint32_t row = static_cast<uint32_t>(job_.row(n) - which);
@@ -237,11 +233,7 @@ class Worker {
             if (job_.out.direct) y = out + element;
             if (stored && stored_operand.direct) s = stored + element;
         }
-        if (job_.streaming && aligned(y) && aligned(s)) {
-            combine<Stores::streaming>(step, tiles, count, y, s);
-        } else {
-            combine<Stores::whole>(step, tiles, count, y, s);
-        }
+        combine(step, tiles, count, y, s);
         if (!kInPlace || !job_.out.direct) put(job_.out, y, element, count, out);
         if (stored && (!kInPlace || !stored_operand.direct)) put(stored_operand, s, element, count, stored);
     }

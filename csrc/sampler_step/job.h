@@ -22,7 +22,6 @@ struct StepJob {
     int64_t tile;
     int64_t tiles;     // of a sample
     int64_t channels;  // above 0: order is channels-last and noise is drawn, so logical indices are needed
-    bool streaming;    // outputs are written around the cache
     Operand input[kInputs];
     Operand variance, out, stored;  // `stored` absent: s goes to the row's history slot, where it has one
     bool keeps_history;

@@ -1,6 +1,5 @@
 // sampler_step's C interface: checks a call, lays it out and hands it to the kernels.
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/message.h"
@@ -14,9 +13,6 @@ using Args = genfuse_sampler_step_args;
 constexpr int64_t kBufferedTile = 1024;  // three to five tiles of float32 stay in the first-level cache
 constexpr int64_t kDirectTile = 8192;    // nothing is buffered: only the loop's own overhead counts
 constexpr int64_t kInterleavedTile = 2048;
-
-// Bytes touched by a call above which its outputs are written around the cache (measured; README).
-const int64_t kStreamingBytes = getenv("GF_STREAM") ? atoll(getenv("GF_STREAM")) : int64_t{1} << 62;
 
 // An empty tensor has no memory: whether it is absent cannot be told, and does not matter.
 bool is_empty(const Args& args) {
@@ -161,7 +157,7 @@ void plan_tiles(StepJob* job, bool draws, Operand** list, int count) {
     for (int i = 0; i < count; ++i) same = same && list[i]->layout == first;
     if (!all_direct(list, count) && same && permuted_dense(first, job->numel)) {
         const int64_t channels = channels_last(first);
-        const int64_t pixels = channels > 0 ? kInterleavedTile / channels / 32 * 32 : 0;
+        const int64_t pixels = interleaved_pixels(channels, kInterleavedTile);
         if (!draws || pixels > 0) {
             for (int i = 0; i < count; ++i) list[i]->direct = true;
             job->channels = draws ? channels : 0;
@@ -229,8 +225,6 @@ genfuse_status run(const Args& args, genfuse_message* message) {
     if (one && !draws) merge_batch(&job, &samples, list, count);
     job.tiles = (job.numel + job.tile - 1) / job.tile;
     const int64_t elements = samples * job.numel;
-    job.streaming = all_direct(list, count) &&
-                    elements * count * (job.dtype == GENFUSE_FLOAT64 ? 8 : 4) > kStreamingBytes;
     run_units(GENFUSE_KERNEL(sampler_step_units), job, samples * job.tiles, elements * (draws ? 4 : 1),
               args.threads);
     return GENFUSE_OK;
