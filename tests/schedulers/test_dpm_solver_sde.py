@@ -6,6 +6,8 @@ import importlib
 import math
 import sys
 import types
+from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from genfuse.samplers.spacing import sigma_grid
 from genfuse_kernels.sampler_step.reference import sampler_step
 from genfuse_kernels.sampler_step.row import COLUMN
 from schedulers.against_diffusers import SHAPE, float64_inside, pseudo_model
+from schedulers.peer import Case, sampled
 
 pytest.importorskip("diffusers")
 
@@ -107,17 +110,23 @@ def pair(peer: Any, config: dict[str, Any], steps: int) -> tuple[Any, Any]:
     return ours, theirs
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("steps", [5, 20])
-def test_trajectories(peer: Any, kind: dict[str, Any], spacing: str, prediction: str, steps: int) -> None:
-    config = {**kind, "timestep_spacing": spacing, "prediction_type": prediction}
-    ours, theirs = pair(peer, config, steps)
+def cases() -> Iterator[Case]:
+    for kind, spacing, prediction, steps in product(
+        KINDS, SPACINGS, ("epsilon", "v_prediction"), (5, 20, 50)
+    ):
+        config = {**kind, "timestep_spacing": spacing, "prediction_type": prediction}
+        yield Case("DPMSolverSDEScheduler", config, steps)
+
+
+@pytest.mark.parametrize("case", sampled(cases(), 12), ids=str)
+def test_trajectories(peer: Any, case: Case) -> None:
+    """With the path's noise, and without any."""
+    ours, theirs = pair(peer, case.config, case.steps)
     with float64_inside(theirs):
-        with_noise = run(theirs)
-        assert_close(rows_over_path(ours), with_noise)
-    ours, theirs = pair(peer, config, steps)
+        assert_close(rows_over_path(ours), run(theirs))
+    times = theirs.timesteps
+    theirs.set_timesteps(case.steps)
+    theirs.timesteps = times
     with float64_inside(theirs):
         without = run(theirs, s_noise=0.0)
     assert_close(run(ours, s_noise=0.0), without)

@@ -231,27 +231,27 @@ def check(case: Case, *, begin: int = 0, exact: bool = True) -> float:
     return error
 
 
-@pytest.mark.parametrize("case", sampled(multistep_cases(), 60), ids=str)
+@pytest.mark.parametrize("case", sampled(multistep_cases(), 40), ids=str)
 def test_multistep(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("case", sampled(singlestep_cases(), 50), ids=str)
+@pytest.mark.parametrize("case", sampled(singlestep_cases(), 30), ids=str)
 def test_singlestep(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("case", sampled(inverse_cases(), 25), ids=str)
+@pytest.mark.parametrize("case", sampled(inverse_cases(), 20), ids=str)
 def test_inverse(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("case", sampled(edm_cases(), 40), ids=str)
+@pytest.mark.parametrize("case", sampled(edm_cases(), 25), ids=str)
 def test_edm(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.parametrize("case", sampled(unipc_cases(), 60), ids=str)
+@pytest.mark.parametrize("case", sampled(unipc_cases(), 40), ids=str)
 def test_unipc(case: Case) -> None:
     check(case)
 

@@ -54,7 +54,7 @@ class DPMScheduler(MultistepScheduler):
         )
         self._set_schedule(schedule.with_finite_sigmas() if rescale else schedule)
         times = np.arange(len(self._schedule))[::-1].astype(np.float32)
-        self._set_levels(times, np.append(self._schedule.sigmas[::-1], 0.0), flow=False)
+        self._set_dpm_levels(times, np.append(self._schedule.sigmas[::-1], 0.0), flow=False)
         self.num_inference_steps = None
 
     # --- the network's output ---
@@ -132,7 +132,7 @@ class DPMScheduler(MultistepScheduler):
             times = times if len(times) else self._spaced(steps, self._last_timestep())
             sigmas = self._sigmas_at(times)
         last = 0.0 if self.config.final_sigmas_type == "zero" else float(self._schedule.sigmas[0])
-        self._set_levels(times.astype(np.int64), np.append(sigmas, last), device=device)
+        self._set_dpm_levels(times.astype(np.int64), np.append(sigmas, last), device=device)
 
     def _sigmas_of_kind(self, kind: str, steps: int) -> tuple[Array, Array]:
         low, high = self._ends(kind)
@@ -177,7 +177,7 @@ class DPMScheduler(MultistepScheduler):
         log_snr = np.log(np.sqrt(levels)) - np.log(np.sqrt(1 - levels))
         return len(levels) - int(np.count_nonzero(log_snr < self.config.get("lambda_min_clipped", -math.inf)))
 
-    def _set_levels(
+    def _set_dpm_levels(
         self,
         times: NDArray[Any],
         sigmas: Array,

@@ -167,7 +167,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         self._set_up_solver()
         times = self.timesteps.flip(0).numpy()
         levels = self._schedule.sigmas
-        self._set_levels(times, np.append(levels, levels[-1]), flow=False)
+        self._set_dpm_levels(times, np.append(levels, levels[-1]), flow=False)
         self.num_inference_steps = None
 
     def set_timesteps(  # type: ignore[override]
@@ -191,7 +191,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         # Where times coincide diffusers keeps one of each, and takes the sigmas in order all the same.
         _, first = np.unique(times, return_index=True)
         distinct = times[np.sort(first)].astype(np.int64)
-        self._set_levels(distinct, np.append(sigmas, last), device=device)
+        self._set_dpm_levels(distinct, np.append(sigmas, last), device=device)
 
     def _ascending(self, steps: int, noisiest: int) -> NDArray[np.float64]:
         """(n,) times of the spacing up to, and without, the noisiest."""

@@ -116,7 +116,7 @@ class UniPCMultistepScheduler(DPMScheduler):
             times = self._spaced(steps, config.num_train_timesteps)
             levels, smallest = self._sigmas_at(times), float(self._schedule.sigmas[0])
         last = 0.0 if config.final_sigmas_type == "zero" else smallest
-        self._set_levels(times.astype(np.int64), np.append(levels, last), device=device)
+        self._set_dpm_levels(times.astype(np.int64), np.append(levels, last), device=device)
 
     def _sigmas_of_kind(self, kind: str, steps: int) -> tuple[Array, Array]:
         """Between sigma_min and sigma_max where the configuration has them; karras' also as flow's."""
