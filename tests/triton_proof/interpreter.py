@@ -1,15 +1,17 @@
-"""Triton's interpreter made correct where it is silently wrong, and made to check what a GPU would not forgive.
+"""Triton's interpreter made correct where it is wrong, and made to check what a GPU would not forgive.
 
-Import it in a process that has TRITON_INTERPRET=1 set before Triton is imported. What it changes (Triton 3.9):
+Import it in a process that has TRITON_INTERPRET=1 set before Triton is. What it changes (Triton 3.9):
 
     bfloat16     casts round to nearest even (the interpreter truncates); arithmetic on raw bfloat16, which it
                  would do on the bit patterns, raises
     comparisons  give int1: they keep the operands' dtype, and broadcasting one against a mask then fails
     bounds       each unmasked address lies inside one kernel argument's own elements, and is aligned
-    races        no element is written by two programs or two lanes, nor written by one program and read by another
+    races        no element is written by two programs or two lanes, nor written by one program and read by
+                 another
     traffic      bytes read and written, by argument
 
-Threads of one program, atomics and `tl.dot` are not covered: dot on bfloat16 raises.
+Calls of device functions are made cheaper. Threads of one program, atomics and `tl.dot` are not covered: dot
+on bfloat16 raises.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import torch
 import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter as triton_interpreter
-from triton.runtime.interpreter import GridExecutor, InterpreterBuilder, TensorHandle
+from triton.runtime.interpreter import GridExecutor, InterpretedFunction, InterpreterBuilder, TensorHandle
 
 if os.environ.get("TRITON_INTERPRET") != "1":
     raise RuntimeError("TRITON_INTERPRET is not 1; set it before the process starts")
@@ -51,6 +53,7 @@ class _Launch:
     extents: list[tuple[int, int]] = field(default_factory=list)
     readers: dict[int, int] = field(default_factory=dict)
     writers: dict[int, int] = field(default_factory=dict)
+    patched: set[str] = field(default_factory=set)
 
 
 _launch = _Launch()
@@ -73,7 +76,9 @@ def _register(argument: Any) -> None:
         for part in argument:
             _register(part)
     elif isinstance(argument, torch.Tensor) and argument.numel():
-        last = sum((size - 1) * stride for size, stride in zip(argument.shape, argument.stride(), strict=True))
+        last = sum(
+            (size - 1) * stride for size, stride in zip(argument.shape, argument.stride(), strict=True)
+        )
         start = argument.data_ptr()
         _launch.extents.append((start, start + (last + 1) * argument.element_size()))
 
@@ -89,7 +94,9 @@ def _check(builder: Any, pointers: TensorHandle, mask: TensorHandle, access: str
     for start, end in dict.fromkeys(_launch.extents):
         here = (touched >= start) & (touched + size <= end)
         if _traffic is not None:
-            (_traffic.loaded if access == "load" else _traffic.stored)[start] += int((here & ~inside).sum()) * size
+            (_traffic.loaded if access == "load" else _traffic.stored)[start] += (
+                int((here & ~inside).sum()) * size
+            )
         inside |= here
     if not inside.all():
         raise IndexError(f"out-of-bounds {access} of {(~inside).sum()} lanes in program {program}")
@@ -108,11 +115,15 @@ def _check_races(touched: NDArray[np.int64], program: int, access: str) -> None:
     for address in touched.tolist():
         writer = _launch.writers.get(address, program)
         if writer != program:
-            raise RuntimeError(f"race: {access} in program {program} of an element that program {writer} wrote")
+            raise RuntimeError(
+                f"race: {access} in program {program} of an element that program {writer} wrote"
+            )
         if access == "store":
             reader = _launch.readers.get(address, program)
             if reader != program:
-                raise RuntimeError(f"race: store in program {program} of an element that another program reads")
+                raise RuntimeError(
+                    f"race: store in program {program} of an element that another program reads"
+                )
             _launch.writers[address] = program
         else:
             reader = _launch.readers.setdefault(address, program)
@@ -162,11 +173,25 @@ def _correct_arithmetic() -> None:
         def guarded(self: Any, *operands: Any, original: Any = original) -> TensorHandle:
             operation = operands[-1]
             if operation is not np.where and any(_is_bfloat16(operand) for operand in operands):
-                raise TypeError("arithmetic on bfloat16 in the interpreter; upcast with .to(tl.float32) after the load")
+                raise TypeError(
+                    "arithmetic on bfloat16 in the interpreter; upcast with .to(tl.float32) after the load"
+                )
             result = original(self, *operands)
             return TensorHandle(result.data, tl.int1) if operation in _COMPARISONS else result
 
         setattr(InterpreterBuilder, name, guarded)
+
+
+def _shorten_calls() -> None:
+    """Each call of a device function would patch `triton.language`; once a launch and module is enough."""
+
+    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        if self.fn.__module__ not in _launch.patched:
+            _launch.patched.add(self.fn.__module__)
+            triton_interpreter._patch_lang(self.fn)
+        return self.rewrite()(*arguments, **keywords)
+
+    InterpretedFunction.__call__ = call
 
 
 def _instrument() -> None:
@@ -200,4 +225,5 @@ if not getattr(triton_interpreter, "genfuse_corrected", False):
     triton_interpreter.genfuse_corrected = True
     _correct_casts()
     _correct_arithmetic()
+    _shorten_calls()
     _instrument()

@@ -1,13 +1,13 @@
-"""How a Triton kernel walks over a sample: any mix of contiguous, channels-last and sliced tensors, without a copy.
+"""How a Triton kernel walks over a sample: contiguous, channels-last and sliced tensors in any mix, no copy.
 
-A sample is seen as channels × positions, (C, H·W); a tensor is fit where its positions collapse to one stride.
-Elements go by quads, the four that share a Philox block, in one of three orders:
+A sample is seen as channels × positions, (C, H·W); a tensor is fit where its positions collapse to one
+stride. Elements go by quads, the four that share a Philox block, in one of three orders:
 
     flat     memory order, the same in every tensor: 128-bit accesses
     planes   logical order, each tensor with its own two strides
-    pixels   channel fastest, four positions a thread: what channels-last wants. A thread's four elements lie a
-             pixel apart, so accesses are element-wide; neighbouring threads fill the sectors between them, and
-             each Philox block is still drawn once.
+    pixels   channel fastest, four positions a thread: what channels-last wants. A thread's four elements lie
+             a pixel apart, so accesses are element-wide; neighbouring threads fill the sectors between them,
+             and each Philox block is still drawn once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 1024
-"""Most elements a program handles: 128 threads, 8 each, one 128-bit access in half precision and two in float32."""
+THREADS = 128
+"""Threads of a program. Each handles one 128-bit access of an operand, and at least one Philox block."""
 
 INT32_LIMIT = 2**31
 """Offsets within a sample from here on are computed in 64 bits."""
@@ -37,14 +37,14 @@ class Operand(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """The launch that covers (N, C, positions) elements: keyword arguments shared by the kernels, and a grid."""
+    """Keyword arguments that the kernels share, and the grid of one program a tile of a sample."""
 
     grid: tuple[int]
     arguments: dict[str, Any]
 
 
 def plane_strides(tensor: Tensor) -> tuple[int, int, int] | None:
-    """Strides of sample, channel and position of an (N, C, *positions) tensor; None where positions don't collapse."""
+    """Strides of sample, channel and position of (N, C, *positions); None where positions don't collapse."""
     batch, channel = tensor.stride(0), tensor.stride(1) if tensor.ndim > 1 else 0
     position = 0
     span = None
@@ -70,12 +70,15 @@ def operand(tensor: Tensor | None) -> Operand:
         return Operand(None, 0, 0, 0)
     strides = plane_strides(tensor)
     if strides is None:
-        raise ValueError(f"strides {tensor.stride()} don't collapse to channels and positions; pass it through fit()")
+        raise ValueError(f"strides {tensor.stride()} don't collapse; pass the tensor through fit()")
     return Operand(tensor, *strides)
 
 
-def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
-    """How to walk over fit `tensors` of one shape, the output first; `draws`: element order matters, for noise."""
+def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREADS) -> Walk:
+    """How to walk over fit `tensors` of one shape, the first of which says the order.
+
+    draws: elements must be known by their logical index, for noise.
+    """
     given = [tensor for tensor in tensors if tensor is not None]
     shape = given[0].shape
     channels = shape[1] if len(shape) > 1 else 1
@@ -88,7 +91,8 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
         order = "pixels"
     else:
         order = "planes"
-    quads = min(TILE // 4, max(32, triton.next_power_of_2(triton.cdiv(numel, 4))))
+    most_quads = threads * max(4, 16 // given[0].element_size()) // 4
+    quads = min(most_quads, max(32, triton.next_power_of_2(triton.cdiv(numel, 4))))
     tiles = triton.cdiv(numel, 4 * quads)
     reach = max(_reach(tensor) for tensor in given)
     return Walk(
@@ -101,13 +105,16 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
             "QUADS": quads,
             "WIDE": max(reach, tiles * quads * 4) >= INT32_LIMIT,
             "COMPUTE": tl.float64 if given[0].dtype == torch.float64 else tl.float32,
+            "num_warps": threads // 32,
+            "enable_fp_fusion": True,
         },
     )
 
 
 def _inner_strides(tensor: Tensor) -> tuple[int, ...]:
     """Strides within a sample; those of dimensions of size 1 say nothing and read as 0."""
-    return tuple(0 if size == 1 else stride for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+    dims = zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
+    return tuple(0 if size == 1 else stride for size, stride in dims)
 
 
 def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool) -> bool:
@@ -124,14 +131,14 @@ def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool)
 
 
 def _reach(tensor: Tensor) -> int:
-    return sum((size - 1) * abs(stride) for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
+    return sum(
+        (size - 1) * abs(stride) for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
+    )
 
 
 @triton.jit
-def tile_elements(
-    tile, channels, positions, ORDER: tl.constexpr, QUADS: tl.constexpr, WIDE: tl.constexpr
-):
-    """The elements of a tile: their Philox blocks (Q,), channels and positions (4Q,), and which exist (4Q,)."""
+def tile_elements(tile, channels, positions, ORDER: tl.constexpr, QUADS: tl.constexpr, WIDE: tl.constexpr):
+    """A tile's elements: Philox blocks (Q,), channels and positions (4Q,), and which of them exist (4Q,)."""
     block = tile * QUADS + tl.arange(0, QUADS)
     element = tile * (QUADS * 4) + tl.arange(0, QUADS * 4)
     if WIDE:

@@ -1,4 +1,4 @@
-"""Philox4x32-10 and Box–Muller for Triton kernels; `philox_normal/spec.py` says which counter gives which normal."""
+"""Philox4x32-10 and Box–Muller for Triton kernels; `philox_normal/spec.py` says which counter gives what."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _SIN_FLOAT32 = tl.constexpr(
 _COS_FLOAT32 = tl.constexpr(
     (0.0009036280663802505, -0.02086006950026408, 0.2536692036551135, -1.2337005406331623, 0.9999999999524894)
 )
-_LOG_FLOAT32 = tl.constexpr((0.23330467216303835, 0.28550820815960665, 0.40000121839806124, 0.6666666655449709))
+_LOG_FLOAT32 = tl.constexpr(
+    (0.23330467216303835, 0.28550820815960665, 0.40000121839806124, 0.6666666655449709)
+)
 _SIN_FLOAT64 = tl.constexpr(
     (
         -6.627624938992472e-10,
@@ -71,7 +73,7 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
 
 @triton.jit
 def philox_words(seed, row, stream, block):
-    """The four uint32 words of each counter block of a sample: `seed`, `row` scalar int64, `block` any shape."""
+    """The four uint32 words of a sample's counter blocks; `seed` and `row` scalar int64, `block` (Q,)."""
     wide = block.to(tl.int64)
     c0 = (wide & 0xFFFFFFFF).to(tl.uint32)
     c1 = (wide >> 32).to(tl.uint32)
@@ -90,7 +92,7 @@ def _polynomial(z, coefficients: tl.constexpr, DEGREE: tl.constexpr):
 
 
 @triton.jit
-def _log_uniform(word, compute: tl.constexpr):
+def _log_uniform(word, COMPUTE: tl.constexpr):
     """ln u of u = ((word >> 9) + ½)·2⁻²³, to a few ulp relative even next to u = 1.
 
     u is a 24-bit fraction, exact in float32; split as 2ᵉ·m with m in [√½, √2), ln m = 2·atanh((m−1)/(m+1)).
@@ -98,28 +100,25 @@ def _log_uniform(word, compute: tl.constexpr):
     """
     odd = ((word >> 9) * 2 + 1).to(tl.int32)
     bits = (odd.to(tl.float32) * 5.9604644775390625e-08).to(tl.int32, bitcast=True) - _SQRT_HALF_BITS
-    exponent = (bits >> 23).to(compute)
-    m = ((bits & 0x7FFFFF) + _SQRT_HALF_BITS).to(tl.float32, bitcast=True).to(compute)
+    exponent = (bits >> 23).to(COMPUTE)
+    m = ((bits & 0x7FFFFF) + _SQRT_HALF_BITS).to(tl.float32, bitcast=True).to(COMPUTE)
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    if compute == tl.float64:
-        tail = _polynomial(z, _LOG_FLOAT64, 7)
-    else:
-        tail = _polynomial(z, _LOG_FLOAT32, 3)
+    tail = _polynomial(z, _LOG_FLOAT64, 7) if tl.float64 == COMPUTE else _polynomial(z, _LOG_FLOAT32, 3)
     return exponent * _LN2 + (2.0 * s + s * z * tail)
 
 
 @triton.jit
-def _cos_sin_turns(word, compute: tl.constexpr):
+def _cos_sin_turns(word, COMPUTE: tl.constexpr):
     """cos 2πu and sin 2πu of the same u, reduced to an eighth of a turn in integers, so without rounding.
 
     `tl.cos` and `tl.sin` carry a slow path for huge arguments that spills to local memory.
     """
     odd = ((word >> 9) * 2 + 1).to(tl.int32)
     quarter = (odd + 0x200000) >> 22
-    f = (odd - (quarter << 22)).to(compute) * 2.384185791015625e-07
+    f = (odd - (quarter << 22)).to(COMPUTE) * 2.384185791015625e-07
     z = f * f
-    if compute == tl.float64:
+    if COMPUTE == tl.float64:  # noqa: SIM300
         cos = _polynomial(z, _COS_FLOAT64, 8)
         sin = f * _polynomial(z, _SIN_FLOAT64, 7)
     else:
@@ -134,16 +133,17 @@ def _cos_sin_turns(word, compute: tl.constexpr):
 
 
 @triton.jit
-def _box_muller(word0, word1, compute: tl.constexpr):
-    radius = tl.sqrt(-2.0 * _log_uniform(word0, compute))
-    cos, sin = _cos_sin_turns(word1, compute)
+def box_muller(word0, word1, COMPUTE: tl.constexpr):
+    """Two normals from two uint32 words."""
+    radius = tl.sqrt(-2.0 * _log_uniform(word0, COMPUTE))
+    cos, sin = _cos_sin_turns(word1, COMPUTE)
     return radius * cos, radius * sin
 
 
 @triton.jit
-def normal_quads(seed, row, stream, quad, compute: tl.constexpr):
+def normal_quads(seed, row, stream, quad, COMPUTE: tl.constexpr):
     """Normals of logical elements 4·quad … 4·quad + 3, interleaved: (Q,) → (4Q,), each block drawn once."""
     word0, word1, word2, word3 = philox_words(seed, row, stream, quad)
-    n0, n1 = _box_muller(word0, word1, compute)
-    n2, n3 = _box_muller(word2, word3, compute)
+    n0, n1 = box_muller(word0, word1, COMPUTE)
+    n2, n3 = box_muller(word2, word3, COMPUTE)
     return tl.interleave(tl.interleave(n0, n2), tl.interleave(n1, n3))

@@ -31,10 +31,7 @@ def philox_normal_kernel(
     block, channel, position, exists = tile_elements(
         tl.program_id(0) % tiles, channels, positions, ORDER, QUADS, WIDE
     )
-    if row.dtype.is_ptr():
-        sample_row = tl.load(row + sample * row_stride)
-    else:
-        sample_row = row.to(tl.int64)
+    sample_row = tl.load(row + sample * row_stride) if row.dtype.is_ptr() else row.to(tl.int64)
     seed = tl.load(seeds + sample * seeds_stride)
     normals = normal_quads(seed, sample_row, stream, block, COMPUTE)
     address = pointers(out, sample, channel, position, ORDER)
@@ -44,7 +41,8 @@ def philox_normal_kernel(
 def philox_normal(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) -> None:
     """Fill `out` (N, *S) with the normals of `spec`; seeds (N,) int64, row int or int64 (N,) on the device.
 
-    No host synchronisation. Where `out`'s positions don't collapse to one stride, by way of a contiguous buffer.
+    No host synchronisation. An `out` whose positions don't collapse to one stride is filled through a
+    contiguous buffer.
     """
     if out.numel() == 0:
         return

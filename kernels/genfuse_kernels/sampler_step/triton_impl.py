@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, operand, pointers, tile_elements, walk
+from genfuse_kernels.common.layout import fit, operand, plane_strides, pointers, tile_elements, walk
 from genfuse_kernels.common.philox import normal_quads
 from genfuse_kernels.sampler_step import row as layout
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS
@@ -31,24 +31,20 @@ _QUANTILE = tl.constexpr(COLUMN["quantile"])
 _LOG_STD = tl.constexpr(COLUMN["log_std"])
 _LOG_STD_V = tl.constexpr(COLUMN["log_std_v"])
 _STORE = tl.constexpr(COLUMN["store"])
-_NAN = tl.constexpr(float("nan"))
 
 
 @triton.jit
 def row_of(index, index_stride, sample, rows):
     """The table row of a sample, int64, and whether the table has it."""
-    if index.dtype.is_ptr():
-        row = tl.load(index + sample * index_stride)
-    else:
-        row = index.to(tl.int64)
+    row = tl.load(index + sample * index_stride) if index.dtype.is_ptr() else index.to(tl.int64)
     return row, (row >= 0) & (row < rows)
 
 
 @triton.jit
 def column(table, row, known, COLUMN: tl.constexpr, COMPUTE: tl.constexpr):
-    """One coefficient; NaN where the table has no such row, so that the sample turns NaN, not what lies behind."""
+    """One coefficient; NaN where the table has no such row, so that the sample turns NaN."""
     address = table + tl.where(known, row, 0) * _ROW + COLUMN
-    return tl.load(address, mask=known, other=_NAN).to(COMPUTE)
+    return tl.load(address, mask=known, other=float("nan")).to(COMPUTE)
 
 
 @triton.jit
@@ -58,7 +54,7 @@ def load_live(operand, sample, channel, position, exists, live, ORDER: tl.conste
     Upcast at once: arithmetic is float32 or float64. A live operand that is absent reads as NaN.
     """
     if operand.pointer is None:
-        value = tl.full(exists.shape, 0, COMPUTE) + tl.where(live, _NAN, 0.0).to(COMPUTE)
+        value = tl.full(exists.shape, 0, COMPUTE) + tl.where(live, float("nan"), 0.0).to(COMPUTE)
     else:
         address = pointers(operand, sample, channel, position, ORDER)
         value = tl.load(address, mask=exists & live, other=0.0).to(COMPUTE)
@@ -79,7 +75,7 @@ def guided(
         conditional = load_live(model_output, sample, channel, position, exists, reads, ORDER, COMPUTE)
         reads = live & (guidance != 1)
         unconditional = load_live(uncond, sample, channel, position, exists, reads, ORDER, COMPUTE)
-        # What guidance 0 or 1 leaves out was read as zeros; 0 is apart for an infinite uncond, 0·inf being NaN.
+        # What guidance 0 or 1 leaves out was read as zeros; 0 stands apart because 0·inf is NaN.
         m = unconditional + guidance * (conditional - unconditional)
         m = tl.where(guidance == 0, unconditional, m)
     return m
@@ -89,7 +85,7 @@ def guided(
 def _scale(scales, sample, WHICH: tl.constexpr, live, COMPUTE: tl.constexpr):
     """What `sampler_reduce` found for the sample; 1 where not `live`, NaN where live and absent."""
     if scales is None:
-        value = tl.where(live, _NAN, 1.0)
+        value = tl.where(live, float("nan"), 1.0)
     else:
         value = tl.load(scales + sample * 2 + WHICH, mask=live, other=1.0)
     return value.to(COMPUTE)
@@ -99,10 +95,7 @@ def _scale(scales, sample, WHICH: tl.constexpr, live, COMPUTE: tl.constexpr):
 def _coefficients(table, row, known, TERM: tl.constexpr, STORES: tl.constexpr, COMPUTE: tl.constexpr):
     """A term's coefficients in the next sample and in what is stored; the latter 0 where nothing is."""
     y = column(table, row, known, _Y + TERM, COMPUTE)
-    if STORES:
-        s = column(table, row, known, _S + TERM, COMPUTE)
-    else:
-        s = tl.full((), 0, COMPUTE)
+    s = column(table, row, known, _S + TERM, COMPUTE) if STORES else tl.full((), 0, COMPUTE)
     return y, s, (y != 0) | (s != 0)
 
 
@@ -115,13 +108,14 @@ def _add(total, coefficient, value):
 @triton.jit
 def _exp(value, COMPUTE: tl.constexpr):
     """exp to 3e-7 relative: `tl.exp` in float32 rounds value·log₂e, which at −20 already costs 1e-6."""
-    if COMPUTE == tl.float64:
+    if COMPUTE == tl.float64:  # noqa: SIM300
         result = tl.exp(value)
     else:
-        high = value * 1.4426950408889634
+        # Beyond ±200 float32 is at 0 or infinity already, and the correction below would be as large as 1.
+        value = tl.clamp(value, -200.0, 200.0, propagate_nan=tl.PropagateNan.ALL)
+        high = value * 1.4426950216293335
         low = tl.fma(value, 1.4426950216293335, -high) + value * 1.925963033500e-08
-        result = tl.exp2(high)
-        result += result * (low * 0.6931471805599453)
+        result = tl.exp2(high) * (1.0 + low * 0.6931471805599453)
     return result
 
 
@@ -138,6 +132,20 @@ def _normal(
             value = normal_quads(seed, row, stream, block, COMPUTE)
     else:
         value = load_live(given, sample, channel, position, exists, live, ORDER, COMPUTE)
+    return value
+
+
+@triton.jit
+def _load_slot(
+    history, slot_stride, SLOT: tl.constexpr, SLOTS: tl.constexpr, sample, channel, position, exists, live,
+    ORDER: tl.constexpr, COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """A tile of history slot `SLOT`, as `load_live`: NaN where a row needs a slot that `history` lacks."""
+    if SLOT < SLOTS:
+        address = pointers(history, sample, channel, position, ORDER) + SLOT * slot_stride
+        value = tl.load(address, mask=exists & live, other=0.0).to(COMPUTE)
+    else:
+        value = tl.full(exists.shape, 0, COMPUTE) + tl.where(live, float("nan"), 0.0).to(COMPUTE)
     return value
 
 
@@ -163,9 +171,7 @@ def sampler_step_kernel(
     live_m |= live_x0 & (x0_m != 0)
 
     x_value = load_live(x, sample, c, s, exists, live_x, ORDER, COMPUTE)
-    m = guided(
-        model_output, uncond, table, row, known, sample, c, s, exists, live_m, ORDER, COMPUTE
-    )  # fmt: skip
+    m = guided(model_output, uncond, table, row, known, sample, c, s, exists, live_m, ORDER, COMPUTE)
     if uncond.pointer is not None:
         rescales = column(table, row, known, _RESCALE, COMPUTE) != 0
         m *= _scale(scales, sample, 0, rescales, COMPUTE)
@@ -181,7 +187,7 @@ def sampler_step_kernel(
     stores = _add(_add(_add(tl.full(exists.shape, 0, COMPUTE), s_x, x_value), s_m, m), s_x0, x0)
     for slot in tl.static_range(_HISTORY_SLOTS):
         y_h, s_h, live = _coefficients(table, row, known, _H0 + slot, STORES, COMPUTE)
-        h = load_slot(history, slot_stride, slot, SLOTS, sample, c, s, exists, live, ORDER, COMPUTE)
+        h = _load_slot(history, slot_stride, slot, SLOTS, sample, c, s, exists, live, ORDER, COMPUTE)
         y = _add(y, y_h, h)
         stores = _add(stores, s_h, h)
 
@@ -201,8 +207,8 @@ def sampler_step_kernel(
     y = _add(y, y_z, z)
     stores = _add(stores, s_z, z)
 
-    # Outputs may be inputs. Loads and stores of different alignment are laid out differently over the threads,
-    # so an element may be read by one thread and overwritten by another: all have read before any writes.
+    # Outputs may be inputs, and loads and stores of different alignment are laid out differently over the
+    # threads: one may read an element that another overwrites. So all have read before any writes.
     tl.debug_barrier()
     if stored.pointer is not None:
         tl.store(
@@ -211,25 +217,12 @@ def sampler_step_kernel(
     elif SLOTS > 0:
         slot = column(table, row, known, _STORE, COMPUTE)
         fits = slot < SLOTS
-        y = tl.where(fits, y, _NAN)
+        y = tl.where(fits, y, float("nan"))
         writes = fits & (slot >= 0)
-        address = pointers(history, sample, c, s, ORDER) + tl.where(writes, slot, 0).to(tl.int64) * slot_stride
+        address = pointers(history, sample, c, s, ORDER)
+        address += tl.where(writes, slot, 0).to(tl.int64) * slot_stride
         tl.store(address, stores.to(history.pointer.dtype.element_ty), mask=exists & writes)
     tl.store(pointers(out, sample, c, s, ORDER), y.to(out.pointer.dtype.element_ty), mask=exists)
-
-
-@triton.jit
-def load_slot(
-    history, slot_stride, SLOT: tl.constexpr, SLOTS: tl.constexpr, sample, channel, position, exists, live,
-    ORDER: tl.constexpr, COMPUTE: tl.constexpr,
-):  # fmt: skip
-    """A tile of history slot `SLOT`, as `load_live`: NaN where a row needs a slot that `history` lacks."""
-    if SLOT < SLOTS:
-        address = pointers(history, sample, channel, position, ORDER) + SLOT * slot_stride
-        value = tl.load(address, mask=exists & live, other=0.0).to(COMPUTE)
-    else:
-        value = tl.full(exists.shape, 0, COMPUTE) + tl.where(live, _NAN, 0.0).to(COMPUTE)
-    return value
 
 
 def sampler_step(
@@ -251,9 +244,9 @@ def sampler_step(
 ) -> None:
     """Launch the step of `spec`: no host synchronisation, the row is read on the device.
 
-    index: int, or int64 of one or N elements. A row that the table lacks, an input that a row needs and that is
-    absent, and a slot that `history` lacks turn the sample NaN: the host checks what it can see, the device
-    must neither guess nor read out of bounds.
+    index: int, or int64 of one or N elements. A row that the table lacks, an input that a row needs and that
+    is absent, and a slot that `history` lacks turn the sample NaN: the host checks what it can see, the
+    device must neither guess nor read out of bounds.
     Contiguous, channels-last and channel-sliced tensors are used where they lie, in any mix. Tensors whose
     positions don't collapse to one stride go through contiguous copies, outputs too.
     """
@@ -261,7 +254,7 @@ def sampler_step(
         return
     operands = [fit(t) for t in (out, stored, x, model_output, uncond, variance, noise, noise_prev)]
     ring = None if history is None or history.shape[0] == 0 else history
-    if ring is not None and fit(ring[0]) is not ring[0]:
+    if ring is not None and plane_strides(ring[0]) is None:
         ring = ring.contiguous()
     first_slot = None if ring is None else ring[0]
     plan = walk([*operands, first_slot], draws=seeds is not None)
