@@ -120,6 +120,18 @@ def test_edm_euler_given_the_denoised_sample() -> None:
     torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "config", [{}, {"clip_denoised": False, "s_noise": 0.9}, {"num_train_timesteps": 18}], ids=str
+)
+@pytest.mark.parametrize(
+    "nodes", [{"num_inference_steps": 1}, {"num_inference_steps": 5}, {"timesteps": [17, 9, 0]}], ids=str
+)
+@pytest.mark.parametrize("exact", [True, False])
+def test_consistency_models(config: Config, nodes: Config, exact: bool) -> None:
+    ours, peer = pair("CMStochasticIterativeScheduler", config)
+    assert difference(ours, peer, seed=5, exact=exact, **nodes) < EXACT
+
+
 FLOW_NODES: tuple[Config, ...] = (
     {},
     {"shift": 3.0},

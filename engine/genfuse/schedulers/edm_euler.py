@@ -17,7 +17,7 @@ from genfuse.samplers.predictor import edm_predictor
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
-from genfuse.schedulers.nodes import NodeScheduler, second_output_rows
+from genfuse.schedulers.nodes import NodeScheduler, reject_whole, second_output_rows
 from genfuse.schedulers.output import SchedulerOutput
 
 
@@ -100,6 +100,7 @@ class EDMEulerScheduler(NodeScheduler):
         pred_original_sample: Tensor | None = None,
     ) -> SchedulerOutput:
         """The sample at the next node. pred_original_sample: the denoised sample, instead of model_output."""
+        reject_whole(timestep)
         churn = Churn(s_churn, s_tmin, s_tmax, s_noise)
         if pred_original_sample is not None:
             return self._step(

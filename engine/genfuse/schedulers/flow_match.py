@@ -18,7 +18,7 @@ from genfuse.samplers.sigmas import flow_shift, spaced_sigmas
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
-from genfuse.schedulers.nodes import NodeScheduler, sigma_kind
+from genfuse.schedulers.nodes import NodeScheduler, reject_whole, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 Array = NDArray[np.float64]
@@ -57,15 +57,6 @@ class FlowMatchScheduler(NodeScheduler):
         if noise is None:
             raise ValueError("noise is None, expected a tensor like sample")
         return self.add_noise(sample, noise, torch.as_tensor(timestep))
-
-    def _check_timestep(self, timestep: Timestep) -> None:
-        """A position from enumerate(timesteps) is not a timestep: ValueError for whole numbers."""
-        whole = isinstance(timestep, Tensor) and not timestep.is_floating_point()
-        if whole or isinstance(timestep, int):
-            raise ValueError(
-                f"timestep is {timestep!r}, expected one of scheduler.timesteps (a float): positions from "
-                "enumerate(timesteps) are not timesteps"
-            )
 
 
 class ShiftedFlowScheduler(FlowMatchScheduler):
@@ -195,7 +186,7 @@ class FlowMatchEulerDiscreteScheduler(ShiftedFlowScheduler):
         return_dict: bool = True,
     ) -> SchedulerOutput:
         """The sample at the next node, from the velocity at this one. (N, ...) alike."""
-        self._check_timestep(timestep)
+        reject_whole(timestep)
         if per_token_timesteps is not None:
             raise ValueError("per_token_timesteps is given, expected None: one noise level a sample")
         return self._step(model_output, timestep, sample, generator=generator)
@@ -245,7 +236,7 @@ class FlowMatchLCMScheduler(ShiftedFlowScheduler):
         return_dict: bool = True,
     ) -> SchedulerOutput:
         """The predicted x0, noised to the next level. (N, ...) alike."""
-        self._check_timestep(timestep)
+        reject_whole(timestep)
         return self._step(model_output, timestep, sample, generator=generator)
 
     def _table(self, begin: int) -> Table:
@@ -292,7 +283,7 @@ class FlowMatchHeunDiscreteScheduler(FlowMatchScheduler):
         return_dict: bool = True,
     ) -> SchedulerOutput:
         """One half of a step: first the Euler step, then its correction. (N, ...) alike."""
-        self._check_timestep(timestep)
+        reject_whole(timestep)
         churn = Churn(s_churn, s_tmin, s_tmax, s_noise)
         return self._step(model_output, timestep, sample, generator=generator, options=(churn,))
 

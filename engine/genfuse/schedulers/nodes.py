@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from genfuse.samplers.table import Table
-from genfuse.schedulers.base import Scheduler
+from genfuse.schedulers.base import Scheduler, Timestep
 from genfuse.schedulers.forward import Forward
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS, S, Y
 
@@ -48,3 +48,13 @@ def second_output_rows(table: Table) -> Tensor:
     rows[:, Y : Y + len(TERMS)] = rows[:, S : S + len(TERMS)]
     rows[:, S : S + len(TERMS)], rows[:, COLUMN["store"]] = 0, -1
     return rows
+
+
+def reject_whole(timestep: Timestep) -> None:
+    """ValueError for a whole number where timesteps are not: a position from enumerate(timesteps)."""
+    whole = isinstance(timestep, Tensor) and not timestep.is_floating_point()
+    if whole or isinstance(timestep, int):
+        raise ValueError(
+            f"timestep is {timestep!r}, expected one of scheduler.timesteps (a float): positions from "
+            "enumerate(timesteps) are not timesteps"
+        )
