@@ -95,6 +95,7 @@ class Scheduler(Configured, DiffusersMixin):
         self.alphas = torch.from_numpy(alphas).float()
         self.betas = torch.from_numpy(1 - alphas).float()
         self._forward: Forward | None = None
+        self._velocity: Forward | None = None
 
     def _set_nodes(
         self,
@@ -118,7 +119,7 @@ class Scheduler(Configured, DiffusersMixin):
         self._input_scale = None if input_scale is None else input_scale.tolist()
         if sigmas is not None:
             self.sigmas = torch.from_numpy(sigmas).float()
-            self._forward = None
+            self._forward = self._velocity = None
         self._runs: dict[tuple[int, tuple[Any, ...]], Run] = {}
         self._run: Run | None = None
         self._step_index: int | None = None
@@ -203,9 +204,10 @@ class Scheduler(Configured, DiffusersMixin):
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """sqrt(alphas_cumprod)·noise − sqrt(1 − alphas_cumprod)·sample at timesteps (N,)."""
-        signal = np.sqrt(self._schedule.alphas_cumprod)
-        forward = Forward(signal, np.sqrt(1 - self._schedule.alphas_cumprod))
-        return forward.velocity(sample, noise, self._training_levels(timesteps, sample))
+        if self._velocity is None:
+            alphas_cumprod = self._schedule.alphas_cumprod
+            self._velocity = Forward(np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod))
+        return self._velocity.velocity(sample, noise, self._training_levels(timesteps, sample))
 
     def _make_forward(self) -> Forward:
         """Noise levels of `add_noise`, in the order of `_levels`."""

@@ -148,9 +148,10 @@ class DiscreteScheduler(Scheduler):
 
     def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """alpha·noise − sigma·sample of the variance-preserving pair at each timestep's sigma."""
-        sigmas = self.sigmas.double().numpy()
-        scale = 1 / np.hypot(1, sigmas)
-        return Forward(scale, sigmas * scale).velocity(sample, noise, self._levels(timesteps, sample))
+        if self._velocity is None:
+            sigmas = self.sigmas.double().numpy()
+            self._velocity = Forward(1 / np.hypot(1, sigmas), sigmas / np.hypot(1, sigmas))
+        return self._velocity.velocity(sample, noise, self._levels(timesteps, sample))
 
     def _reject_whole(self, timestep: Timestep) -> None:
         """diffusers' k-diffusion classes take an element of timesteps, never its position."""
