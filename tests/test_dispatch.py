@@ -127,11 +127,13 @@ def test_a_block_is_of_its_thread() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(
-        ValueError, match=r"backend is 'refrence', expected one of 'cpu', .*; did you mean 'reference'\?"
-    ):
-        with genfuse.backend("refrence"):  # type: ignore[arg-type]
-            pass
+    with (
+        pytest.raises(
+            ValueError, match=r"backend is 'refrence', expected one of 'cpu', .*; did you mean 'reference'\?"
+        ),
+        genfuse.backend("refrence"),
+    ):  # type: ignore[arg-type]
+        pass
     with pytest.raises(
         ValueError, match=r"op is 'sampler_stp', expected one of .*; did you mean 'sampler_step'\?"
     ):

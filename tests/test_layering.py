@@ -108,7 +108,8 @@ import torch
 
 def state():
     return [
-        dict(os.environ), torch.get_num_threads(), torch.get_num_interop_threads(), str(torch.get_default_dtype()),
+        dict(os.environ), torch.get_num_threads(), torch.get_num_interop_threads(),
+        str(torch.get_default_dtype()),
         torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(), torch.initial_seed(),
         torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32,
         str(torch.get_default_device()), torch.is_inference_mode_enabled(), os.getcwd(), list(sys.path),

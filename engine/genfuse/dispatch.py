@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
     wanted = forced()
     obstacles = {name: obstacle(op, name, device, dtype) for name in BACKENDS}
     if wanted is not None:
-        passed = {name: "another backend is forced" for name in BACKENDS if name != wanted}
+        passed: dict[str, str] = {name: "another backend is forced" for name in BACKENDS if name != wanted}
         why = obstacles[wanted]
         return Choice(op, None if why else wanted, f"forced; {why}" if why else "forced", passed)
     passed_over: dict[str, str] = {}

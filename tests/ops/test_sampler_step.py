@@ -1,4 +1,4 @@
-"""The public op: gradients in closed form, torch.library's own checks, compilation, and what is written where."""
+"""The public op: its gradient in closed form, torch.library's own checks, compilation, what is written."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_fake_tensors_give_shape_dtype_and_strides() -> None:
 def test_both_forms_give_the_reference(
     dtype: torch.dtype, index: int | Tensor, chosen: str | None, poisoned: None
 ) -> None:
-    """Functional and in-place form, `stored` given or in its history slot; the arguments stay as they were."""
+    """Functional and in-place form, `stored` given or in its history slot; arguments stay as they were."""
     arguments = inputs(dtype=dtype, noise=None, noise_prev=None, seeds=torch.tensor([1, 2, 3]))
     wide = {
         k: v.double() if isinstance(v, Tensor) and v.is_floating_point() else v for k, v in arguments.items()

@@ -1,5 +1,7 @@
 """What bad input gets: the argument, what it was, what was expected, and nothing overwritten."""
 
+# ruff: noqa: E501 (a bad call and its whole message stand on one line)
+
 from __future__ import annotations
 
 from typing import Any

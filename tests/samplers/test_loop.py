@@ -1,5 +1,7 @@
 """`genfuse.sample`: what the loop calls, gives back, refuses and allocates."""
 
+# ruff: noqa: E501 (a bad call and its whole message stand on one line)
+
 from __future__ import annotations
 
 from typing import Any

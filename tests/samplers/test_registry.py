@@ -50,7 +50,7 @@ def test_runs_and_depends_on_the_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_reaches_the_distribution_and_the_exact_flow(name: str) -> None:
-    """Deterministic solvers end where the probability flow does; stochastic ones in the right distribution."""
+    """Deterministic solvers end where the probability flow does; stochastic ones in the distribution."""
     sampler = Sampler(name, 50, schedule=schedule_of(name), seeds=0)
     start = sampler.start((2000, 4), dtype=torch.float64)
     made = sample(exact_network(sampler), (2000, 4), sampler=sampler, dtype=torch.float64)

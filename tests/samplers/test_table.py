@@ -30,7 +30,8 @@ def test_a_row_fills_its_columns() -> None:
     )
     table = builder.build(init_scale=8.0)
     filled = {
-        "x0_x": 2, "x0_m": -3, "clip_min": -1, "clip_max": 2, "guidance": 1, "quantile": 0.9, "threshold_max": 3,
+        "x0_x": 2, "x0_m": -3, "clip_min": -1, "clip_max": 2, "guidance": 1, "quantile": 0.9,
+        "threshold_max": 3,
         "log_std": 0.25, "log_std_v": 0.5, "y_x0": 4, "y_noise": 5, "s_m": 6, "s_x": 1, "store": 3,
     }  # fmt: skip
     expected = np.zeros(ROW)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse_kernels.philox_normal.spec import DTYPES, STREAM_INIT
 
 
@@ -26,8 +26,8 @@ def philox_normal(
     """Standard normal noise by Philox4x32-10 and Box–Muller (Salmon et al., SC11).
 
     seeds   (N,) int64, one 64-bit key a sample; the result is on its device
-    shape   (N, ...), the noise of sample n depends on seeds[n] and the element's (C, H, W) index alone: not on
-            N, the other samples, threads, memory format or backend
+    shape   (N, ...), the noise of sample n depends on seeds[n] and the element's (C, H, W) index alone: not
+            on N, the other samples, threads, memory format or backend
     row     in [0, 2³²), or int64 (N,): the sampler's row that the noise belongs to
     stream  in [0, 2³²): what the noise is for (`STREAM_*` in `genfuse_kernels.philox_normal.spec`)
     dtype   float32, float64, bfloat16 or float16
@@ -63,8 +63,9 @@ def _launch(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) -> None:
     dispatch.select("philox_normal", out.device, out.dtype)(out, seeds, row, stream)
 
 
-LIBRARY.define(
-    "philox_normal(Tensor seeds, SymInt[] shape, Tensor? rows, SymInt row, int stream, ScalarType dtype) -> Tensor"
+define(
+    "philox_normal(Tensor seeds, SymInt[] shape, Tensor? rows, SymInt row, int stream, ScalarType dtype) "
+    "-> Tensor"
 )
 
 
@@ -77,7 +78,7 @@ def _philox_normal(
     return out
 
 
-@torch.library.register_fake("genfuse::philox_normal", lib=LIBRARY)
+@fake("philox_normal")
 def _fake(
     seeds: Tensor, shape: list[int], rows: Tensor | None, row: int, stream: int, dtype: torch.dtype
 ) -> Tensor:

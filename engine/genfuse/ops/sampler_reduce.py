@@ -7,7 +7,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse.ops.sampler_step import check_table
 
 
@@ -42,8 +42,9 @@ def sampler_reduce(
     )
 
 
-LIBRARY.define(
-    "sampler_reduce(Tensor x, Tensor model_output, Tensor table, Tensor? rows, SymInt row, Tensor? uncond) -> Tensor"
+define(
+    "sampler_reduce(Tensor x, Tensor model_output, Tensor table, Tensor? rows, SymInt row, Tensor? uncond) "
+    "-> Tensor"
 )
 
 
@@ -57,13 +58,13 @@ def _sampler_reduce(
     uncond: Tensor | None,
 ) -> Tensor:
     check.in_range("index", rows, table.shape[0], "a row of the table")
-    scales = _fake(x, model_output, table, rows, row, uncond)
+    scales: Tensor = _fake(x, model_output, table, rows, row, uncond)
     launch = dispatch.select("sampler_reduce", x.device, x.dtype)
     launch(scales, x, model_output, table, row if rows is None else rows, uncond=uncond)
     return scales
 
 
-@torch.library.register_fake("genfuse::sampler_reduce", lib=LIBRARY)
+@fake("sampler_reduce")
 def _fake(
     x: Tensor,
     model_output: Tensor,

@@ -10,7 +10,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.gradient import sampler_step_gradient
 from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, ROW
@@ -108,9 +108,21 @@ def _inputs(
 
 @overload
 def sampler_step(
-    x: Tensor, model_output: Tensor | None, table: Tensor, index: int | Tensor, *, store: Literal[False] = ...,
-    **options: Any,
-) -> Tensor: ...  # fmt: skip
+    x: Tensor,
+    model_output: Tensor | None,
+    table: Tensor,
+    index: int | Tensor,
+    *,
+    uncond: Tensor | None = ...,
+    variance: Tensor | None = ...,
+    history: Tensor | None = ...,
+    noise: Tensor | None = ...,
+    noise_prev: Tensor | None = ...,
+    seeds: Tensor | None = ...,
+    stream: int = ...,
+    scales: Tensor | None = ...,
+    store: Literal[False] = ...,
+) -> Tensor: ...
 @overload
 def sampler_step(
     x: Tensor,
@@ -118,8 +130,15 @@ def sampler_step(
     table: Tensor,
     index: int | Tensor,
     *,
+    uncond: Tensor | None = ...,
+    variance: Tensor | None = ...,
+    history: Tensor | None = ...,
+    noise: Tensor | None = ...,
+    noise_prev: Tensor | None = ...,
+    seeds: Tensor | None = ...,
+    stream: int = ...,
+    scales: Tensor | None = ...,
     store: Literal[True],
-    **options: Any,
 ) -> tuple[Tensor, Tensor]: ...
 def sampler_step(
     x: Tensor,
@@ -210,11 +229,12 @@ def sampler_step_(
 
 
 _INPUTS = (
-    "Tensor x, Tensor? model_output, Tensor table, Tensor? rows, SymInt row, Tensor? uncond, Tensor? variance, "
-    "Tensor{alias}? history, Tensor? noise, Tensor? noise_prev, Tensor? seeds, int stream, Tensor? scales"
+    "Tensor x, Tensor? model_output, Tensor table, Tensor? rows, SymInt row, Tensor? uncond, "
+    "Tensor? variance, Tensor{alias}? history, Tensor? noise, Tensor? noise_prev, "
+    "Tensor? seeds, int stream, Tensor? scales"
 )
-LIBRARY.define(f"sampler_step({_INPUTS.format(alias='')}, bool store) -> (Tensor, Tensor)")
-LIBRARY.define(f"sampler_step_({_INPUTS.format(alias='(c!)')}, Tensor(a!) out, Tensor(b!)? stored) -> ()")
+define(f"sampler_step({_INPUTS.format(alias='')}, bool store) -> (Tensor, Tensor)")
+define(f"sampler_step_({_INPUTS.format(alias='(c!)')}, Tensor(a!) out, Tensor(b!)? stored) -> ()")
 
 
 @torch.library.impl(LIBRARY, "sampler_step", "CPU")
@@ -223,7 +243,7 @@ def _sampler_step(*arguments: Any) -> tuple[Tensor, Tensor]:
     *values, store = arguments
     inputs = Inputs(*values)
     out = torch.empty_like(inputs.x)
-    # an op that returns its results may not write its arguments: with a history, what the row stores goes here
+    # an op that returns its results may not write its arguments: with a history, what is stored goes here
     stored = torch.empty_like(inputs.x) if store or inputs.history is not None else None
     inputs.launch(out, stored)
     return out, stored if store and stored is not None else inputs.x.new_empty(0)
@@ -243,13 +263,13 @@ def _sampler_step_(*arguments: Any) -> None:
     inputs.launch(out, stored)
 
 
-@torch.library.register_fake("genfuse::sampler_step", lib=LIBRARY)
+@fake("sampler_step")
 def _fake_step(*arguments: Any) -> tuple[Tensor, Tensor]:
     x, store = arguments[0], arguments[-1]
     return torch.empty_like(x), torch.empty_like(x) if store else x.new_empty(0)
 
 
-@torch.library.register_fake("genfuse::sampler_step_", lib=LIBRARY)
+@fake("sampler_step_")
 def _fake_step_(*arguments: Any) -> None:
     return None
 

@@ -49,7 +49,7 @@ class Levels:
         return "flow_prediction" if self.schedule is None else "epsilon"
 
     def at(self, timesteps: Array) -> tuple[Array, Array]:
-        """(alpha, sigma) at model times, each like `timesteps`; log sigma/alpha is interpolated between whole times."""
+        """(alpha, sigma) at model times, like `timesteps`; between whole ones log sigma/alpha is linear."""
         if self.schedule is None:
             sigma = timesteps / FLOW_TIMESTEPS
             return 1 - sigma, sigma
@@ -67,8 +67,8 @@ class Levels:
         steps: int,
         *,
         spacing: str | None = None,
-        timesteps: Sequence[float] | NDArray[np.floating] | None = None,
-        sigmas: str | Sequence[float] | NDArray[np.floating] | None = None,
+        timesteps: Sequence[float] | Array | None = None,
+        sigmas: str | Sequence[float] | Array | None = None,
     ) -> Grid:
         """`steps` intervals down to no noise; at most one of spacing, timesteps and sigmas."""
         given = [
@@ -83,11 +83,14 @@ class Levels:
         if self.schedule is None:
             if spacing is not None:
                 raise ValueError(
-                    f"spacing is {spacing!r}, expected None: a flow's levels are even; pass timesteps or sigmas"
+                    f"spacing is {spacing!r}, expected None: a flow's levels are even; "
+                    "pass timesteps or sigmas"
                 )
             return self._flow_grid(steps, timesteps, sigmas)
         if timesteps is not None:
-            return timestep_grid(self.schedule, custom_timesteps(timesteps, len(self.schedule)))
+            return timestep_grid(
+                self.schedule, custom_timesteps(np.asarray(timesteps, dtype=np.float64), len(self.schedule))
+            )
         if sigmas is None:
             return timestep_grid(
                 self.schedule, spaced_timesteps(spacing or "trailing", steps, len(self.schedule))
@@ -98,18 +101,22 @@ class Levels:
                 np.append(spaced_sigmas(sigmas, float(ends[0]), float(ends[-1]), steps), 0.0),
                 schedule=self.schedule,
             )
-        return sigma_grid(custom_sigmas(sigmas), schedule=self.schedule)
+        return sigma_grid(custom_sigmas(np.asarray(sigmas, dtype=np.float64)), schedule=self.schedule)
 
     def _flow_grid(
         self,
         steps: int,
-        timesteps: Sequence[float] | NDArray[np.floating] | None,
-        sigmas: str | Sequence[float] | NDArray[np.floating] | None,
+        timesteps: Sequence[float] | Array | None,
+        sigmas: str | Sequence[float] | Array | None,
     ) -> Grid:
         if isinstance(sigmas, str):
             raise ValueError(f"sigmas is {sigmas!r}, expected levels in [0, 1]: a flow has no such spacing")
         if timesteps is not None:
-            levels = np.append(custom_timesteps(timesteps, FLOW_TIMESTEPS + 1) / FLOW_TIMESTEPS, 0.0)
+            levels = np.append(
+                custom_timesteps(np.asarray(timesteps, dtype=np.float64), FLOW_TIMESTEPS + 1)
+                / FLOW_TIMESTEPS,
+                0.0,
+            )
         elif sigmas is not None:
             levels = np.asarray(sigmas, dtype=np.float64)
         else:

@@ -42,12 +42,12 @@ def sample(
 ) -> Tensor | tuple[Tensor, list[Tensor]]:
     """Sample from a diffusion model.
 
-    model     model(x, t, **cond) → like x; t is float (N,). With a sampler of learned variance it returns twice
-              the channels, (N, 2C, ...): output and log-variance
+    model     model(x, t, **cond) → like x; t is float (N,). With a sampler of learned variance it returns
+              twice the channels, (N, 2C, ...): output and log-variance
     shape     (N, ...) of the samples
     sampler   a solver's name, or a `Sampler` (which then says steps, schedule, prediction, guidance and clip)
     seeds     one a sample: an int s stands for s, s+1, ...; a sample depends on its own seed alone
-    guidance  scale w: model output = uncond + w·(cond − uncond); None or 1: one model call a row instead of two
+    guidance  scale w: model output = uncond + w·(cond − uncond); None or 1: one model call a row, not two
     cond, uncond  keyword arguments of the model with and without the condition; uncond None: none at all
     callback  callback(row, t, x) after every row; x is the live buffer: copy it to keep it
     return_trajectory  also return the sample after every row, cloned
@@ -56,9 +56,9 @@ def sample(
     dtype, device  of the sample; from `init` where given
     progress  show a bar
 
-    Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one kernel
-    (two with threshold or rescale), no synchronisation, and nothing allocated. ValueError or TypeError before
-    the model is first called for anything that does not fit.
+    Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one
+    kernel (two with threshold or rescale), no synchronisation, and nothing allocated. ValueError or TypeError
+    before the model is first called for anything that does not fit.
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
     _check_arguments(model, shape, cond, uncond, callback)

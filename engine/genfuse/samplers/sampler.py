@@ -59,8 +59,8 @@ class Sampler:
         guidance: float = 1.0,
         guidance_rescale: float = 0.0,
         spacing: str | None = None,
-        timesteps: Sequence[float] | NDArray[np.floating] | None = None,
-        sigmas: str | Sequence[float] | NDArray[np.floating] | None = None,
+        timesteps: Sequence[float] | NDArray[np.float64] | None = None,
+        sigmas: str | Sequence[float] | NDArray[np.float64] | None = None,
         strength: float = 1.0,
         seeds: SeedLike = None,
         **options: Any,
@@ -73,7 +73,7 @@ class Sampler:
         self.table = chosen.table(self.grid, predicts, self.levels, clip=as_clip(clip), **options)
         self.table = self.table.with_guidance(guidance, guidance_rescale)
         self.timesteps = torch.from_numpy(self.table.timesteps)
-        """(rows,) float64: the time the network is given before each row (two rows a step for some solvers)."""
+        """(rows,) float64: the time the network is given before each row (some solvers have two a step)."""
         self.input_scale: list[float] = self.table.input_scale.tolist()
         """(rows,) what the sample is multiplied by before the network sees it."""
         self.guided = bool((self.table.rows[:, COLUMN["guidance"]] != 1).any())

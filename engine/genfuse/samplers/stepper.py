@@ -128,7 +128,7 @@ class Stepper:
     def _plan_for(
         self, x: Tensor, model_output: Tensor, out: Tensor | None, *others: Tensor | None
     ) -> CpuPlan | None:
-        """The CPU's short way where x, the output and `out` are dense alike and PyTorch need not see the call."""
+        """The CPU's short way where all tensors are dense alike and PyTorch need not see the call."""
         if needs_dispatcher(x, model_output, out, *others) or dispatch.forced() not in (None, "cpu"):
             return None
         plan = self._plan
@@ -192,7 +192,7 @@ def _slot_bits(table: Table) -> tuple[list[int], list[int]]:
 
 
 def _history_like(x: Tensor, slots: int) -> Tensor:
-    """Uninitialised (slots, *x.shape) whose slots have x's memory format; a row never reads before it stores."""
+    """Uninitialised (slots, *x.shape) whose slots have x's memory format; rows store before they read."""
     one = torch.empty_like(x, device="meta")
     stride = max(x.numel(), 1)
     return torch.empty(slots * stride, dtype=x.dtype, device=x.device).as_strided(

@@ -15,7 +15,7 @@ from genfuse_kernels.sampler_step.row import COLUMN, HISTORY_SLOTS, ROW, TERMS, 
 
 @dataclass(frozen=True)
 class Clip:
-    """What happens to the predicted x0: a fixed range, a dynamic threshold (Saharia et al. 2022), or nothing."""
+    """What happens to the predicted x0: a fixed range, a dynamic threshold (Saharia et al. 2022), nothing."""
 
     minimum: float = -np.inf
     maximum: float = np.inf
@@ -113,7 +113,7 @@ class TableBuilder:
         self._input_scale.append(float(input_scale))
 
     def build(self, init_scale: float = 1.0) -> Table:
-        """The finished table. ValueError where a coefficient is not finite or a slot is read before written."""
+        """The finished table. ValueError where a coefficient is not finite or a slot is read too early."""
         rows = np.stack(self._rows) if self._rows else np.zeros((0, ROW))
         check_rows(rows)
         return Table(

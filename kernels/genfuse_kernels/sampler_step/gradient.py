@@ -1,4 +1,4 @@
-"""The gradient of `sampler_step` in closed form: the step is linear but for the clip and the learned variance.
+"""The gradient of `sampler_step` in closed form: the step is linear but for clip and learned variance.
 
 Plain PyTorch without a look at any value, so that it can be traced and differentiated again.
 """
