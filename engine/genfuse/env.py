@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,9 @@ def backend_missing(name: str) -> str | None:
         try:
             importlib.import_module("genfuse_kernels._cpu")
         except ImportError as error:
-            return f"the compiled extension genfuse_kernels._cpu cannot be imported ({error}); reinstall genfuse"
+            return (
+                f"the compiled extension genfuse_kernels._cpu cannot be imported ({error}); reinstall genfuse"
+            )
         return None
     if name == "triton":
         if importlib.util.find_spec("triton") is None:
@@ -56,12 +59,11 @@ def version(package: str) -> str | None:
 def processor() -> str:
     """The processor's name as the kernel gives it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
     except OSError:
-        pass
+        pass  # not Linux: Python's own answer below
     return platform.processor() or platform.machine()
 
 

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
 from genfuse import cli
 from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
-from PIL import Image
-from typer.testing import CliRunner, Result
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained checkpoint of 8×8 pictures in two classes."""
-    model = UNetConfig(num_classes=2, channels=(8, 16), attention_levels=(1,), embedding_channels=16, num_groups=4)
+    model = UNetConfig(
+        num_classes=2, channels=(8, 16), attention_levels=(1,), embedding_channels=16, num_groups=4
+    )
     system = DDPM(DDPMConfig(model=model), (3, 8, 8), ("cat", "dog"), seed=0)
     path = tmp_path_factory.mktemp("cli") / "small.safetensors"
     tensors = {f"ema.{name}": tensor for name, tensor in system.model.state_dict().items()}
@@ -74,7 +77,9 @@ def test_a_picture_depends_on_its_seed_and_not_on_the_batch(small: Path) -> None
         (("--device", "abacus"), "abacus"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(small: Path, arguments: tuple[str, str], said: str) -> None:
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    small: Path, arguments: tuple[str, str], said: str
+) -> None:
     result = run("sample", small, *arguments, "-n", "1")
     assert result.exit_code == 2
     flat = " ".join(result.output.split())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, TERMS
 from numpy.typing import NDArray
+
+from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, TERMS
 
 Float = float | np.floating
 

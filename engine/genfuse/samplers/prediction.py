@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from genfuse.samplers.combination import M, X, Combination, Float
+from genfuse.samplers.combination import Combination, Float, M, X
 
 PredictionType = Literal["epsilon", "v_prediction", "sample", "flow_prediction"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample", "flow_prediction")

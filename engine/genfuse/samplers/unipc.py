@@ -45,7 +45,8 @@ def unipc(
     lower_order_final  the last row is of order 1, the one before of order at most 2, ..
     disable_corrector  rows whose result is not corrected by the row after
     begin        first row used
-    A step to a node without noise is of order 1, and one from a node without signal is not corrected.
+    A step to the same node, or to one without noise, is of order 1, and one from a node without signal is
+    not corrected.
     ValueError: an option that is not one of these.
     """
     if not 1 <= order <= len(HISTORY):
@@ -64,7 +65,7 @@ def unipc(
             before = _Interval(grid, i - 1, last_order, predict_x0, variant)
             x = x + before.corrected(past, f) - before.predicted(past)
         last_order = max(1, min(order, i - first + 1, steps - i if lower_order_final else order))
-        if not np.isfinite(log_snr[i + 1] - log_snr[i]):
+        if log_snr[i + 1] == log_snr[i] or not np.isfinite(log_snr[i + 1] - log_snr[i]):
             last_order = 1
         step = _Interval(grid, i, last_order, predict_x0, variant)
         y = step.first_order(x, f) + step.predicted([f, *past])

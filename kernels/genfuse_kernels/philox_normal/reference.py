@@ -20,7 +20,9 @@ def _mul_hi_lo(a: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
 
 
-def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+def philox4x32(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
     """Philox4x32-10 on int64 tensors that hold 32-bit words (Salmon et al., SC11)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key

@@ -9,7 +9,13 @@ from genfuse_kernels.sampler_reduce import reference
 
 
 def sampler_reduce(
-    scales: Tensor, x: Tensor, model_output: Tensor, table: Tensor, index: int | Tensor, *, uncond: Tensor | None
+    scales: Tensor,
+    x: Tensor,
+    model_output: Tensor,
+    table: Tensor,
+    index: int | Tensor,
+    *,
+    uncond: Tensor | None,
 ) -> None:
     """Fill `scales` (N, 2); see `spec`."""
     host = table.detach().to("cpu", torch.float64)

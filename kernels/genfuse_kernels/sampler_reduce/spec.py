@@ -18,6 +18,8 @@ the factor is defined as 1 there.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from genfuse_kernels.sampler_step.spec import DTYPES, UNIT_ROUNDOFF
@@ -32,7 +34,7 @@ def tolerance(dtype: torch.dtype, numel: int) -> float:
     not with the sample: 4096 roundings, of random sign, and three for the quotient.
     """
     compute = UNIT_ROUNDOFF[dtype if dtype == torch.float64 else torch.float32]
-    return 16.0 * compute * min(numel, 4096) ** 0.5 + 8 * compute
+    return 16.0 * compute * math.sqrt(min(numel, 4096)) + 8 * compute
 
 
 def bytes_moved(numel: int, itemsize: int, passes: int) -> int:

@@ -27,7 +27,9 @@ def predicted_x0(row: Tensor, x: Tensor, m: Tensor | None, scales: Tensor | None
     return torch.clamp(x0, value["clip_min"], value["clip_max"])
 
 
-def guided(row: Tensor, model_output: Tensor | None, uncond: Tensor | None, scales: Tensor | None) -> Tensor | None:
+def guided(
+    row: Tensor, model_output: Tensor | None, uncond: Tensor | None, scales: Tensor | None
+) -> Tensor | None:
     """The model output after classifier-free guidance and its rescale (Ho & Salimans 2022; Lin et al. 2023)."""
     guidance = float(row[COLUMN["guidance"]])
     if uncond is None or guidance == 1:
@@ -57,48 +59,55 @@ def sampler_step(
     scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(next sample, tensor to store), both like x; see `spec`. Differentiable in every floating input."""
-    compute = x.dtype if x.dtype == torch.float64 else torch.float32
     rows = torch.as_tensor(index, dtype=torch.int64).reshape(-1).expand(x.shape[0]).tolist()
-    outs: list[Tensor] = []
-    stores: list[Tensor] = []
-    for n, row_index in enumerate(rows):
-        row = table[row_index]
-
-        def pick(tensor: Tensor | None, n: int = n) -> Tensor | None:
-            return None if tensor is None else tensor[n].to(compute)
-
-        scale = pick(scales)
-        m = guided(row, pick(model_output), pick(uncond), scale)
-        terms: dict[str, Tensor | None] = {"x": pick(x), "m": m}
-        terms.update({f"h{k}": pick(h) for k, h in enumerate(history)})
+    given = {"x": x, "model_output": model_output, "uncond": uncond, "variance": variance}
+    given |= {"noise": noise, "noise_prev": noise_prev, "scales": scales}
+    given |= {f"h{k}": slot for k, slot in enumerate(history)}
+    outputs = []
+    for n, row in enumerate(rows):
         seed = None if seeds is None else seeds[n : n + 1]
-        terms["noise"], terms["noise_prev"] = pick(noise), pick(noise_prev)
-
-        def combination(output: str) -> Tensor:
-            total = torch.zeros_like(x[n], dtype=compute)
-            for term in TERMS:
-                coefficient = float(row[COLUMN[f"{output}_{term}"]])
-                if coefficient == 0:
-                    continue
-                if term == "x0":
-                    value = predicted_x0(row, terms["x"], terms["m"], scale)
-                elif term in ("noise", "noise_prev"):
-                    value = _normal(terms[term], term, seed, row_index, stream, x[n : n + 1], compute)
-                    if term == "noise":
-                        value = value * _noise_scale(row, pick(variance))
-                else:
-                    value = _require(terms.get(term), _ARGUMENT.get(term, "history"))
-                total = total + coefficient * value
-            return total
-
-        outs.append(combination("y"))
-        stores.append(combination("s"))
-    if not rows:
+        outputs.append(_one_sample(table[row], row, _sample(given, n), seed, stream))
+    if not outputs:
         return x.clone(), x.clone()
-    return torch.stack(outs).to(x.dtype), torch.stack(stores).to(x.dtype)
+    return torch.stack([y for y, _ in outputs]).to(x.dtype), torch.stack([s for _, s in outputs]).to(x.dtype)
 
 
-_ARGUMENT = {"x": "x", "m": "model_output"}
+def _sample(given: dict[str, Tensor | None], n: int) -> dict[str, Tensor | None]:
+    """Sample n of every tensor, at the precision that is computed in."""
+    return {
+        name: None if t is None else t[n].to(t.dtype if t.dtype == torch.float64 else torch.float32)
+        for name, t in given.items()
+    }
+
+
+def _one_sample(
+    row: Tensor, index: int, given: dict[str, Tensor | None], seed: Tensor | None, stream: int
+) -> tuple[Tensor, Tensor]:
+    """Both outputs of one sample; a term is looked at only where its coefficient is not zero."""
+    x, scales = _require(given["x"], "x"), given["scales"]
+    m = guided(row, given["model_output"], given["uncond"], scales)
+
+    def term(name: str) -> Tensor:
+        if name == "x0":
+            return predicted_x0(row, x, m, scales)
+        if name == "m":
+            return _require(m, "model_output")
+        if name == "noise":
+            normal = _normal(given["noise"], seed, index, stream, x)
+            return normal * _noise_scale(row, given["variance"])
+        if name == "noise_prev":
+            return _normal(given["noise_prev"], seed, index - 1, stream, x)
+        return _require(given.get(name), "x" if name == "x" else "history")
+
+    def combination(output: str) -> Tensor:
+        total = torch.zeros_like(x)
+        for name in TERMS:
+            coefficient = float(row[COLUMN[f"{output}_{name}"]])
+            if coefficient != 0:
+                total = total + coefficient * term(name)
+        return total
+
+    return combination("y"), combination("s")
 
 
 def _require(tensor: Tensor | None, argument: str) -> Tensor:
@@ -107,14 +116,11 @@ def _require(tensor: Tensor | None, argument: str) -> Tensor:
     return tensor
 
 
-def _normal(
-    given: Tensor | None, term: str, seed: Tensor | None, row: int, stream: int, like: Tensor, compute: torch.dtype
-) -> Tensor:
+def _normal(given: Tensor | None, seed: Tensor | None, row: int, stream: int, like: Tensor) -> Tensor:
+    """The noise given, or what the seed gives for the row: like one sample."""
     if given is not None:
         return given
-    seed = _require(seed, "seeds")
-    row = row if term == "noise" else row - 1
-    return philox_normal(seed, tuple(like.shape), row, stream)[0].to(compute)
+    return philox_normal(_require(seed, "seeds"), (1, *like.shape), row, stream)[0].to(like.dtype)
 
 
 def _noise_scale(row: Tensor, variance: Tensor | None) -> Tensor | float:
@@ -145,7 +151,9 @@ def magnitude(
     absolute = table.abs()
     absolute[:, COLUMN["clip_min"]], absolute[:, COLUMN["clip_max"]] = -math.inf, math.inf
     absolute[:, COLUMN["quantile"]] = 0
-    absolute[:, COLUMN["log_std"] : COLUMN["log_std_v"] + 1] = table[:, COLUMN["log_std"] : COLUMN["log_std_v"] + 1]
+    absolute[:, COLUMN["log_std"] : COLUMN["log_std_v"] + 1] = table[
+        :, COLUMN["log_std"] : COLUMN["log_std_v"] + 1
+    ]
     m = None if model_output is None else model_output.abs()
     if uncond is not None and model_output is not None:
         rows = torch.as_tensor(index, dtype=torch.int64).reshape(-1).expand(x.shape[0])
