@@ -1,7 +1,5 @@
 """`Sampler`: a step at a time."""
 
-# ruff: noqa: E501 (a bad call and its whole message stand on one line)
-
 from __future__ import annotations
 
 from typing import Any
