@@ -23,7 +23,7 @@ def consistency(
     """x' = f + s_noise·√(sigma'² − sigma_min²)·noise (Song et al. 2023, algorithm 1).
 
     grid in exploding coordinates (alpha = 1), its last node at sigma_min. f = c_skip·x + c_out·m is x itself at
-    sigma_min (ibid., appendix C): c_skip = sigma_data²/((sigma − sigma_min)² + sigma_data²) and
+    sigma_min (ibid., appendix C), c_skip = sigma_data²/((sigma − sigma_min)² + sigma_data²),
     c_out = (sigma − sigma_min)·sigma_data/√(sigma² + sigma_data²). The network sees x divided by that root.
     """
     builder = begun_table(grid, begin)
