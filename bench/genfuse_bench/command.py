@@ -22,6 +22,7 @@ from genfuse_bench.loop import loop_row
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import memory_row
 from genfuse_bench.peers import PEERS, Peer
+from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.timing import Effort
@@ -107,29 +108,29 @@ def sampler_step(
         [s.value for s in Section],
         ("steps", "loop") if quick else [s.value for s in Section],
     )
+    record = None if output is None else _record(output / f"sampler_step_{plan.device.type}.jsonl")
     machine = Machine.here()
     _console.print(
         f"{machine}\n{torch.get_num_threads()} threads on both sides; {keep_freed_memory()}; "
         f"ours: {dispatch.choose('sampler_step', plan.device, plan.dtypes[0]).backend} kernels",
         highlight=False,
     )
-    rows: list[report.Row] = []
     for name in wanted:
-        rows += _SECTIONS[Section(name)](plan)
-    if output is not None:
-        path = output / f"sampler_step_{plan.device.type}.jsonl"
-        report.write(rows, machine, path)
-        _console.print(f"{len(rows)} rows -> {path}")
+        rows = _SECTIONS[Section(name)](plan)
+        if record is not None:
+            record.add(rows, machine)
+    if record is not None:
+        _console.print(f"-> {record.path}")
 
 
-def _steps(plan: Plan) -> Sequence[report.Row]:
+def _steps(plan: Plan) -> Sequence[Row]:
     rows = list(step_rows(plan.solvers, plan.shapes, plan.dtypes, plan.device, plan.peer, plan.effort))
     report.show_steps(rows, _console)
     return rows
 
 
-def _grid(plan: Plan) -> Sequence[report.Row]:
-    effort = Effort(windows=3, window=0.05, limit=5)
+def _grid(plan: Plan) -> Sequence[Row]:
+    effort = Effort(windows=2, window=0.03, limit=1.5)
     cases = _few(plan), GRID, plan.dtypes[:1], plan.device, plan.peer, effort
     rows = list(step_rows(*cases, op="grid", timed=GRID_TIMED))
     report.show_grid(rows, _console)
@@ -141,7 +142,7 @@ def _few(plan: Plan) -> list[Solver]:
     return [solver for solver in plan.solvers if solver.sampler in GRID_SOLVERS]
 
 
-def _loop(plan: Plan) -> Sequence[report.Row]:
+def _loop(plan: Plan) -> Sequence[Row]:
     shape = plan.shapes[0]
     rows = [
         loop_row(solver, shape, plan.dtypes[0], plan.device, plan.peer, plan.effort)
@@ -152,7 +153,7 @@ def _loop(plan: Plan) -> Sequence[report.Row]:
     return rows
 
 
-def _memory(plan: Plan) -> Sequence[report.Row]:
+def _memory(plan: Plan) -> Sequence[Row]:
     if plan.device.type != "cpu":
         _console.print("memory is measured on the CPU only")
         return []
@@ -162,19 +163,19 @@ def _memory(plan: Plan) -> Sequence[report.Row]:
     return rows
 
 
-def _launches(plan: Plan) -> Sequence[report.Row]:
+def _launches(plan: Plan) -> Sequence[Row]:
     rows = [row for solver in plan.solvers for row in launch_rows(solver, plan.peer)]
     report.show_launches(rows, _console)
     return rows
 
 
-def _graphs(plan: Plan) -> Sequence[report.Row]:
+def _graphs(plan: Plan) -> Sequence[Row]:
     rows = [row for solver in plan.solvers for row in graph_rows(solver, plan.peer)]
     report.show_graphs(rows, _console)
     return rows
 
 
-_SECTIONS: dict[Section, Callable[[Plan], Sequence[report.Row]]] = {
+_SECTIONS: dict[Section, Callable[[Plan], Sequence[Row]]] = {
     Section.STEPS: _steps,
     Section.LOOP: _loop,
     Section.GRID: _grid,
@@ -214,6 +215,13 @@ def _shapes(text: str) -> list[Shape]:
     if not shapes or any(len(shape) < 2 or min(shape) < 1 for shape in shapes):
         raise typer.BadParameter(f"{text!r}, expected sizes as 1x3x32x32,64x3x64x64", param_hint="--shapes")
     return shapes
+
+
+def _record(path: Path) -> Record:
+    try:
+        return Record(path)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be added to: {error}", param_hint="--output") from None
 
 
 def _device(text: str) -> torch.device:

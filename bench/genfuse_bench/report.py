@@ -1,11 +1,8 @@
-"""Rows as tables for the eye, and as JSON lines for the record."""
+"""Rows as tables for the eye."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,28 +11,8 @@ from rich.table import Table
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
-from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
 from genfuse_bench.sampler_step import StepRow, slowest, smallest_ratio
-
-Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow
-
-
-def json_line(row: Row, machine: Machine) -> str:
-    """The row with the machine, the versions and the commit that gave it."""
-    where = {
-        "commit": machine.commit,
-        "dirty": machine.dirty,
-        "machine": machine.describe(),
-        "versions": machine.versions,
-    }
-    return json.dumps({**asdict(row), **where}, ensure_ascii=False, allow_nan=True)
-
-
-def write(rows: Iterable[Row], machine: Machine, path: Path) -> None:
-    """One JSON line a row; an earlier file of the name is replaced. OSError where it cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json_line(row, machine)}\n" for row in rows), encoding="utf-8")
 
 
 def show_steps(rows: Sequence[StepRow], console: Console) -> None:

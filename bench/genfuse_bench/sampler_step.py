@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 SHAPES: tuple[Shape, ...] = ((1, 3, 32, 32), (4, 4, 64, 64), (64, 3, 64, 64), (16, 3, 256, 256))
 GRID: tuple[Shape, ...] = tuple((n, c, s, s) for n, c, s in product((1, 4, 64, 256), (3, 4), (32, 64, 128)))
 GRID_SOLVERS = ("euler", "dpmpp_2m", "unipc", "ddpm")
-GRID_TIMED = range(3, 8)
+GRID_TIMED = range(3, 7)
 """Fewer steps than `TIMED`: the grid has many shapes and asks only which side is faster."""
 
 CHECKED = 5
@@ -48,6 +48,8 @@ class StepRow:
     face_ratio: float | None
     floors: float | None
     """ours_us / floor_us"""
+    fastest_us: dict[str, float] | None
+    """first decile of ours, face, peer and floor: what a quieter machine would give"""
     error: float
     tolerance: float
     face_error: float | None
@@ -116,6 +118,7 @@ def step_row(
         ratio=_quotient(us.get("peer"), us.get("ours")),
         face_ratio=_quotient(us.get("peer"), us.get("face")),
         floors=_quotient(us.get("ours"), us.get("floor")),
+        fastest_us=measurement.fastest_us if measurement else None,
         error=step.error,
         tolerance=step.tolerance,
         face_error=against_peer.error if against_peer else None,

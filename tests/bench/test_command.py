@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from genfuse import env
 from genfuse_bench.command import app
 from genfuse_bench.peers import Diffusers
-from genfuse_bench.report import json_line
+from genfuse_bench.record import Record, json_line
 
 KEYS = {
     *(
@@ -74,6 +74,26 @@ def test_bad_options_are_usage_errors(option, value, says):
     result = run("--quick", option, value)
     assert result.exit_code == 2
     assert says in result.output.replace("\n", " ")
+
+
+def test_a_row_takes_the_place_of_an_earlier_one_of_its_case(tmp_path):
+    from genfuse_bench.launches import LaunchRow
+    from genfuse_bench.machine import Machine
+
+    for kernels in (9.0, 1.0):
+        record = Record(tmp_path / "r.jsonl")
+        record.add(
+            [LaunchRow("launches", "euler", who, kernels, 0.0) for who in ("ours", "face")], Machine.here()
+        )
+    lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [(line["who"], line["kernels"]) for line in lines] == [("ours", 1.0), ("face", 1.0)]
+
+
+def test_an_output_that_cannot_be_added_to_is_a_usage_error(tmp_path):
+    (tmp_path / "sampler_step_cpu.jsonl").write_text("not JSON")
+    result = run("--quick", "--output", str(tmp_path))
+    assert result.exit_code == 2
+    assert "--output" in result.output
 
 
 def test_json_line_holds_the_row_and_where_it_was_measured():

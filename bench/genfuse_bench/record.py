@@ -1,0 +1,55 @@
+"""Rows as JSON lines on disk, each with the machine, the versions and the commit that gave it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genfuse_bench.graphs import GraphRow
+from genfuse_bench.launches import LaunchRow
+from genfuse_bench.loop import LoopRow
+from genfuse_bench.machine import Machine
+from genfuse_bench.memory import MemoryRow
+from genfuse_bench.sampler_step import StepRow
+
+Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow
+
+
+class Record:
+    """A file of JSON lines. A new row takes the place of an earlier one of the same case; others stay."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what is there. OSError where path cannot be written, ValueError where it holds something else."""
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self._lines: dict[str, str] = {}
+        for line in path.read_text(encoding="utf-8").splitlines():
+            self._lines[_case(json.loads(line))] = line
+
+    def add(self, rows: Iterable[Row], machine: Machine) -> None:
+        """Put rows into the file."""
+        for row in rows:
+            line = json_line(row, machine)
+            self._lines[_case(json.loads(line))] = line
+        self.path.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
+
+
+def json_line(row: Row, machine: Machine) -> str:
+    """The row, and where it was measured; NaN and infinity as Python's json writes them."""
+    where = {
+        "commit": machine.commit,
+        "dirty": machine.dirty,
+        "machine": machine.describe(),
+        "versions": machine.versions,
+    }
+    return json.dumps({**asdict(row), **where}, ensure_ascii=False)
+
+
+def _case(line: dict[str, Any]) -> str:
+    """What two rows share that measure the same."""
+    names = ("op", "solver", "shape", "dtype", "threads", "device", "peer", "who")
+    return str([line.get(name) for name in names])
