@@ -117,10 +117,6 @@ void combine(const Step<T>& step, const T* const* inputs, int64_t count, T* y, T
     }
 }
 
-bool aligned(const void* address) {
-    return reinterpret_cast<uintptr_t>(address) % kVectorBytes == 0;
-}
-
 // scaled[i] = noise[i]·exp(log_std + log_std_v·variance[i])
 template <class T>
 void scale_noise(const Program& program, const T* noise, const T* variance, int64_t count, T* scaled) {
