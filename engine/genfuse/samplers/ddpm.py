@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from genfuse.names import check_name
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.combination import NOISE, X0, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PredictionType, predict
 from genfuse.samplers.signal import Node, node
 from genfuse.samplers.table import NO_CLIP, Clip, Table

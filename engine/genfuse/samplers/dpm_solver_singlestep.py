@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from genfuse.names import check_name
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, NOISE_PREV, Combination, X
 from genfuse.samplers.dpm_step import Algorithm, SolverType, check_dpm_options, dpm_step, integrated
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 

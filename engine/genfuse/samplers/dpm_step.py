@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from genfuse.names import check_name
 from genfuse.samplers.combination import NOISE, Combination, Float
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.phi import z_phi
 from genfuse.samplers.prediction import Prediction
 

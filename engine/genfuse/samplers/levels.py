@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from genfuse.names import check_name
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import SCHEDULES, NoiseSchedule, noise_schedule
 from genfuse.samplers.sigmas import spaced_sigmas

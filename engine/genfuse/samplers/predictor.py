@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from genfuse.names import check_name
 from genfuse.samplers.combination import Float, M, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction, PredictionType, predict
 
 Predictor = PredictionType | Callable[[Float, Float], Prediction]

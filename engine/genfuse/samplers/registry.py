@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from genfuse.names import check_name, unknown_name
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import Levels
-from genfuse.samplers.names import check_name, unknown_name
 from genfuse.samplers.table import Clip, Table
 
 

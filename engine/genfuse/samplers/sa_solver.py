@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from genfuse.names import check_name
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, NOISE, ZERO, Combination, X
 from genfuse.samplers.exponential import exponential_weights
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.ops import check, philox_normal, sampler_step
 from genfuse.samplers.combination import NOISE, X
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import Levels
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction, PredictionType
 from genfuse.samplers.registry import solver
 from genfuse.samplers.schedule import NoiseSchedule
@@ -30,7 +30,7 @@ ClipLike = None | float | tuple[float, float] | Clip
 class Sampler:
     """A solver as a table of coefficients, and one kernel call a step.
 
-    name        a solver: `genfuse.samplers.names()` lists them
+    name        a solver: `genfuse.names()` lists them
     steps       intervals of the grid, 1 to the schedule's length
     schedule    a `NoiseSchedule`, one of its names ("linear" where None), or "flow"
     prediction  what the network returns: "epsilon", "v_prediction", "sample" or "flow_prediction"

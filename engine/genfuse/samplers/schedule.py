@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genfuse.samplers.names import check_name
+from genfuse.names import check_name
 
 Precision = Literal["float64", "float32"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from genfuse.samplers.names import check_name
+from genfuse.names import check_name
 
 Array = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from genfuse.names import check_name
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.sigmas import sigma_to_t
 

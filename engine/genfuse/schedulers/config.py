@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
-from genfuse.samplers.names import unknown_name
+from genfuse.names import unknown_name
 
 Init = TypeVar("Init", bound=Callable[..., None])
 Self = TypeVar("Self", bound="Configured")

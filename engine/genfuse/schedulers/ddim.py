@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.ddim import ddim
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.spacing import SPACINGS, spaced_timesteps

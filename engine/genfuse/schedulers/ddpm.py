@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.ddpm import VarianceType, ddpm
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.spacing import SPACINGS, custom_timesteps, spaced_timesteps, timestep_grid

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.deis import deis
-from genfuse.samplers.names import check_name
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Timestep

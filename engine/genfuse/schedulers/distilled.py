@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.spacing import check_steps, custom_timesteps
 from genfuse.samplers.table import Table

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.predictor import Predictor
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.sigmas import flow_shift, sigma_to_t, spaced_sigmas

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.dpm_solver import dpmpp_multistep
 from genfuse.samplers.dpm_step import ALGORITHMS, check_dpm_options
-from genfuse.samplers.names import check_name
 from genfuse.samplers.sigmas import spaced_sigmas
 from genfuse.samplers.spacing import SPACINGS, check_steps
 from genfuse.samplers.table import Table

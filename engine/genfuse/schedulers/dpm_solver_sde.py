@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.dpm_solver_sde import dpmpp_sde
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.sigmas import sigma_to_t
 from genfuse.samplers.spacing import SPACINGS, sigma_grid, spaced_timesteps

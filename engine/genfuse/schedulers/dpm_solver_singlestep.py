@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.dpm_solver_singlestep import dpmpp_singlestep
 from genfuse.samplers.dpm_step import check_dpm_options
-from genfuse.samplers.names import check_name
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import FrozenConfig, register_to_config

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.dpm_solver import dpmpp_multistep
 from genfuse.samplers.dpm_step import check_dpm_options
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.predictor import edm_predictor
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.combination import M
 from genfuse.samplers.edm import NO_CHURN, Churn, edm_euler
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import Prediction
 from genfuse.samplers.predictor import edm_predictor
 from genfuse.samplers.table import Table

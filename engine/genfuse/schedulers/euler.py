@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.euler import churn, euler, euler_ancestral, noised
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES, predict
 from genfuse.samplers.sigmas import sigma_to_t
 from genfuse.samplers.spacing import SPACINGS, check_steps, custom_sigmas

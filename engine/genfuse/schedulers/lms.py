@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.lms import lms
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.spacing import SPACINGS
 from genfuse.samplers.table import Table

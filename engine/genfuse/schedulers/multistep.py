@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genfuse.names import check_name
 from genfuse.samplers.combination import Float, M, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction
 from genfuse.samplers.predictor import Predictor
 from genfuse.samplers.sigmas import flow_shift, sigma_to_t, spaced_sigmas

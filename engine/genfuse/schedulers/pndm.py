@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.names import check_name
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.names import check_name
 from genfuse.samplers.pndm import Hop, multistep_table, runge_kutta_table
 from genfuse.samplers.spacing import SPACINGS, spaced_timesteps
 from genfuse.samplers.table import Table

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genfuse.samplers.names import check_name
+from genfuse.names import check_name
 from genfuse.samplers.sa_solver import noise_in_the_middle, sa_solver
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.table import Table

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from genfuse.samplers.names import check_name
+from genfuse.names import check_name
 from genfuse.samplers.sigmas import flow_shift as shifted
 from genfuse.samplers.sigmas import spaced_sigmas
 from genfuse.samplers.spacing import SPACINGS, check_steps

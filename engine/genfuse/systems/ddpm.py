@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from genfuse.data.dataset import ImageDataset
 from genfuse.errors import CheckpointError
+from genfuse.names import check_name
 from genfuse.nn.unet import UNet, UNetConfig
 from genfuse.samplers.loop import sample
-from genfuse.samplers.names import check_name
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.train import checkpoint

@@ -19,8 +19,8 @@ For each sample n with r = table[index] (or table[index[n]]), per element and in
 
 A term whose coefficient is zero is never loaded (no 0·NaN): neither from memory nor from Philox. A tensor
 that a row needs and that is absent is a ValueError. `stored` goes to the given tensor, else to
-history[r.store, n] where r.store ≥ 0, else nowhere. `out` may be `x`, `model_output` or a history slot
-itself; any other overlap is refused.
+history[r.store, n] where r.store ≥ 0, else nowhere. `out` may be `x` or `model_output` itself; any other
+overlap of what is written with what is read is refused.
 
     x            (N, *S)   float64 | float32 | bfloat16 | float16; any strides
     model_output, uncond, variance, noise, noise_prev, out, stored: like x in shape and dtype; any strides
