@@ -14,7 +14,9 @@ import genfuse_kernels
 _NAME = "genfuse_kernels._cpu"
 _spec = importlib.util.spec_from_file_location(_NAME, os.environ["GENFUSE_CPU_EXTENSION"])
 if _spec is None or _spec.loader is None:
-    raise ImportError(f"GENFUSE_CPU_EXTENSION is {os.environ['GENFUSE_CPU_EXTENSION']!r}, expected a built extension")
+    raise ImportError(
+        f"GENFUSE_CPU_EXTENSION is {os.environ['GENFUSE_CPU_EXTENSION']!r}, expected a built extension"
+    )
 sys.modules[_NAME] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(sys.modules[_NAME])
 setattr(genfuse_kernels, "_cpu", sys.modules[_NAME])  # noqa: B010

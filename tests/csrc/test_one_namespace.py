@@ -23,5 +23,7 @@ def test_kernel_objects_define_only_their_namespace() -> None:
         command = ["nm", "--demangle", "--defined-only", "--extern-only", str(path)]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
         names = [line.split(maxsplit=2)[2] for line in lines]
-        strangers = [name for name in names if not name.startswith(f"genfuse::{isa}::") and "asan" not in name]
+        strangers = [
+            name for name in names if not name.startswith(f"genfuse::{isa}::") and "asan" not in name
+        ]
         assert names and not strangers, f"{path} also defines {strangers}"
