@@ -59,7 +59,13 @@ def philox_words(blocks: int, first_block: int, seed: int, row: int, stream: int
 
 class Plan:
     def __init__(
-        self, table: int, rows: int, dtype: int, sizes: tuple[int, ...], strides: tuple[int, ...], threads: int
+        self,
+        table: int,
+        rows: int,
+        dtype: int,
+        sizes: tuple[int, ...],
+        strides: tuple[int, ...],
+        threads: int,
     ) -> None: ...
     def set_history(self, data: int, slots: int, slot_stride: int) -> None: ...
     def set_seeds(self, seeds: int, stream: int = 0) -> None: ...

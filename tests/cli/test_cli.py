@@ -72,7 +72,7 @@ def test_a_picture_depends_on_its_seed_and_not_on_the_batch(small: Path) -> None
     ("arguments", "said"),
     [
         (("--sampler", "dpmpp_2mm"), "did you mean 'dpmpp_2m'"),
-        (("--label", "cow"), "expected one of cat, dog"),
+        (("--label", "cow"), "expected one of 'cat', 'dog'"),
         (("--steps", "1001"), "1000"),
         (("--device", "abacus"), "abacus"),
     ],

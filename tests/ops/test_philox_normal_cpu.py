@@ -118,7 +118,9 @@ def test_works_in_a_forked_child() -> None:
             try:
                 signal.alarm(20)  # a pool that waits for the parent's workers would wait for ever
                 philox_normal(out, seeds, 0, 0)
-                code = 0 if out.numpy().tobytes() == want.numpy().tobytes() else 2  # torch's own pool hangs here
+                code = (
+                    0 if out.numpy().tobytes() == want.numpy().tobytes() else 2
+                )  # torch's own pool hangs here
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -306,4 +306,4 @@ def test_a_model_that_returns_something_else(model: Any, error: type[Exception],
 
 def test_public_names() -> None:
     assert genfuse.sample is sample and genfuse.Sampler is Sampler
-    assert "dpmpp_2m" in genfuse.names()
+    assert "dpmpp_2m" in genfuse.samplers.names()

@@ -30,7 +30,7 @@ ClipLike = None | float | tuple[float, float] | Clip
 class Sampler:
     """A solver as a table of coefficients, and one kernel call a step.
 
-    name        a solver: `genfuse.names()` lists them
+    name        a solver: `genfuse.samplers.names()` lists them
     steps       intervals of the grid, 1 to the schedule's length
     schedule    a `NoiseSchedule`, one of its names ("linear" where None), or "flow"
     prediction  what the network returns: "epsilon", "v_prediction", "sample" or "flow_prediction"

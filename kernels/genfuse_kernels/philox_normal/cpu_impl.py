@@ -15,7 +15,9 @@ def philox_normal(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) ->
     ValueError, with nothing written, for a row that does not fit 32 bits or seeds of the wrong count.
     """
     if tuple(seeds.shape) != (out.shape[0],):
-        raise ValueError(f"seeds has shape {tuple(seeds.shape)}, expected ({out.shape[0]},): one seed a sample")
+        raise ValueError(
+            f"seeds has shape {tuple(seeds.shape)}, expected ({out.shape[0]},): one seed a sample"
+        )
     first, rows = rows_of(row, out.shape[0])
     seeds = seeds.contiguous()
     _cpu.philox_normal(

@@ -25,7 +25,9 @@ def sampler_reduce(
     """
     host = host_table(table)
     row, rows = rows_of(index, x.shape[0])
-    dense = scales if scales.is_contiguous() else torch.empty_like(scales, memory_format=torch.contiguous_format)
+    dense = (
+        scales if scales.is_contiguous() else torch.empty_like(scales, memory_format=torch.contiguous_format)
+    )
     _cpu.sampler_reduce(
         DTYPE_CODES[x.dtype],
         tuple(x.shape),

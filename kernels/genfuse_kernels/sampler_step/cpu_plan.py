@@ -73,7 +73,9 @@ class CpuPlan:
         if seeds is not self._seeds:
             self._seeds = seeds
             self._dense_seeds = None if seeds is None else seeds.contiguous()
-            self._plan.set_seeds(0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP)
+            self._plan.set_seeds(
+                0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP
+            )
         threads = torch.get_num_threads()
         if threads != self._threads:
             self._threads = threads
