@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,22 @@ _errors = Console(stderr=True)
 def main() -> None:
     """The entry point: commands of other packages join through the entry points `genfuse.commands`."""
     for entry in importlib.metadata.entry_points(group="genfuse.commands"):
-        app.add_typer(entry.load(), name=entry.name)
+        if entry.name in sys.argv[1:2]:
+            with _exit_on_user_error():
+                app.add_typer(entry.load(), name=entry.name)
+        else:  # listed, but loaded only when called: its packages may be heavy, or not installed
+            app.add_typer(typer.Typer(), name=entry.name, help=f"See `genfuse {entry.name} --help`.")
     app(prog_name="genfuse")
+
+
+@contextmanager
+def _exit_on_user_error() -> Iterator[None]:
+    """`_user_errors` outside of a command, where typer does not turn its exit into the process's."""
+    try:
+        with _user_errors():
+            yield
+    except typer.Exit as error:
+        sys.exit(error.exit_code)
 
 
 @contextmanager
