@@ -229,10 +229,10 @@ def compiled_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
         yield step(f"multistep, {memory_format}", history=new(2, 4))
         yield step(f"stochastic, {memory_format}", seeds=seeds)
         yield step(f"everything, {memory_format}", **everything)
-        call = (new(4), seeds, index, 0)
-        yield "philox_normal", memory_format, compile_call(philox_normal, "philox_normal", *call)
-        call = (scales, x, new(4), table, index)
-        binary = compile_call(sampler_reduce, "sampler_reduce", *call, uncond=new(4))
+        binary = compile_call(philox_normal, "philox_normal", new(4), seeds, index, 0)
+        yield "philox_normal", memory_format, binary
+        reduced = (scales, x, new(4), table, index)
+        binary = compile_call(sampler_reduce, "sampler_reduce", *reduced, uncond=new(4))
         yield "sampler_reduce", memory_format, binary
 
 

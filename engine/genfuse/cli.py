@@ -12,6 +12,7 @@ from typing import Annotated, cast
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import genfuse
@@ -53,8 +54,14 @@ def _user_errors() -> Iterator[None]:
     """What the user did wrong is one sentence and exit code 2, never a traceback."""
     try:
         yield
-    except (GenfuseError, ValueError, OSError, ModuleNotFoundError) as error:
-        _errors.print(f"[bold red]error:[/] {error}", highlight=False)
+    except ModuleNotFoundError as error:
+        extras = (
+            "pip install 'genfuse[data]' brings what training needs, 'genfuse[bench]' what the bench needs"
+        )
+        _errors.print(f"[bold red]error:[/] {error}; {escape(extras)}", highlight=False)
+        raise typer.Exit(2) from None
+    except (GenfuseError, ValueError, OSError) as error:
+        _errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         _errors.print("stopped")

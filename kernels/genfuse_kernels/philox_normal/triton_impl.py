@@ -52,5 +52,5 @@ def philox_normal(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) ->
     philox_normal_kernel[plan.grid](
         operand(written), seeds, seeds.stride(0), row, row_stride, stream, **plan.arguments
     )
-    if written is not out:
+    if written is not None and written is not out:
         out.copy_(written)
