@@ -7,6 +7,7 @@ statistic above; bisection would take 31, a sort would need memory.
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -22,7 +23,8 @@ _QUANTILE = tl.constexpr(COLUMN["quantile"])
 _THRESHOLD_MAX = tl.constexpr(COLUMN["threshold_max"])
 _INT64_MAX = tl.constexpr(2**63 - 1)
 
-THREADS = 512
+THREADS = {torch.float64: 256}
+"""Threads of a program, else 512: what keeps every target's registers from spilling (bench/results/cards.md)."""
 
 
 @triton.jit
@@ -196,7 +198,7 @@ def sampler_reduce(
         written[:, 1] = float("inf")
     else:
         operands = [fit(tensor) for tensor in (x, model_output, uncond)]
-        plan = walk(operands, draws=False, threads=THREADS)
+        plan = walk(operands, draws=False, threads=THREADS.get(x.dtype, 512))
         sampler_reduce_kernel[(x.shape[0],)](
             written,
             *(operand(tensor) for tensor in operands),
