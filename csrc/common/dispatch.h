@@ -25,7 +25,8 @@
 
 namespace genfuse {
 
-// Work, in elements combined, below which waking the pool costs more than it gains (measured; README).
+// Work, in elements combined, below which the pool is not woken: a guess, to be settled by a bench on quiet
+// machines.
 constexpr int64_t kParallelWork = 32768;
 
 // Chunks a thread: enough that a late worker still finds work, few enough that claiming costs nothing.
