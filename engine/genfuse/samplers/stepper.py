@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor
@@ -67,18 +67,18 @@ class Stepper:
         scales = None
         if self._reduces[i]:
             scales = sampler_reduce(x, model_output, self._rows.beside(x), i, uncond=uncond)
-        plan = self._plan_for(x, model_output, out, uncond, variance, noise, noise_prev)
-        if plan is not None and all(t is None or plan.fits(t) for t in (uncond, variance, noise, noise_prev)):
+        others = None
+        if not (uncond is None and variance is None and noise is None and noise_prev is None):
+            others = (uncond, variance, noise, noise_prev)
+        plan = self._plan_for(x, model_output, out, others)
+        if plan is not None:
+            if not plan.takes(self.seeds):
+                check.seeds(self.seeds, x.shape[0], x)
+            if self._reads[i] & ~self._written:
+                self._refuse(i)
             if out is None:
                 out = torch.empty_like(x)
-            elif any(
-                t is not None and not plan.disjoint(out, t) for t in (uncond, variance, noise, noise_prev)
-            ):
-                raise ValueError("out overlaps an input in memory without being the same tensor; pass a copy")
-            if self.seeds is not None:
-                check.seeds(self.seeds, x.shape[0], x)
-            self._check_stored(i)
-            plan.step(i, x, model_output, out, self.seeds, uncond, variance, noise, noise_prev, scales)
+            plan.step(i, x, model_output, out, self.seeds, others, scales)
             self._written |= self._stores[i]
             return out
         return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
@@ -99,7 +99,8 @@ class Stepper:
         if out is None:
             out = torch.empty_like(x)
         history = self._device_history(x)
-        self._check_stored(i)
+        if self._reads[i] & ~self._written:
+            self._refuse(i)
         sampler_step_(
             x,
             model_output,
@@ -118,28 +119,30 @@ class Stepper:
         self._written |= self._stores[i]
         return out
 
-    def _check_stored(self, i: int) -> None:
-        if self._reads[i] & ~self._written:
-            raise ValueError(
-                f"i is {i}, whose row reads what earlier rows store, but they have not run on samples like x "
-                "since the last reset; take the rows in order"
-            )
+    def _refuse(self, i: int) -> NoReturn:
+        raise ValueError(
+            f"i is {i}, whose row reads what earlier rows store, but they have not run on samples like x "
+            "since the last reset; take the rows in order"
+        )
 
     def _plan_for(
-        self, x: Tensor, model_output: Tensor, out: Tensor | None, *others: Tensor | None
+        self,
+        x: Tensor,
+        model_output: Tensor | None,
+        out: Tensor | None,
+        others: tuple[Tensor | None, ...] | None,
     ) -> CpuPlan | None:
         """The CPU's short way where all tensors are dense alike and PyTorch need not see the call."""
-        if needs_dispatcher(x, model_output, out, *others) or dispatch.forced() not in (None, "cpu"):
+        if needs_dispatcher(x, model_output, out) or dispatch.forced() not in (None, "cpu"):
             return None
+        if model_output is None or (others is not None and needs_dispatcher(*others)):
+            return None  # the op says what is missing
         plan = self._plan
         if plan is None or not plan.fits(x):
             plan = self._plan = self._new_plan(x)
-        if plan is None or not plan.fits(model_output):
+        if plan is None or not plan.fits(model_output, None if out is x else out, *(others or ())):
             return None
-        if out is None or out is x:
-            return plan
-        aligned = plan.fits(out) and plan.disjoint(out, x) and plan.disjoint(out, model_output)
-        return plan if aligned else None
+        return plan
 
     def _new_plan(self, x: Tensor) -> CpuPlan | None:
         if not x.is_cpu or dispatch.choose("sampler_step", x.device, x.dtype).backend != "cpu":

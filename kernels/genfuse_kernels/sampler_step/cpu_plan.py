@@ -23,6 +23,7 @@ class CpuPlan:
 
     def __init__(self, table: Tensor, x: Tensor, history: Tensor | None) -> None:
         self._shape, self._strides, self._dtype = x.shape, x.stride(), x.dtype
+        self._contiguous = x.is_contiguous()
         self._bytes = x.numel() * x.element_size()
         self._threads = torch.get_num_threads()
         self._seeds: Tensor | None = None
@@ -41,20 +42,25 @@ class CpuPlan:
             x.is_contiguous() or (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))
         )
 
-    def fits(self, tensor: Tensor) -> bool:
-        """Whether a tensor has the plan's shape, strides, dtype and device."""
-        return (
-            isinstance(tensor, Tensor)
-            and tensor.shape == self._shape
-            and tensor.dtype is self._dtype
-            and tensor.is_cpu
-            and tensor.stride() == self._strides
-        )
+    def fits(self, *tensors: Tensor | None) -> bool:
+        """Whether all tensors that are there have the plan's shape, strides, dtype and device."""
+        for tensor in tensors:
+            if tensor is None:
+                continue
+            # of contiguous tensors of one shape only axes of size 1 differ in stride; asking is 4 times cheaper
+            alike = tensor.is_contiguous() if self._contiguous else tensor.stride() == self._strides
+            if (
+                not alike
+                or tensor.shape != self._shape
+                or tensor.dtype is not self._dtype
+                or not tensor.is_cpu
+            ):
+                return False
+        return True
 
-    def disjoint(self, out: Tensor, tensor: Tensor) -> bool:
-        """Whether `out` is the tensor itself or shares no byte with it."""
-        distance = out.data_ptr() - tensor.data_ptr()
-        return distance == 0 or abs(distance) >= self._bytes
+    def takes(self, seeds: Tensor | None) -> bool:
+        """Whether these are the seeds of the last step, which were looked at then."""
+        return seeds is self._seeds
 
     def step(
         self,
@@ -63,31 +69,37 @@ class CpuPlan:
         model_output: Tensor,
         out: Tensor,
         seeds: Tensor | None,
-        uncond: Tensor | None,
-        variance: Tensor | None,
-        noise: Tensor | None,
-        noise_prev: Tensor | None,
+        others: tuple[Tensor | None, ...] | None,
         scales: Tensor | None,
     ) -> None:
-        """One row, all tensors as `fits` says. ValueError for a row out of range or a tensor that it lacks."""
+        """One row; all tensors as `fits` says, others = (uncond, variance, noise, noise_prev).
+
+        ValueError before anything is written for a row out of range, a tensor that it lacks, or an `out` that
+        shares part of its memory with an input.
+        """
         if seeds is not self._seeds:
-            self._seeds = seeds
-            self._dense_seeds = None if seeds is None else seeds.contiguous()
-            self._plan.set_seeds(
-                0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP
-            )
+            self._set_seeds(seeds)
         threads = torch.get_num_threads()
         if threads != self._threads:
             self._threads = threads
             self._plan.set_threads(threads)
-        if uncond is variance is noise is noise_prev is scales is None:
-            self._plan.step(row, x.data_ptr(), model_output.data_ptr(), out.data_ptr())
+        written, read, output = out.data_ptr(), x.data_ptr(), model_output.data_ptr()
+        if 0 < abs(written - read) < self._bytes or 0 < abs(written - output) < self._bytes:
+            raise ValueError(_OVERLAP)
+        if others is None and scales is None:
+            self._plan.step(row, read, output, written)
             return
-        others = (uncond, variance, noise, noise_prev, scales)
-        self._plan.step(
-            row,
-            x.data_ptr(),
-            model_output.data_ptr(),
-            out.data_ptr(),
-            *(0 if tensor is None else tensor.data_ptr() for tensor in others),
-        )
+        pointers = [
+            0 if tensor is None else tensor.data_ptr() for tensor in (*(others or (None,) * 4), scales)
+        ]
+        if any(0 < abs(written - pointer) < self._bytes for pointer in pointers if pointer):
+            raise ValueError(_OVERLAP)
+        self._plan.step(row, read, output, written, *pointers)
+
+    def _set_seeds(self, seeds: Tensor | None) -> None:
+        self._seeds = seeds
+        self._dense_seeds = None if seeds is None else seeds.contiguous()
+        self._plan.set_seeds(0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP)
+
+
+_OVERLAP = "out overlaps an input in memory without being the same tensor; pass a copy"
