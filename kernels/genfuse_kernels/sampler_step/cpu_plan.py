@@ -89,12 +89,12 @@ class CpuPlan:
         if others is None and scales is None:
             self._plan.step(row, read, output, written)
             return
-        pointers = [
-            0 if tensor is None else tensor.data_ptr() for tensor in (*(others or (None,) * 4), scales)
-        ]
+        pointers = [0 if tensor is None else tensor.data_ptr() for tensor in others or (None,) * 4]
         if any(0 < abs(written - pointer) < self._bytes for pointer in pointers if pointer):
             raise ValueError(_OVERLAP)
-        self._plan.step(row, read, output, written, *pointers)
+        uncond, variance, noise, noise_prev = pointers
+        scaling = 0 if scales is None else scales.data_ptr()
+        self._plan.step(row, read, output, written, uncond, variance, noise, noise_prev, scaling)
 
     def _set_seeds(self, seeds: Tensor | None) -> None:
         self._seeds = seeds
