@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from genfuse.samplers.combination import X0
 from genfuse.samplers.prediction import predict
 from genfuse.samplers.table import Clip, TableBuilder
 from genfuse_kernels.sampler_step.cpu_plan import CpuPlan
 from genfuse_kernels.sampler_step.reference import sampler_step
-from torch import Tensor
 
 
 def thresholded_row() -> Tensor:
