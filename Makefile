@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-test
 	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 sanitize: $(VENV)/.installed-test
-	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh
+	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh $(ARGS)
 
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
