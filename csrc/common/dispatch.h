@@ -51,7 +51,7 @@ void run_units(void (*kernel)(const Job&, int64_t, int64_t), const Job& job, int
     } split{kernel, &job, units, chunks};
     parallel_for(
         chunks, threads,
-        [](void* context, int64_t chunk) {
+        [](void* context, int64_t chunk, int) {
             const Split& s = *static_cast<const Split*>(context);
             s.kernel(*s.job, s.units * chunk / s.chunks, s.units * (chunk + 1) / s.chunks);
         },

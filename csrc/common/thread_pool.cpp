@@ -38,9 +38,11 @@ bool spin_until(Ready ready) {
     return ready();
 }
 
+using Task = void (*)(void* context, int64_t chunk, int slot);
+
 class Pool {
   public:
-    void run(int64_t chunks, int threads, void (*task)(void*, int64_t), void* context) {
+    void run(int64_t chunks, int threads, Task task, void* context) {
         grow(threads - 1);
         task_.store(task, std::memory_order_relaxed);
         context_.store(context, std::memory_order_relaxed);
@@ -50,7 +52,7 @@ class Pool {
         ticket_.store(epoch << 32 | static_cast<uint64_t>(chunks)
                                         << 16);  // seq_cst: before reading sleepers_
         if (sleepers_.load() > 0) wake();
-        work();
+        work(0);
         const auto all_done = [&] { return done_.load(std::memory_order_acquire) == chunks; };
         while (!spin_until(all_done)) sched_yield();
     }
@@ -61,7 +63,7 @@ class Pool {
     // A ticket is epoch (32 bits), chunks of the job (16), next chunk to claim (16): claiming is one
     // compare-and-swap, which a worker that looked at an earlier job cannot win.
     std::atomic<uint64_t> ticket_{0};
-    std::atomic<void (*)(void*, int64_t)> task_{nullptr};
+    std::atomic<Task> task_{nullptr};
     std::atomic<void*> context_{nullptr};
     std::atomic<int64_t> done_{0};
     std::atomic<int> invited_{0};
@@ -72,12 +74,14 @@ class Pool {
 
     static bool open(uint64_t ticket) { return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF); }
 
-    void work() {
+    // The caller has slot 0, worker w slot w + 1. A worker that this job did not invite claims nothing, so
+    // that slots stay below the job's number of threads.
+    void work(int slot) {
         uint64_t ticket = ticket_.load(std::memory_order_acquire);
-        while (open(ticket)) {
+        while (open(ticket) && slot <= invited_.load(std::memory_order_relaxed)) {
             if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
             const auto task = task_.load(std::memory_order_relaxed);
-            task(context_.load(std::memory_order_relaxed), static_cast<int64_t>(ticket & 0xFFFF));
+            task(context_.load(std::memory_order_relaxed), static_cast<int64_t>(ticket & 0xFFFF), slot);
             done_.fetch_add(1, std::memory_order_release);
             ticket = ticket_.load(std::memory_order_acquire);
         }
@@ -101,7 +105,7 @@ class Pool {
                 awake_.wait(lock, wanted);
                 sleepers_.fetch_sub(1);
             }
-            work();
+            work(number + 1);
         }
     }
 
@@ -141,7 +145,7 @@ Pool& the_pool() {
 
 }  // namespace
 
-void parallel_for(int64_t chunks, int threads, void (*task)(void* context, int64_t chunk), void* context) {
+void parallel_for(int64_t chunks, int threads, Task task, void* context) {
     if (threads > 1 && chunks > 1) {
         Pool& shared = the_pool();
         std::unique_lock<std::mutex> lock(shared.submission, std::try_to_lock);
@@ -150,7 +154,7 @@ void parallel_for(int64_t chunks, int threads, void (*task)(void* context, int64
             return;
         }
     }
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) task(context, chunk);
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) task(context, chunk, 0);
 }
 
 }  // namespace genfuse

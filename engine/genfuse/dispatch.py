@@ -33,11 +33,15 @@ ORDER: dict[str, tuple[Backend, ...]] = {
 Launcher = Callable[..., None]
 
 OPS: dict[str, tuple[Backend, ...]] = {
+    "conv_norm_act": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
+
+FORWARD_ONLY = frozenset({"conv_norm_act"})
+"""Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
 _forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)
 _strict: ContextVar[bool | None] = ContextVar("genfuse_strict", default=None)
@@ -86,7 +90,9 @@ def forced() -> Backend | None:
     return _forced.get()
 
 
-def obstacle(op: str, name: Backend, device: torch.device, dtype: torch.dtype) -> str | None:
+def obstacle(
+    op: str, name: Backend, device: torch.device, dtype: torch.dtype, gradients: bool = False
+) -> str | None:
     """Why `name` cannot run this call; None where it can."""
     if name not in OPS[op]:
         return "no kernel for this op yet"
@@ -99,19 +105,23 @@ def obstacle(op: str, name: Backend, device: torch.device, dtype: torch.dtype) -
         return f"x is on {device}, expected cpu"
     if name == "triton" and device.type != "cuda" and not env.triton_interpreted():
         return f"x is on {device}, expected cuda"
-    if dtype not in _DTYPES:
-        return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in _DTYPES)}"
+    dtypes = _SINGLE if op in FORWARD_ONLY else (*_SINGLE, torch.float64)
+    if dtype not in dtypes:
+        return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
+    if gradients and op in FORWARD_ONLY:
+        return "gradients are needed, and it has no backward of this op yet"
     return None
 
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
+"""What kernels that compute in float32 alone take."""
 
 
-def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
+def choose(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = False) -> Choice:
     """Apply the rule; `Choice.backend` is None where nothing permitted can run."""
     check_name("op", op, OPS)
     wanted = forced()
-    obstacles = {name: obstacle(op, name, device, dtype) for name in BACKENDS}
+    obstacles = {name: obstacle(op, name, device, dtype, gradients) for name in BACKENDS}
     if wanted is not None:
         passed: dict[str, str] = {name: "another backend is forced" for name in BACKENDS if name != wanted}
         why = obstacles[wanted]
@@ -138,9 +148,9 @@ def choose(op: str, device: torch.device, dtype: torch.dtype) -> Choice:
     return Choice(op, chosen, reason, passed_over)
 
 
-def select(op: str, device: torch.device, dtype: torch.dtype) -> Launcher:
+def select(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = False) -> Launcher:
     """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
-    choice = choose(op, device, dtype)
+    choice = choose(op, device, dtype, gradients)
     if choice.backend is None:
         raise UnsupportedError(f"no permitted backend can run this call; {choice}")
     return launcher(op, choice.backend)
@@ -159,7 +169,9 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     The device and dtype are those of the first floating tensor among the arguments (float32 on the CPU where
     there is none). Printing the result gives the reasons, a line each.
     """
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, torch.Tensor) and value.is_floating_point():
-            return choose(op, value.device, value.dtype)
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    for value in tensors:
+        if value.is_floating_point():
+            return choose(op, value.device, value.dtype, gradients)
     return choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))

@@ -82,3 +82,80 @@ class Plan:
         noise_prev: int = 0,
         scales: int = 0,
     ) -> None: ...
+
+_Image = tuple[int, int, int, int, int, int, int]  # data pointer, layout, channels, strides n, c, h, w
+_Pair = tuple[int, int]
+
+class Prologue:
+    def __init__(
+        self,
+        kind: int = 0,
+        groups: int = 1,
+        centred: bool = True,
+        activation: int = 0,
+        slope: float = 0.0,
+        eps: float = 0.0,
+        stats: int = 0,
+        mean: int = 0,
+        variance: int = 0,
+        weight: int = 0,
+        bias: int = 0,
+        weight_stride: int = 0,
+        bias_stride: int = 0,
+        film_scale: int = 0,
+        film_shift: int = 0,
+        film_stride: int = 0,
+    ) -> None: ...
+
+class Epilogue:
+    def __init__(
+        self,
+        bias: int = 0,
+        shift: int = 0,
+        shift_stride: int = 0,
+        scale: float = 1.0,
+        activation: int = 0,
+        slope: float = 0.0,
+        stats: int = 0,
+    ) -> None: ...
+
+class Conv:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        groups: int,
+        kernel: _Pair,
+        stride: _Pair,
+        padding: _Pair,
+        dilation: _Pair,
+        output_padding: _Pair,
+        transposed: bool,
+        padding_mode: int,
+        upsample: int,
+        exact: bool,
+    ) -> None: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def packed_size(self) -> int: ...
+    def output(self, height: int, width: int) -> _Pair: ...
+    def pack(self, weight: int, packed: int) -> None: ...
+    def run(
+        self,
+        dtype: int,
+        threads: int,
+        batch: int,
+        height: int,
+        width: int,
+        x: _Image,
+        skip: _Image | None,
+        prologue: Prologue,
+        packed: int,
+        epilogue: Epilogue,
+        residual: _Image | None,
+        out: _Image,
+    ) -> None: ...
+
+def checksum(data: int, bytes: int) -> int: ...
+def arena_peak_bytes() -> int: ...

@@ -1,0 +1,209 @@
+// conv_norm_act: a convolution, its packed weights, and its calls.
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+#include "bindings/bindings.h"
+#include "common/arena.h"
+#include "conv_norm_act/params.h"
+
+namespace py = pybind11;
+
+namespace genfuse {
+namespace {
+
+using Pair = std::pair<int32_t, int32_t>;
+
+// (address, layout, channels, stride_n, stride_c, stride_h, stride_w), or None.
+genfuse_image image_from(const py::object& given) {
+    genfuse_image image{};
+    if (given.is_none()) return image;
+    const auto values =
+        given.cast<std::tuple<uintptr_t, int32_t, int32_t, int64_t, int64_t, int64_t, int64_t>>();
+    image.data = address(std::get<0>(values));
+    image.layout = std::get<1>(values);
+    image.channels = std::get<2>(values);
+    image.stride_n = std::get<3>(values);
+    image.stride_c = std::get<4>(values);
+    image.stride_h = std::get<5>(values);
+    image.stride_w = std::get<6>(values);
+    return image;
+}
+
+const float* floats(uintptr_t pointer) {
+    return static_cast<const float*>(address(pointer));
+}
+
+class Conv {
+  public:
+    Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
+         Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode, int32_t upsample,
+         bool exact) {
+        conv_.in_channels = in_channels;
+        conv_.out_channels = out_channels;
+        conv_.groups = groups;
+        const auto set = [](int32_t (&to)[2], const Pair& from) {
+            to[0] = from.first;
+            to[1] = from.second;
+        };
+        set(conv_.kernel, kernel);
+        set(conv_.stride, stride);
+        set(conv_.padding, padding);
+        set(conv_.dilation, dilation);
+        set(conv_.output_padding, output_padding);
+        conv_.transposed = transposed;
+        conv_.padding_mode = padding_mode;
+        conv_.upsample = upsample;
+        genfuse_message message{};
+        int64_t out[2];
+        raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
+        conv_.algorithm = genfuse_conv_choose(&conv_, exact);
+    }
+
+    const char* algorithm() const { return conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd" : "direct"; }
+
+    std::pair<int64_t, int64_t> output(int64_t height, int64_t width) const {
+        genfuse_message message{};
+        int64_t out[2];
+        raise_unless_ok(genfuse_conv_output(&conv_, height, width, out, &message), message);
+        return {out[0], out[1]};
+    }
+
+    int64_t packed_size() const {
+        genfuse_message message{};
+        int64_t size;
+        raise_unless_ok(genfuse_conv_packed_size(&conv_, &size, &message), message);
+        return size;
+    }
+
+    void pack(uintptr_t weight, uintptr_t packed) const {
+        genfuse_message message{};
+        genfuse_status status;
+        {
+            py::gil_scoped_release released;
+            status =
+                genfuse_conv_pack(&conv_, floats(weight), static_cast<float*>(address(packed)), &message);
+        }
+        raise_unless_ok(status, message);
+    }
+
+    void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
+             const py::object& x, const py::object& skip, const genfuse_prologue& prologue, uintptr_t packed,
+             const genfuse_epilogue& epilogue, const py::object& residual, const py::object& out) const {
+        genfuse_conv_norm_act_args args{};
+        args.dtype = dtype;
+        args.threads = threads;
+        args.batch = batch;
+        args.height = height;
+        args.width = width;
+        args.x = image_from(x);
+        args.skip = image_from(skip);
+        args.prologue = prologue;
+        args.conv = conv_;
+        args.packed = floats(packed);
+        args.epilogue = epilogue;
+        args.epilogue.residual = image_from(residual);
+        args.out = image_from(out);
+        genfuse_message message{};
+        genfuse_status status;
+        {
+            py::gil_scoped_release released;
+            status = genfuse_conv_norm_act(&args, &message);
+        }
+        raise_unless_ok(status, message);
+    }
+
+  private:
+    genfuse_conv conv_{};
+};
+
+uint64_t checksum(uintptr_t data, int64_t bytes) {
+    constexpr int64_t line = 64, lines = 64;
+    const auto* const memory = static_cast<const unsigned char*>(address(data));
+    uint64_t sum = static_cast<uint64_t>(bytes);
+    const auto mix = [&](int64_t from, int64_t count) {
+        for (int64_t i = 0; i < count; i += 8) {
+            uint64_t word = 0;
+            std::memcpy(&word, memory + from + i, static_cast<size_t>(std::min<int64_t>(8, count - i)));
+            sum = (sum ^ word) * 0x9E3779B97F4A7C15u;
+            sum ^= sum >> 29;
+        }
+    };
+    if (bytes <= line * lines) {
+        mix(0, bytes);
+    } else {
+        for (int64_t i = 0; i < lines; ++i) mix((bytes - line) * i / (lines - 1), line);
+    }
+    return sum;
+}
+
+genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
+                               double eps, uintptr_t stats, uintptr_t mean, uintptr_t variance,
+                               uintptr_t weight, uintptr_t bias, int64_t weight_stride, int64_t bias_stride,
+                               uintptr_t film_scale, uintptr_t film_shift, int64_t film_stride) {
+    genfuse_prologue prologue{};
+    prologue.kind = kind;
+    prologue.groups = groups;
+    prologue.centred = centred;
+    prologue.activation = activation;
+    prologue.slope = slope;
+    prologue.eps = eps;
+    prologue.stats = floats(stats);
+    prologue.mean = floats(mean);
+    prologue.variance = floats(variance);
+    prologue.weight = floats(weight);
+    prologue.bias = floats(bias);
+    prologue.weight_stride = weight_stride;
+    prologue.bias_stride = bias_stride;
+    prologue.film_scale = floats(film_scale);
+    prologue.film_shift = floats(film_shift);
+    prologue.film_stride = film_stride;
+    return prologue;
+}
+
+genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_stride, float scale,
+                               int32_t activation, float slope, uintptr_t stats) {
+    genfuse_epilogue epilogue{};
+    epilogue.bias = floats(bias);
+    epilogue.shift = floats(shift);
+    epilogue.shift_stride = shift_stride;
+    epilogue.scale = scale;
+    epilogue.activation = activation;
+    epilogue.slope = slope;
+    epilogue.stats = static_cast<float*>(address(stats));
+    return epilogue;
+}
+
+}  // namespace
+
+void bind_conv(py::module_& module) {
+    py::class_<genfuse_prologue>(module, "Prologue")
+        .def(py::init(&make_prologue), py::arg("kind") = 0, py::arg("groups") = 1, py::arg("centred") = true,
+             py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("eps") = 0.0, py::arg("stats") = 0,
+             py::arg("mean") = 0, py::arg("variance") = 0, py::arg("weight") = 0, py::arg("bias") = 0,
+             py::arg("weight_stride") = 0, py::arg("bias_stride") = 0, py::arg("film_scale") = 0,
+             py::arg("film_shift") = 0, py::arg("film_stride") = 0);
+    py::class_<genfuse_epilogue>(module, "Epilogue")
+        .def(py::init(&make_epilogue), py::arg("bias") = 0, py::arg("shift") = 0, py::arg("shift_stride") = 0,
+             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f,
+             py::arg("stats") = 0);
+    py::class_<Conv>(module, "Conv")
+        .def(
+            py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t, bool>(),
+            py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
+            py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("output_padding"),
+            py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"), py::arg("exact"))
+        .def_property_readonly("algorithm", &Conv::algorithm)
+        .def("output", &Conv::output, py::arg("height"), py::arg("width"))
+        .def_property_readonly("packed_size", &Conv::packed_size)
+        .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"))
+        .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
+             py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
+             py::arg("epilogue"), py::arg("residual"), py::arg("out"));
+    module.def("checksum", &checksum, py::arg("data"), py::arg("bytes"),
+               "Of 64 cache lines spread over the memory.");
+    module.def("arena_peak_bytes", &arena_peak_bytes, "The most scratch memory held so far.");
+}
+
+}  // namespace genfuse

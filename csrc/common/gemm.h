@@ -1,0 +1,109 @@
+// A few rows times a panel of packed columns, summed in registers.
+#pragma once
+
+#include "common/simd.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+// Columns of a panel at most, in blocks of 16; rows that are summed at once, by the panel's width. The sums,
+// a row of the panel and one broadcast value fill the registers: 6 x 4 + 4 + 1 of 32, 6 x 2 + 2 + 1 of 16.
+#if GENFUSE_VECTOR_BYTES == 64
+constexpr int kPanelBlocks = 4;
+constexpr int rows_at_once(int) {
+    return 6;
+}
+#elif GENFUSE_VECTOR_BYTES == 32
+constexpr int kPanelBlocks = 1;
+constexpr int rows_at_once(int) {
+    return 6;
+}
+#else
+constexpr int kPanelBlocks = 1;
+constexpr int rows_at_once(int) {
+    return 2;
+}
+#endif
+constexpr int kRowsAtOnce = rows_at_once(kPanelBlocks);
+
+// What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer.
+struct Stretches {
+    const int64_t* offset;
+    int64_t segments;
+    int64_t length;
+};
+
+// sums[i][column] = Σ rows[i][k]·panel[k·columns + column], added to what is there unless `fresh`; from one
+// block of 16 columns to the next, sums lie `block_stride` apart. Each sum runs over k in order, whatever the
+// number of rows: a row's result does not depend on its neighbours.
+template <int rows, int vectors>
+void multiply_rows(const float* const* row, const Stretches& stretches, const float* panel,
+                   float* const* sums, int64_t block_stride, bool fresh) {
+    constexpr int lanes = kLanes<float>;
+    const auto place = [block_stride](int v) { return v * lanes / 16 * block_stride + v * lanes % 16; };
+    f32 sum[rows][vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[i][v] = fresh ? f32{} : load<f32>(sums[i] + place(v));
+    }
+    for (int64_t segment = 0; segment < stretches.segments; ++segment) {
+        const float* at[rows];
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; ++i) at[i] = row[i] + stretches.offset[segment];
+        for (int64_t k = 0; k < stretches.length; ++k) {
+            f32 column[vectors];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; ++v) column[v] = load<f32>(panel + v * lanes);
+            panel += vectors * lanes;
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; ++i) {
+                const f32 value = broadcast<f32>(at[i][k]);
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; ++v) sum[i][v] = fma(value, column[v], sum[i][v]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) store(sums[i] + place(v), sum[i][v]);
+    }
+}
+
+using MultiplyRows = void (*)(const float* const*, const Stretches&, const float*, float* const*, int64_t,
+                              bool);
+
+template <int vectors, int... rows>
+MultiplyRows by_rows(int count) {
+    static const MultiplyRows kernels[] = {nullptr, multiply_rows<rows, vectors>...};
+    return kernels[count];
+}
+
+// The kernel for `count` rows, 1 to kRowsAtOnce, and a panel of `blocks` blocks of 16 columns.
+inline MultiplyRows multiply_for(int count, int blocks) {
+    constexpr int a_block = 16 / kLanes<float>;
+#if GENFUSE_VECTOR_BYTES == 64
+    switch (blocks) {
+        case 1:
+            return by_rows<a_block, 1, 2, 3, 4, 5, 6>(count);
+        case 2:
+            return by_rows<2 * a_block, 1, 2, 3, 4, 5, 6>(count);
+        case 3:
+            return by_rows<3 * a_block, 1, 2, 3, 4, 5, 6>(count);
+        default:
+            return by_rows<4 * a_block, 1, 2, 3, 4, 5, 6>(count);
+    }
+#elif GENFUSE_VECTOR_BYTES == 32
+    (void)blocks;
+    return by_rows<a_block, 1, 2, 3, 4, 5, 6>(count);
+#else
+    (void)blocks;
+    return by_rows<a_block, 1, 2>(count);
+#endif
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

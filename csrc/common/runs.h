@@ -1,0 +1,184 @@
+// Runs of a row's pixels between an image, in any layout and dtype, and dense float32 with 16 channels a
+// pixel.
+#pragma once
+
+#include "common/half.h"
+#include "common/image.h"
+#include "common/transpose.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+constexpr int kBlockLanes = GENFUSE_CHANNEL_BLOCK;
+constexpr int kPlanarAhead =
+    64;  // elements: the rows below are read next, too short a stream for the hardware to see
+constexpr int kParts = kBlockLanes / kLanes<float>;  // vectors that hold a pixel's 16 channels
+
+// The first element of channel `c` (of its block, in the blocked layout) in row `y` of sample `n`.
+template <class Stored>
+GENFUSE_INLINE Stored* row_of(const genfuse_image& image, int64_t n, int64_t c, int64_t y) {
+    Stored* const sample = static_cast<Stored*>(image.data) + n * image.stride_n + y * image.stride_h;
+    if (image.layout == GENFUSE_PLANAR) return sample + c * image.stride_c;
+    if (image.layout == GENFUSE_CHANNELS_LAST) return sample + c;
+    return sample + c / kBlockLanes * image.stride_c + c % kBlockLanes;
+}
+
+template <class Stored>
+GENFUSE_INLINE float widened(Stored value) {
+    Stored one[kLanes<float>] = {value};
+    return widen(one)[0];
+}
+
+template <class Stored>
+GENFUSE_INLINE Stored narrowed(float value) {
+    Stored one[kLanes<float>];
+    narrow(one, broadcast<f32>(value));
+    return one[0];
+}
+
+// Channels [c, c + lanes) of `count` pixels from column x on, into to[pixel·16 + lane]; lanes beyond are
+// zeroed. Where the channels lie together:
+template <class Stored>
+void load_adjacent(const Stored* from, int64_t stride, int64_t count, int lanes, float* to) {
+    if (lanes == kBlockLanes) {
+        for (int64_t i = 0; i < count; ++i) {
+            // The next block of channels is read next: in channels last it lies behind this one.
+            __builtin_prefetch(from + i * stride + kBlockLanes);
+            for (int part = 0; part < kParts; ++part) {
+                store(to + i * kBlockLanes + part * kLanes<float>,
+                      widen(from + i * stride + part * kLanes<float>));
+            }
+        }
+        return;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+        Stored pixel[kBlockLanes] = {};
+        __builtin_memcpy(pixel, from + i * stride, static_cast<size_t>(lanes) * sizeof(Stored));
+        for (int part = 0; part < kParts; ++part) {
+            store(to + i * kBlockLanes + part * kLanes<float>, widen(pixel + part * kLanes<float>));
+        }
+    }
+}
+
+// Where the pixels of a channel lie together. A vector's worth of channels goes along the whole run before
+// the next: planes often lie a power of two apart, and then 16 of them would fight for one set of the cache.
+template <class Stored>
+void load_planar(const Stored* from, int64_t stride_c, int64_t count, int lanes, float* to) {
+    constexpr int lane = kLanes<float>;
+    const int64_t whole = count / lane * lane;
+    for (int first = 0; first < kBlockLanes; first += lane) {
+        const Stored* const plane = from + first * stride_c;
+        const int there = lanes - first < lane ? lanes - first : lane;
+        for (int64_t i = 0; i < whole; i += lane) {
+            f32 rows[lane];
+            if (there == lane) {
+#pragma GCC unroll 16
+                for (int c = 0; c < lane; ++c) {
+                    __builtin_prefetch(plane + c * stride_c + i + kPlanarAhead);
+                    rows[c] = widen(plane + c * stride_c + i);
+                }
+            } else {
+                for (int c = 0; c < lane; ++c) rows[c] = c < there ? widen(plane + c * stride_c + i) : f32{};
+            }
+            transpose(rows);
+#pragma GCC unroll 16
+            for (int p = 0; p < lane; ++p) store(to + (i + p) * kBlockLanes + first, rows[p]);
+        }
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        for (int c = 0; c < kBlockLanes; ++c) {
+            to[i * kBlockLanes + c] = c < lanes ? widened(from[c * stride_c + i]) : 0.0f;
+        }
+    }
+}
+
+template <class Stored>
+void load_run(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t x,
+              int64_t count, float* to) {
+    if (image.layout == GENFUSE_PLANAR) {
+        load_planar(row_of<Stored>(image, n, c, y) + x, image.stride_c, count, lanes, to);
+        return;
+    }
+    if (image.layout == GENFUSE_CHANNELS_LAST || c % kBlockLanes == 0) {
+        load_adjacent(row_of<Stored>(image, n, c, y) + x * image.stride_w, image.stride_w, count, lanes, to);
+        return;
+    }
+    for (int lane = 0; lane < kBlockLanes; ++lane) {  // a group that starts in the middle of a block
+        const Stored* const from = row_of<Stored>(image, n, c + lane, y) + x * image.stride_w;
+        for (int64_t i = 0; i < count; ++i) {
+            to[i * kBlockLanes + lane] = lane < lanes ? widened(from[i * image.stride_w]) : 0.0f;
+        }
+    }
+}
+
+template <class Stored>
+void store_adjacent(const float* from, int64_t stride, int64_t count, int lanes, Stored* to) {
+    for (int64_t i = 0; i < count; ++i) {
+        if (lanes == kBlockLanes) {
+            for (int part = 0; part < kParts; ++part) {
+                const int64_t at = part * kLanes<float>;
+                narrow(to + i * stride + at, load<f32>(from + i * kBlockLanes + at));
+            }
+            continue;
+        }
+        Stored pixel[kBlockLanes];
+        for (int part = 0; part < kParts; ++part) {
+            const int64_t at = part * kLanes<float>;
+            narrow(pixel + at, load<f32>(from + i * kBlockLanes + at));
+        }
+        __builtin_memcpy(to + i * stride, pixel, static_cast<size_t>(lanes) * sizeof(Stored));
+    }
+}
+
+template <class Stored>
+void store_planar(const float* from, int64_t stride_c, int64_t count, int lanes, Stored* to) {
+    constexpr int lane = kLanes<float>;
+    const int64_t whole = count / lane * lane;
+    for (int first = 0; first < lanes; first += lane) {
+        Stored* const plane = to + first * stride_c;
+        const int there = lanes - first < lane ? lanes - first : lane;
+        for (int64_t i = 0; i < whole; i += lane) {
+            f32 rows[lane];
+#pragma GCC unroll 16
+            for (int p = 0; p < lane; ++p) rows[p] = load<f32>(from + (i + p) * kBlockLanes + first);
+            transpose(rows);
+            if (there == lane) {
+#pragma GCC unroll 16
+                for (int c = 0; c < lane; ++c) narrow(plane + c * stride_c + i, rows[c]);
+            } else {
+                for (int c = 0; c < there; ++c) narrow(plane + c * stride_c + i, rows[c]);
+            }
+        }
+    }
+    for (int64_t i = whole; i < count; ++i) {
+        for (int c = 0; c < lanes; ++c) to[c * stride_c + i] = narrowed<Stored>(from[i * kBlockLanes + c]);
+    }
+}
+
+// The way back; lanes beyond `lanes` are not written, except in the padding of the blocked layout's last
+// block.
+template <class Stored>
+void store_run(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t x,
+               int64_t count, const float* from) {
+    if (image.layout == GENFUSE_PLANAR) {
+        store_planar(from, image.stride_c, count, lanes, row_of<Stored>(image, n, c, y) + x);
+        return;
+    }
+    if (image.layout == GENFUSE_CHANNELS_LAST || c % kBlockLanes == 0) {
+        const bool padded = image.layout == GENFUSE_BLOCKED && c + lanes == image.channels;
+        store_adjacent(from, image.stride_w, count, padded ? kBlockLanes : lanes,
+                       row_of<Stored>(image, n, c, y) + x * image.stride_w);
+        return;
+    }
+    for (int lane = 0; lane < lanes; ++lane) {
+        Stored* const to = row_of<Stored>(image, n, c + lane, y) + x * image.stride_w;
+        for (int64_t i = 0; i < count; ++i) {
+            to[i * image.stride_w] = narrowed<Stored>(from[i * kBlockLanes + lane]);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

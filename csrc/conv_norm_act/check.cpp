@@ -1,0 +1,147 @@
+#include "conv_norm_act/check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/message.h"
+#include "conv_norm_act/geometry.h"
+
+namespace genfuse {
+namespace {
+
+constexpr int32_t kMaxTaps = 4096;
+
+genfuse_status check_image(const char* name, const genfuse_image& image, int64_t channels,
+                           genfuse_message* message) {
+    if (image.layout < GENFUSE_PLANAR || image.layout > GENFUSE_BLOCKED) {
+        return invalid(message, "%s has layout code %d, expected planar, channels last or blocked", name,
+                       static_cast<int>(image.layout));
+    }
+    if (image.channels != channels) {
+        return invalid(message, "%s has %d channels, expected %lld", name, static_cast<int>(image.channels),
+                       static_cast<long long>(channels));
+    }
+    return GENFUSE_OK;
+}
+
+genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels, genfuse_message* message) {
+    if (prologue.kind < GENFUSE_NORM_NONE || prologue.kind > GENFUSE_NORM_PIXEL) {
+        return invalid(message, "norm has code %d, which is none", static_cast<int>(prologue.kind));
+    }
+    if (prologue.activation < 0 || prologue.activation >= GENFUSE_ACTIVATIONS) {
+        return invalid(message, "activation has code %d, which is none",
+                       static_cast<int>(prologue.activation));
+    }
+    if (prologue.kind == GENFUSE_NORM_GROUP && (prologue.groups < 1 || channels % prologue.groups)) {
+        return invalid(message, "num_groups is %d, expected a divisor of the %lld channels",
+                       static_cast<int>(prologue.groups), static_cast<long long>(channels));
+    }
+    if (prologue.kind == GENFUSE_NORM_GIVEN && (!prologue.mean || !prologue.variance)) {
+        return invalid(message, "running_mean or running_var is absent, expected both: (C,)%s", "");
+    }
+    if (!std::isfinite(prologue.eps) || prologue.eps < 0) {
+        return invalid(message, "eps is %g, expected a finite number, 0 or more", prologue.eps);
+    }
+    if (!prologue.film_scale != !prologue.film_shift) {
+        return invalid(message, "one of film_scale and film_shift is absent, expected both or neither%s", "");
+    }
+    return GENFUSE_OK;
+}
+
+}  // namespace
+
+genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
+    if (conv.in_channels < 1 || conv.out_channels < 1 || conv.groups < 1 || conv.in_channels % conv.groups ||
+        conv.out_channels % conv.groups) {
+        return invalid(message, "groups is %d, expected a divisor of in_channels %d and of out_channels %d",
+                       static_cast<int>(conv.groups), static_cast<int>(conv.in_channels),
+                       static_cast<int>(conv.out_channels));
+    }
+    for (int axis = 0; axis < 2; ++axis) {
+        const char* const along = axis ? "width" : "height";
+        if (conv.kernel[axis] < 1 || conv.stride[axis] < 1 || conv.dilation[axis] < 1 ||
+            conv.padding[axis] < 0) {
+            return invalid(message,
+                           "kernel %d, stride %d, dilation %d, padding %d along the %s, expected 1 or more, "
+                           "padding 0 or more",
+                           static_cast<int>(conv.kernel[axis]), static_cast<int>(conv.stride[axis]),
+                           static_cast<int>(conv.dilation[axis]), static_cast<int>(conv.padding[axis]),
+                           along);
+        }
+        if (conv.output_padding[axis] < 0 ||
+            (conv.output_padding[axis] > 0 &&
+             (!conv.transposed ||
+              conv.output_padding[axis] >= std::max(conv.stride[axis], conv.dilation[axis])))) {
+            return invalid(message,
+                           "output_padding is %d along the %s, expected less than stride or dilation, and 0 "
+                           "unless transposed",
+                           static_cast<int>(conv.output_padding[axis]), along);
+        }
+    }
+    if (static_cast<int64_t>(conv.kernel[0]) * conv.kernel[1] > kMaxTaps) {
+        return invalid(message, "kernel has %d x %d weights, expected at most %d",
+                       static_cast<int>(conv.kernel[0]), static_cast<int>(conv.kernel[1]),
+                       static_cast<int>(kMaxTaps));
+    }
+    if (conv.padding_mode < GENFUSE_PAD_ZEROS || conv.padding_mode > GENFUSE_PAD_CIRCULAR ||
+        (conv.transposed && (conv.padding_mode != GENFUSE_PAD_ZEROS || conv.upsample != 1))) {
+        return invalid(message, "padding_mode or upsample has a value that this convolution does not take%s",
+                       "");
+    }
+    if (conv.upsample != 1 && conv.upsample != 2) {
+        return invalid(message, "upsample is %d, expected 1 or 2", static_cast<int>(conv.upsample));
+    }
+    if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
+        return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
+    }
+    return GENFUSE_OK;
+}
+
+genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_message* message) {
+    genfuse_status status = check_conv(args.conv, message);
+    if (status != GENFUSE_OK) return status;
+    if (args.dtype != GENFUSE_FLOAT32 && args.dtype != GENFUSE_BFLOAT16 && args.dtype != GENFUSE_FLOAT16) {
+        return invalid(message, "dtype is code %d, expected float32, bfloat16 or float16",
+                       static_cast<int>(args.dtype));
+    }
+    if (args.batch < 0 || args.height < 1 || args.width < 1) {
+        return invalid(message, "x has %lld samples of %lld x %lld pixels, expected pixels",
+                       static_cast<long long>(args.batch), static_cast<long long>(args.height),
+                       static_cast<long long>(args.width));
+    }
+    const int64_t size[2] = {args.height, args.width};
+    for (int axis = 0; axis < 2; ++axis) {
+        if (output_size(args.conv, axis, size[axis]) < 1) {
+            return invalid(message, "%s is %lld, too small for the kernel: the output would have none",
+                           axis ? "width" : "height", static_cast<long long>(size[axis]));
+        }
+        const int64_t reads = size[axis] * args.conv.upsample;
+        if (args.conv.padding_mode == GENFUSE_PAD_REFLECT && args.conv.padding[axis] >= reads) {
+            return invalid(message, "padding is %d, expected less than the %lld pixels that it reflects",
+                           static_cast<int>(args.conv.padding[axis]), static_cast<long long>(reads));
+        }
+        if (args.conv.padding_mode == GENFUSE_PAD_CIRCULAR && args.conv.padding[axis] > reads) {
+            return invalid(message, "padding is %d, expected at most the %lld pixels that it repeats",
+                           static_cast<int>(args.conv.padding[axis]), static_cast<long long>(reads));
+        }
+    }
+    status = check_prologue(args.prologue, args.conv.in_channels, message);
+    const int64_t skipped = args.skip.data ? args.skip.channels : 0;
+    if (status == GENFUSE_OK) status = check_image("x", args.x, args.conv.in_channels - skipped, message);
+    if (status == GENFUSE_OK && args.skip.data) status = check_image("skip", args.skip, skipped, message);
+    if (status == GENFUSE_OK) status = check_image("out", args.out, args.conv.out_channels, message);
+    if (status == GENFUSE_OK && args.epilogue.residual.data) {
+        status = check_image("residual", args.epilogue.residual, args.conv.out_channels, message);
+    }
+    if (status != GENFUSE_OK || args.batch == 0) return status;
+    if (!args.x.data || !args.out.data || !args.packed) {
+        return invalid(message, "x, out or the packed weights are absent%s", "");
+    }
+    if (args.epilogue.activation < 0 || args.epilogue.activation >= GENFUSE_ACTIVATIONS) {
+        return invalid(message, "output activation has code %d, which is none",
+                       static_cast<int>(args.epilogue.activation));
+    }
+    return GENFUSE_OK;
+}
+
+}  // namespace genfuse

@@ -1,0 +1,11 @@
+// What a call of conv_norm_act must satisfy.
+#pragma once
+
+#include "conv_norm_act/params.h"
+
+namespace genfuse {
+
+genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message);
+genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_message* message);
+
+}  // namespace genfuse

@@ -1,0 +1,170 @@
+// Convolution by its definition, for any kernel, stride, dilation and group: the staged input is multiplied
+// where it lies, a tap at a time, without unfolding it (an implicit matrix product).
+//
+// A row is a row of a pass's output; a unit computes some rows of all passes, of one sample and group, for
+// one part of the group's output channels.
+#include "conv_norm_act/direct.h"
+
+#include "common/gemm.h"
+#include "conv_norm_act/finish.h"
+#include "conv_norm_act/stage.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+using direct::Frame;
+
+constexpr int64_t kMaxStretches = 4096;  // taps times blocks of a slice
+
+struct Unit {
+    int64_t n, group, first, last;  // rows of a pass
+    int64_t block, blocks;          // output channel blocks of the group
+};
+
+// Where the stretches of `blocks` staged blocks begin, for each tap.
+int64_t offsets_of(const Geometry& geometry, const Frame& frame, const Phase& phase, int64_t blocks,
+                   int64_t* offsets) {
+    int64_t count = 0;
+    for (int64_t block = 0; block < blocks; ++block) {
+        for (const Tap& tap : phase.taps) {
+            offsets[count++] =
+                block * frame.staged_block +
+                ((tap.y - geometry.first_tap[0]) * frame.columns + tap.x - geometry.first_tap[1]) * kBlock;
+        }
+    }
+    return count;
+}
+
+// Adds a slice's products to the sums of one phase, for one panel of packed weights.
+void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& unit, const Phase& phase,
+                     const Stretches& stretches, const float* staged, const float* panel, int wide,
+                     float* sums, bool fresh) {
+    const int64_t columns = geometry.phase_columns(phase);
+    const float* rows[kRowsAtOnce];
+    float* to[kRowsAtOnce];
+    int count = 0;
+    for (int64_t row = unit.first; row < unit.last; ++row) {
+        const int64_t y = row - unit.first;
+        const float* from = staged + y * geometry.in_step[0] * frame.columns * kBlock;
+        float* sum = sums + y * frame.sums_row + phase.column * kBlock;
+        for (int64_t x = 0; x < columns; ++x) {
+            rows[count] = from + x * geometry.in_step[1] * kBlock;
+            to[count] = sum + x * geometry.out_step[1] * kBlock;
+            const bool last = row + 1 == unit.last && x + 1 == columns;
+            if (++count == kRowsAtOnce || last) {
+                multiply_for(count, wide)(rows, stretches, panel, to, frame.sums_block, fresh);
+                count = 0;
+            }
+        }
+    }
+}
+
+// All phases of a pass, for staged blocks [slice, slice + blocks) of the group's input.
+void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, const Pass& pass, int64_t slice,
+                    int64_t blocks, float* sums) {
+    const Geometry& geometry = *job.geometry;
+    int64_t rows = geometry.pass_rows(pass);
+    Unit rows_there = unit;
+    if (rows_there.last > rows) rows_there.last = rows;
+    if (rows_there.first >= rows_there.last) return;
+    int64_t offsets[kMaxStretches];
+    for (const Phase& phase : pass.phases) {
+        const int64_t taps = static_cast<int64_t>(phase.taps.size());
+        const int64_t whole = (slice + blocks) * kBlock <= geometry.group_in ? blocks : blocks - 1;
+        const int64_t rest = geometry.group_in - (slice + whole) * kBlock;
+        const int64_t stretches = offsets_of(geometry, frame, phase, blocks, offsets);
+        const float* packed = job.args->packed + phase.packed +
+                              unit.group * direct::packed_group(geometry, phase) +
+                              unit.block * kBlock * geometry.group_in * taps;
+        for (int64_t block = 0; block < unit.blocks; block += kPanelBlocks) {
+            const int wide =
+                static_cast<int>(unit.blocks - block < kPanelBlocks ? unit.blocks - block : kPanelBlocks);
+            const int64_t columns = wide * kBlock;
+            const float* const panel = packed + slice * kBlock * taps * columns;
+            float* const to = sums + block * frame.sums_block;
+            if (whole > 0 || taps == 0) {
+                multiply_pixels(geometry, frame, rows_there, phase, {offsets, whole * taps, kBlock},
+                                frame.staged, panel, wide, to, slice == 0);
+            }
+            if (whole < blocks && taps > 0) {
+                multiply_pixels(geometry, frame, rows_there, phase,
+                                {offsets + whole * taps, stretches - whole * taps, rest}, frame.staged,
+                                panel + whole * kBlock * taps * columns, wide, to, slice == 0 && whole == 0);
+            }
+            packed += geometry.group_in * taps * columns;
+        }
+    }
+}
+
+template <class Stored>
+void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const Pass& pass, float* sums) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t rows = geometry.pass_rows(pass);
+    for (int64_t block = 0; block < unit.blocks; ++block) {
+        const int64_t within = (unit.block + block) * kBlock;
+        const int64_t left = geometry.group_out - within;
+        const Finish<Stored> finish(job, unit.n, unit.group * geometry.group_out + within,
+                                    static_cast<int>(left < kBlock ? left : kBlock), frame.residual);
+        for (int64_t row = unit.first; row < unit.last && row < rows; ++row) {
+            const int64_t y = pass.row + row * geometry.out_step[0];
+            RowMoments moments;
+            finish.row(y, geometry.out_width,
+                       sums + block * frame.sums_block + (row - unit.first) * frame.sums_row,
+                       job.partial ? &moments : nullptr);
+            if (job.partial) finish.keep(moments, y);
+        }
+    }
+}
+
+template <class Stored>
+void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t pass_floats = job.part * frame.sums_block;
+    const int64_t in_blocks = blocks_of(geometry.group_in);
+    for (int64_t slice = 0; slice < in_blocks; slice += job.slice) {
+        const int64_t blocks = in_blocks - slice < job.slice ? in_blocks - slice : job.slice;
+        for (int64_t block = 0; block < blocks; ++block) {
+            const int64_t within = (slice + block) * kBlock;
+            const int64_t left = geometry.group_in - within;
+            const int64_t first = unit.first * geometry.in_step[0];
+            const int64_t all = static_cast<int64_t>(geometry.rows.size()) - first;
+            stage<Stored>(job, unit.n, unit.group * geometry.group_in + within,
+                          static_cast<int>(left < kBlock ? left : kBlock), first,
+                          all < frame.staged_rows ? all : frame.staged_rows, frame.source,
+                          frame.staged + block * frame.staged_block);
+        }
+        for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
+            multiply_slice(job, frame, unit, geometry.passes[pass], slice, blocks,
+                           frame.sums + static_cast<int64_t>(pass) * pass_floats);
+        }
+    }
+    for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
+        finish_pass<Stored>(job, frame, unit, geometry.passes[pass],
+                            frame.sums + static_cast<int64_t>(pass) * pass_floats);
+    }
+}
+
+}  // namespace
+
+void direct_unit(const ConvJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const Geometry& geometry = *job.geometry;
+    const int64_t part = unit % frame.parts, row_block = unit / frame.parts % frame.row_blocks;
+    const int64_t sample = unit / frame.parts / frame.row_blocks, groups = job.args->conv.groups;
+    const int64_t first = row_block * job.rows_a_unit, left = blocks_of(geometry.group_out) - part * job.part;
+    const Unit place{sample / groups, sample % groups,
+                     first,           first + job.rows_a_unit < job.rows ? first + job.rows_a_unit : job.rows,
+                     part * job.part, left < job.part ? left : job.part};
+    switch (job.args->dtype) {
+        case GENFUSE_BFLOAT16:
+            return run_unit<bfloat16>(job, frame, place);
+        case GENFUSE_FLOAT16:
+            return run_unit<float16>(job, frame, place);
+        default:
+            return run_unit<float>(job, frame, place);
+    }
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

@@ -1,0 +1,145 @@
+// The epilogue: what happens to a run of convolved pixels on its way to memory.
+#pragma once
+
+#include "common/activation.h"
+#include "common/runs.h"
+#include "conv_norm_act/job.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+// Sums of the pixels of a few rows, about their first pixel, so that a large mean cancels nothing.
+class RowMoments {
+  public:
+    // A few channels' sums while they are in registers.
+    struct Part {
+        f32 first, sum, squares;
+
+        GENFUSE_INLINE void add(f32 value) {
+            const f32 deviation = value - first;
+            sum += deviation;
+            squares = fma(deviation, deviation, squares);
+        }
+    };
+
+    // Whether the next pixel is the one that all others are taken about.
+    bool empty() const { return count_ == 0; }
+    void begin(int lane, f32 first) { store(first_ + lane, first); }
+
+    Part part(int lane) const {
+        return {load<f32>(first_ + lane), load<f32>(sum_ + lane), load<f32>(squares_ + lane)};
+    }
+
+    void keep(int lane, const Part& part) {
+        store(sum_ + lane, part.sum);
+        store(squares_ + lane, part.squares);
+    }
+
+    void count(int64_t pixels) { count_ += pixels; }
+
+    void add(const float* pixels, int64_t pixel_count) {
+        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+            if (empty()) begin(lane, load<f32>(pixels + lane));
+            Part sums = part(lane);
+            for (int64_t i = 0; i < pixel_count; ++i) sums.add(load<f32>(pixels + i * kBlockLanes + lane));
+            keep(lane, sums);
+        }
+        count(pixel_count);
+    }
+
+    const float* first() const { return first_; }
+
+    // Mean, as its distance from `base`, and sum of squared deviations of 16 channels; at least one pixel was
+    // added.
+    void write(const float* base, float* mean, float* squares) const {
+        const f32 share = broadcast<f32>(1.0f / static_cast<float>(count_));
+        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+            const f32 sum = load<f32>(sum_ + lane);
+            const f32 average = sum * share;
+            const f32 rest = load<f32>(squares_ + lane) - sum * average;
+            store(mean + lane, load<f32>(first_ + lane) - load<f32>(base + lane) + average);
+            store(squares + lane, rest < 0.0f ? f32{} : rest);
+        }
+    }
+
+  private:
+    float first_[kBlockLanes] = {}, sum_[kBlockLanes] = {}, squares_[kBlockLanes] = {};
+    int64_t count_ = 0;
+};
+
+// Writes output channels [k, k + lanes) of sample n.
+template <class Stored>
+class Finish {
+  public:
+    Finish(const ConvJob& job, int64_t n, int64_t k, int lanes, float* residual)
+        : job_(job), epilogue_(job.args->epilogue), n_(n), k_(k), lanes_(lanes), residual_(residual) {
+        for (int lane = 0; lane < lanes; ++lane) {
+            if (epilogue_.bias) offset_[lane] += epilogue_.bias[k + lane];
+            if (epilogue_.shift) offset_[lane] += epilogue_.shift[n * epilogue_.shift_stride + k + lane];
+        }
+    }
+
+    // `count` pixels of row y, from column 0 on; `sums` are the convolution's and are overwritten.
+    void row(int64_t y, int64_t count, float* sums, RowMoments* moments) const {
+        if (epilogue_.residual.data) {
+            load_run<Stored>(epilogue_.residual, n_, k_, lanes_, y, 0, count, residual_);
+        }
+        if (epilogue_.activation != GENFUSE_IDENTITY) {
+            combine<false>(count, sums, nullptr);
+            activate(epilogue_.activation, epilogue_.slope, sums, count * kBlockLanes);
+            if (moments) moments->add(sums, count);
+        } else if (moments) {
+            combine<true>(count, sums, moments);
+        } else {
+            combine<false>(count, sums, nullptr);
+        }
+        store_run<Stored>(job_.args->out, n_, k_, lanes_, y, 0, count, sums);
+    }
+
+    // Keeps the moments of some rows as the sample's partial result number `index`.
+    void keep(const RowMoments& moments, int64_t index) const {
+        const float zero[kBlockLanes] = {};
+        float mean[kBlockLanes], squares[kBlockLanes];
+        moments.write(zero, mean, squares);
+        float* const to = job_.partial + (n_ * job_.partial_rows + index) * 2 * job_.out_channels + k_;
+        const size_t bytes = static_cast<size_t>(lanes_) * sizeof(float);
+        __builtin_memcpy(to, mean, bytes);
+        __builtin_memcpy(to + job_.out_channels, squares, bytes);
+    }
+
+  private:
+    // Bias, shift, residual and scale in one pass, with the moments where nothing comes between.
+    template <bool with_moments>
+    void combine(int64_t count, float* sums, RowMoments* moments) const {
+        const f32 scale = broadcast<f32>(epilogue_.scale);
+        const bool has_residual = epilogue_.residual.data != nullptr;
+        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+            const f32 offset = load<f32>(offset_ + lane);
+            const auto value = [&](int64_t i) {
+                const f32 sum = load<f32>(sums + i * kBlockLanes + lane) + offset;
+                return (has_residual ? sum + load<f32>(residual_ + i * kBlockLanes + lane) : sum) * scale;
+            };
+            if (with_moments && moments->empty()) moments->begin(lane, value(0));
+            RowMoments::Part part = with_moments ? moments->part(lane) : RowMoments::Part{};
+            for (int64_t i = 0; i < count; ++i) {
+                const f32 result = value(i);
+                if (with_moments) part.add(result);
+                store(sums + i * kBlockLanes + lane, result);
+            }
+            if (with_moments) moments->keep(lane, part);
+        }
+        if (with_moments) moments->count(count);
+    }
+
+    const ConvJob& job_;
+    const genfuse_epilogue& epilogue_;
+    const int64_t n_, k_;
+    const int lanes_;
+    float* const residual_;
+    float offset_[kBlockLanes] = {};
+};
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

@@ -1,0 +1,105 @@
+// A normalisation as one multiplication and addition a channel; double on a few thousand numbers costs
+// nothing.
+#include <cmath>
+
+#include "conv_norm_act/statistics.h"
+
+namespace genfuse {
+namespace {
+
+struct Moments {
+    double mean, variance;
+};
+
+// Of several sets of equal size.
+template <class At>
+Moments merged(int64_t count, At at) {
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < count; ++i) mean += at(i)[0];
+    mean /= static_cast<double>(count);
+    for (int64_t i = 0; i < count; ++i) {
+        const double apart = at(i)[0] - mean;
+        variance += at(i)[1] + apart * apart;
+    }
+    return {mean, variance / static_cast<double>(count)};
+}
+
+}  // namespace
+
+void fold_normalisation(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
+                        float* scale, float* offset) {
+    const auto write = [&](int64_t n, int64_t c, const Moments& moments) {
+        const double mean = prologue.centred ? moments.mean : 0;
+        // Without centring the variance is the mean square.
+        const double spread =
+            prologue.centred ? moments.variance : moments.variance + moments.mean * moments.mean;
+        double factor = prologue.kind == GENFUSE_NORM_PIXEL || prologue.kind == GENFUSE_NORM_NONE
+                            ? 1
+                            : 1 / std::sqrt(spread + prologue.eps);
+        double shift = 0;
+        if (prologue.weight) factor *= prologue.weight[n * prologue.weight_stride + c];
+        if (prologue.bias) shift = prologue.bias[n * prologue.bias_stride + c];
+        if (prologue.film_scale) {
+            const double film = 1 + static_cast<double>(prologue.film_scale[n * prologue.film_stride + c]);
+            factor *= film;
+            shift = shift * film + prologue.film_shift[n * prologue.film_stride + c];
+        }
+        // The mean goes through the factor as rounded: otherwise a large mean brings its rounding along.
+        const float rounded = static_cast<float>(factor);
+        scale[n * channels + c] = rounded;
+        offset[n * channels + c] = static_cast<float>(shift - mean * static_cast<double>(rounded));
+    };
+    if (prologue.kind == GENFUSE_NORM_GROUP) {
+        const int64_t size = channels / prologue.groups;
+        for (int64_t n = 0; n < batch; ++n) {
+            for (int64_t group = 0; group < prologue.groups; ++group) {
+                const float* const first = stats + (n * channels + group * size) * 2;
+                const Moments moments = merged(size, [&](int64_t i) { return first + 2 * i; });
+                for (int64_t c = group * size; c < (group + 1) * size; ++c) write(n, c, moments);
+            }
+        }
+        return;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+        Moments moments{0, 0};
+        if (prologue.kind == GENFUSE_NORM_BATCH) {
+            moments = merged(batch, [&](int64_t n) { return stats + (n * channels + c) * 2; });
+        } else if (prologue.kind == GENFUSE_NORM_GIVEN) {
+            moments = {prologue.mean[c], prologue.variance[c]};
+        }
+        for (int64_t n = 0; n < batch; ++n) write(n, c, moments);
+    }
+}
+
+void merge_partials(const ConvJob& job, const std::vector<int64_t>& counts, float* stats) {
+    const int64_t channels = job.out_channels;
+    double pixels = 0;
+    for (const int64_t count : counts) pixels += static_cast<double>(count);
+    const float share = static_cast<float>(1 / pixels);
+    std::vector<float> mean(static_cast<size_t>(channels)), squares(mean);
+    for (int64_t n = 0; n < job.args->batch; ++n) {
+        const float* const first = job.partial + n * job.partial_rows * 2 * channels;
+        for (int64_t c = 0; c < channels; ++c) mean[c] = squares[c] = 0;
+        for (int64_t row = 1; row < job.partial_rows;
+             ++row) {  // about the first row's mean: nothing large cancels
+            const float* const at = first + row * 2 * channels;
+            const float weight = static_cast<float>(counts[row]) * share;
+            for (int64_t c = 0; c < channels; ++c) mean[c] += weight * (at[c] - first[c]);
+        }
+        for (int64_t c = 0; c < channels; ++c) mean[c] += first[c];
+        for (int64_t row = 0; row < job.partial_rows; ++row) {
+            const float* const at = first + row * 2 * channels;
+            const float weight = static_cast<float>(counts[row]);
+            for (int64_t c = 0; c < channels; ++c) {
+                const float apart = at[c] - mean[c];
+                squares[c] += at[channels + c] + weight * apart * apart;
+            }
+        }
+        for (int64_t c = 0; c < channels; ++c) {
+            stats[(n * channels + c) * 2] = mean[c];
+            stats[(n * channels + c) * 2 + 1] = squares[c] * share;
+        }
+    }
+}
+
+}  // namespace genfuse

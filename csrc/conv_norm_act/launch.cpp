@@ -1,0 +1,269 @@
+// conv_norm_act from its arguments to its kernels: checks, statistics, blocking, threads.
+#include <algorithm>
+#include <new>
+
+#include "common/message.h"
+#include "common/thread_pool.h"
+#include "conv_norm_act/check.h"
+#include "conv_norm_act/direct.h"
+#include "conv_norm_act/statistics.h"
+#include "conv_norm_act/winograd.h"
+
+#if defined(GENFUSE_X86)
+#define GENFUSE_UNIT(name) \
+    (current_isa() == Isa::avx512 ? avx512::name : current_isa() == Isa::avx2 ? avx2::name : baseline::name)
+#else
+#define GENFUSE_UNIT(name) (baseline::name)
+#endif
+
+namespace genfuse {
+namespace {
+
+using Args = genfuse_conv_norm_act_args;
+
+// Runs unit(job, i, slot) for all i in [0, units).
+template <class Job>
+void run_all(void (*unit)(const Job&, int64_t, int), const Job& job, int64_t units, int threads) {
+    struct Call {
+        void (*unit)(const Job&, int64_t, int);
+        const Job* job;
+        int64_t units, chunks;
+    } call{unit, &job, units, std::min<int64_t>(units, kMaxChunks)};
+    parallel_for(
+        call.chunks, threads,
+        [](void* context, int64_t chunk, int slot) {
+            const Call& c = *static_cast<const Call*>(context);
+            const int64_t end = c.units * (chunk + 1) / c.chunks;
+            for (int64_t i = c.units * chunk / c.chunks; i < end; ++i) c.unit(*c.job, i, slot);
+        },
+        &call);
+}
+
+int64_t ceil_divide(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+// How a call is cut up. Nothing here changes a bit of the result: every sum runs in the same order however
+// rows and channels are dealt out.
+struct Blocking {
+    int64_t rows, rows_a_unit, units, slice = 0, part = 0;
+    bool shared =
+        false;  // Winograd: input and products in two steps, that few tiles can keep all threads busy
+};
+
+constexpr int64_t kTilesAUnit = 24;  // enough to read the weights seldom, few enough to stay in the L2 cache
+constexpr int64_t kPixelsAUnit = 64;
+constexpr int64_t kPanelBytes = 16 << 10;  // of weights that stay in the L1 cache while pixels stream past
+constexpr int64_t kSumBlocks = 16;
+
+Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
+    const int64_t wide = winograd::tiles(geometry, 1);
+    Blocking blocking;
+    blocking.rows = args.batch * winograd::tiles(geometry, 0);
+    blocking.rows_a_unit = std::min(std::max<int64_t>(1, kTilesAUnit / wide), blocking.rows);
+    blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
+    // Where units do not divide among the threads, the last round leaves some idle.
+    const int64_t rounds = ceil_divide(blocking.units, args.threads);
+    blocking.shared = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
+    return blocking;
+}
+
+Blocking direct_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    size_t taps = 1;
+    int64_t passes = 0;
+    blocking.rows = 0;
+    for (const Pass& pass : geometry.passes) {
+        ++passes;
+        blocking.rows = std::max(blocking.rows, geometry.pass_rows(pass));
+        for (const Phase& phase : pass.phases) taps = std::max(taps, phase.taps.size());
+    }
+    const int64_t panel = panel_blocks(current_isa());
+    const int64_t in_blocks = blocks_of(geometry.group_in), out_blocks = blocks_of(geometry.group_out);
+    blocking.rows_a_unit =
+        std::min(std::max<int64_t>(1, kPixelsAUnit / (geometry.out_width * passes)), blocking.rows);
+    const int64_t panel_bytes = static_cast<int64_t>(taps) * kBlock * panel * kBlock * 4;
+    blocking.slice = std::min(in_blocks, std::max<int64_t>(1, kPanelBytes / panel_bytes));
+    blocking.part = std::min(out_blocks, kSumBlocks);
+    const int64_t samples = args.batch * args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit);
+    while (blocking.part > panel && samples * ceil_divide(out_blocks, blocking.part) < 2 * args.threads) {
+        blocking.part = ceil_divide(blocking.part / 2, panel) * panel;
+    }
+    blocking.units = samples * ceil_divide(out_blocks, blocking.part);
+    return blocking;
+}
+
+class Call {
+  public:
+    explicit Call(const Args& args) : args_(args), geometry_(args.conv, args.height, args.width) {
+        job_.args = &args_;
+        job_.geometry = &geometry_;
+        job_.in_channels = args.conv.in_channels;
+        job_.out_channels = args.conv.out_channels;
+        if (args_.threads < 1) args_.threads = 1;
+    }
+
+    void run() {
+        const bool winograd = args_.conv.algorithm == GENFUSE_CONV_WINOGRAD;
+        blocking_ = winograd ? winograd_blocking(args_, geometry_) : direct_blocking(args_, geometry_);
+        job_.rows = blocking_.rows;
+        job_.first_row = 0;
+        job_.last_row = blocking_.rows;
+        job_.rows_a_unit = blocking_.rows_a_unit;
+        job_.slice = blocking_.slice;
+        job_.part = blocking_.part;
+        job_.shares_input = blocking_.shared;
+        count_partials(winograd);
+        carve(nullptr);
+        carve(thread_arena(bytes_));
+        prepare_norm();
+        if (winograd) {
+            run_winograd();
+        } else {
+            run_all(GENFUSE_UNIT(direct_unit), job_, blocking_.units, args_.threads);
+        }
+        if (job_.partial) merge_partials(job_, counts_, args_.epilogue.stats);
+    }
+
+  private:
+    Args args_;
+    const Geometry geometry_;
+    Blocking blocking_;
+    ConvJob job_{};
+    std::vector<int64_t> counts_;  // pixels of each partial result
+    float *stats_ = nullptr, *scale_ = nullptr, *offset_ = nullptr;
+    float *pixel_scale_ = nullptr, *pixel_offset_ = nullptr;
+    size_t bytes_ = 0;
+
+    bool computes_stats() const {
+        const int32_t kind = args_.prologue.kind;
+        return (kind == GENFUSE_NORM_BATCH || kind == GENFUSE_NORM_GROUP) && !args_.prologue.stats;
+    }
+
+    bool has_affine() const {
+        const genfuse_prologue& prologue = args_.prologue;
+        return (prologue.kind != GENFUSE_NORM_NONE && prologue.kind != GENFUSE_NORM_PIXEL) ||
+               prologue.weight || prologue.bias || prologue.film_scale;
+    }
+
+    void count_partials(bool winograd) {
+        if (!args_.epilogue.stats) return;
+        if (!winograd) {
+            counts_.assign(static_cast<size_t>(geometry_.out_height), geometry_.out_width);
+        } else {
+            for (int64_t row = 0; row < winograd::tiles(geometry_, 0); ++row) {
+                for (const Pass& pass : geometry_.passes) {
+                    const int64_t left = geometry_.pass_rows(pass) - winograd::kTile * row;
+                    const int64_t rows = std::max<int64_t>(0, std::min<int64_t>(left, winograd::kTile));
+                    counts_.push_back(rows * geometry_.out_width);
+                }
+            }
+        }
+        job_.partial_rows = static_cast<int64_t>(counts_.size());
+    }
+
+    // Lays out the arena; without memory, counts what it takes.
+    void carve(void* memory) {
+        Carver carver(memory);
+        const int64_t batch = args_.batch, channels = job_.in_channels;
+        if (computes_stats()) stats_ = carver.take<float>(batch * channels * 2);
+        if (has_affine()) {
+            scale_ = carver.take<float>(batch * channels);
+            offset_ = carver.take<float>(batch * channels);
+        }
+        if (args_.prologue.kind == GENFUSE_NORM_PIXEL) {
+            pixel_scale_ = carver.take<float>(batch * args_.height * args_.width);
+            pixel_offset_ = carver.take<float>(batch * args_.height * args_.width);
+        }
+        if (!counts_.empty())
+            job_.partial = carver.take<float>(batch * job_.partial_rows * 2 * job_.out_channels);
+        int64_t slot = kBlock * args_.width;  // of the statistics
+        if (args_.conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+            const winograd::Frame frame(job_, nullptr);
+            if (job_.shares_input)
+                job_.shared = carver.take<float>(winograd::kPoints * frame.input_plane(job_.rows));
+            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
+        } else {
+            const direct::Frame frame(job_, nullptr);
+            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
+        }
+        job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;
+        job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
+        bytes_ = carver.used();
+    }
+
+    void prepare_norm() {
+        StatisticsJob statistics{};
+        statistics.x = &args_.x;
+        statistics.skip = &args_.skip;
+        statistics.dtype = args_.dtype;
+        statistics.batch = args_.batch;
+        statistics.channels = job_.in_channels;
+        statistics.height = args_.height;
+        statistics.width = args_.width;
+        statistics.eps = args_.prologue.eps;
+        statistics.centred = args_.prologue.centred;
+        statistics.memory = job_.memory;
+        statistics.memory_a_slot = job_.memory_a_slot;
+        if (computes_stats()) {
+            statistics.stats = stats_;
+            const int64_t blocks =
+                blocks_of(args_.x.channels) + (args_.skip.data ? blocks_of(args_.skip.channels) : 0);
+            run_all(GENFUSE_UNIT(statistics_unit), statistics, args_.batch * blocks, args_.threads);
+        }
+        if (pixel_scale_) {
+            statistics.pixel_scale = pixel_scale_;
+            statistics.pixel_offset = pixel_offset_;
+            run_all(GENFUSE_UNIT(pixel_statistics_unit), statistics, args_.batch * args_.height,
+                    args_.threads);
+            job_.pixel_scale = pixel_scale_;
+            job_.pixel_offset = pixel_offset_;
+        }
+        if (has_affine()) {
+            fold_normalisation(args_.prologue, stats_ ? stats_ : args_.prologue.stats, args_.batch,
+                               job_.in_channels, scale_, offset_);
+            job_.scale = scale_;
+            job_.offset = offset_;
+        }
+    }
+
+    void run_winograd() {
+        if (!blocking_.shared) {
+            run_all(GENFUSE_UNIT(winograd_unit), job_, blocking_.units, args_.threads);
+            return;
+        }
+        const int64_t parts = ceil_divide(blocks_of(job_.out_channels), winograd::kPartBlocks);
+        run_all(GENFUSE_UNIT(winograd_input_unit), job_, blocking_.units * blocks_of(job_.in_channels),
+                args_.threads);
+        run_all(GENFUSE_UNIT(winograd_product_unit), job_, blocking_.units * parts, args_.threads);
+    }
+};
+
+}  // namespace
+}  // namespace genfuse
+
+genfuse_status genfuse_conv_norm_act(const genfuse_conv_norm_act_args* args, genfuse_message* message) {
+    using namespace genfuse;
+    const genfuse_status status = check_args(*args, message);
+    if (status != GENFUSE_OK || args->batch == 0) return status;
+    try {
+        Call(*args).run();
+    } catch (const std::bad_alloc&) {
+        invalid(message, "out of memory in conv_norm_act");
+        return GENFUSE_OUT_OF_MEMORY;
+    }
+    return GENFUSE_OK;
+}
+
+genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
+                                   genfuse_message* message) {
+    const genfuse_status status = genfuse::check_conv(*conv, message);
+    if (status != GENFUSE_OK) return status;
+    out[0] = genfuse::output_size(*conv, 0, height);
+    out[1] = genfuse::output_size(*conv, 1, width);
+    return GENFUSE_OK;
+}
+
+genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact) {
+    return !exact && genfuse::winograd_applies(*conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
+}

@@ -1,0 +1,154 @@
+// Weights in the order that the kernels read them, padded with zeros to whole blocks of output channels.
+#include <algorithm>
+#include <cmath>
+
+#include "conv_norm_act/check.h"
+#include "conv_norm_act/direct.h"
+#include "conv_norm_act/winograd.h"
+
+namespace genfuse {
+namespace {
+
+// Element of weight, as PyTorch stores it, for output channel k and input channel c of a group.
+class Weight {
+  public:
+    Weight(const genfuse_conv& conv, const Geometry& geometry, const float* data)
+        : conv_(conv), geometry_(geometry), data_(data) {}
+
+    float at(int64_t group, int64_t k, int64_t c, const Tap& tap) const {
+        const int64_t row =
+            conv_.transposed ? group * geometry_.group_in + c : group * geometry_.group_out + k;
+        const int64_t column = conv_.transposed ? k : c;
+        const int64_t columns = conv_.transposed ? geometry_.group_out : geometry_.group_in;
+        return data_[((row * columns + column) * conv_.kernel[0] + tap.kernel_y) * conv_.kernel[1] +
+                     tap.kernel_x];
+    }
+
+  private:
+    const genfuse_conv& conv_;
+    const Geometry& geometry_;
+    const float* data_;
+};
+
+// Calls run(first column, columns) for the panels of `columns` output channels from `first` on.
+template <class Run>
+void each_panel(int64_t first, int64_t columns, Run run) {
+    const int64_t widest = panel_blocks(current_isa()) * kBlock;
+    for (int64_t column = 0; column < columns; column += widest) {
+        run(first + column, columns - column < widest ? columns - column : widest);
+    }
+}
+
+// [phase][group][panel][input block][tap][channel of the block][column]
+void pack_direct(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            float* to = packed + phase.packed;
+            for (int64_t group = 0; group < groups; ++group) {
+                each_panel(0, padded(geometry.group_out), [&](int64_t first, int64_t columns) {
+                    for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
+                        for (const Tap& tap : phase.taps) {
+                            for (int64_t c = block; c < block + kBlock && c < geometry.group_in; ++c) {
+                                for (int64_t k = first; k < first + columns; ++k) {
+                                    *to++ = k < geometry.group_out ? weight.at(group, k, c, tap) : 0.0f;
+                                }
+                            }
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+// G of F(4, 3): the kernel as a polynomial at the six points, divided by what Bᵀ leaves out.
+void transform_kernel(const double (&g)[3], double (&to)[winograd::kWindow]) {
+    const double a = std::sqrt(0.5), b = std::sqrt(2.0);
+    to[0] = g[0];
+    to[1] = (g[0] + a * g[1] + 0.5 * g[2]) / -1.5;
+    to[2] = (g[0] - a * g[1] + 0.5 * g[2]) / -1.5;
+    to[3] = (g[0] + b * g[1] + 2.0 * g[2]) / 6;
+    to[4] = (g[0] - b * g[1] + 2.0 * g[2]) / 6;
+    to[5] = g[2];
+}
+
+using Transformed = double[winograd::kWindow][winograd::kWindow];
+
+void transform_taps(const Geometry& geometry, const Phase& phase, const Weight& weight, int64_t k, int64_t c,
+                    Transformed& to) {
+    double window[3][3] = {};
+    for (const Tap& tap : phase.taps) {
+        window[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] = weight.at(0, k, c, tap);
+    }
+    double rows[3][winograd::kWindow];
+    for (int i = 0; i < 3; ++i) transform_kernel(window[i], rows[i]);
+    for (int j = 0; j < winograd::kWindow; ++j) {
+        const double column[3] = {rows[0][j], rows[1][j], rows[2][j]};
+        double transformed[winograd::kWindow];
+        transform_kernel(column, transformed);
+        for (int i = 0; i < winograd::kWindow; ++i) to[i][j] = transformed[i];
+    }
+}
+
+// [phase][part][point][panel][input channel][column]
+void pack_winograd(const Geometry& geometry, const Weight& weight, float* packed) {
+    const int64_t in_channels = geometry.group_in, out_channels = padded(geometry.group_out);
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
+                const int64_t width = std::min<int64_t>(winograd::kPart, out_channels - part);
+                each_panel(part, width, [&](int64_t first, int64_t columns) {
+                    float* const panel = packed + (first - part) * in_channels;
+                    for (int64_t c = 0; c < in_channels; ++c) {
+                        for (int64_t k = first; k < first + columns; ++k) {
+                            Transformed transformed = {};
+                            if (k < geometry.group_out)
+                                transform_taps(geometry, phase, weight, k, c, transformed);
+                            for (int point = 0; point < winograd::kPoints; ++point) {
+                                panel[(point * width * in_channels) + c * columns + k - first] =
+                                    static_cast<float>(
+                                        transformed[point / winograd::kWindow][point % winograd::kWindow]);
+                            }
+                        }
+                    }
+                });
+                packed += winograd::kPoints * in_channels * width;
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace genfuse
+
+using namespace genfuse;
+
+genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message) {
+    const genfuse_status status = check_conv(*conv, message);
+    if (status != GENFUSE_OK) return status;
+    const Geometry geometry(*conv, 8, 8);
+    int64_t phases = 0, taps = 0;
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            ++phases;
+            taps += static_cast<int64_t>(phase.taps.size());
+        }
+    }
+    const int64_t products = geometry.group_in * conv->groups * padded(geometry.group_out);
+    *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::kPoints : taps);
+    return GENFUSE_OK;
+}
+
+genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
+                                 genfuse_message* message) {
+    const genfuse_status status = check_conv(*conv, message);
+    if (status != GENFUSE_OK) return status;
+    const Geometry geometry(*conv, 8, 8);
+    const Weight weights(*conv, geometry, weight);
+    if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
+        pack_winograd(geometry, weights, packed);
+    } else {
+        pack_direct(geometry, weights, conv->groups, packed);
+    }
+    return GENFUSE_OK;
+}

@@ -1,0 +1,110 @@
+/* The C interface of conv_norm_act. Plain C; kernels/genfuse_kernels/conv_norm_act/spec.py says what is
+ * computed. */
+#ifndef GENFUSE_CONV_NORM_ACT_PARAMS_H
+#define GENFUSE_CONV_NORM_ACT_PARAMS_H
+
+#include "common/activations.h"
+#include "common/image.h"
+#include "common/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    GENFUSE_PAD_ZEROS = 0,
+    GENFUSE_PAD_REFLECT = 1,
+    GENFUSE_PAD_CIRCULAR = 2,
+} genfuse_padding_mode;
+
+/* Where a normalisation's mean and variance come from. */
+typedef enum {
+    GENFUSE_NORM_NONE = 0,
+    GENFUSE_NORM_GIVEN = 1, /* mean and variance of each channel: batch norm in inference */
+    GENFUSE_NORM_BATCH = 2, /* over the batch and space, of each channel */
+    GENFUSE_NORM_GROUP =
+        3, /* over space and the channels of a group, of each sample: instance, group, layer */
+    GENFUSE_NORM_PIXEL = 4, /* over the channels, of each sample's pixel */
+} genfuse_norm;
+
+typedef enum {
+    GENFUSE_CONV_DIRECT = 0,
+    GENFUSE_CONV_WINOGRAD =
+        1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */
+} genfuse_conv_algorithm;
+
+/* What decides the algorithm and how weights are packed. */
+typedef struct {
+    int32_t in_channels, out_channels, groups;
+    int32_t kernel[2], stride[2], padding[2], dilation[2], output_padding[2]; /* height, width */
+    int32_t transposed;
+    int32_t padding_mode; /* genfuse_padding_mode */
+    int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */
+    int32_t algorithm;    /* genfuse_conv_algorithm */
+} genfuse_conv;
+
+/* Normalisation and activation that the convolution applies while it reads. */
+typedef struct {
+    int32_t kind;    /* genfuse_norm */
+    int32_t groups;  /* of GENFUSE_NORM_GROUP */
+    int32_t centred; /* 0: the mean is not subtracted (RMS and pixel norm) */
+    int32_t activation;
+    float slope; /* of GENFUSE_LEAKY_RELU */
+    double eps;
+    const float* stats;      /* (N, C, 2): mean and variance over space; NULL: computed where needed */
+    const float* mean;       /* (C,), of GENFUSE_NORM_GIVEN */
+    const float* variance;   /* (C,) */
+    const float* weight;     /* (C,), or (N, C) with weight_stride = C; NULL: 1 */
+    const float* bias;       /* (C,), or (N, C) with weight_stride = C; NULL: 0 */
+    const float* film_scale; /* (N, C): the result times (1 + film_scale) plus film_shift; NULL: neither */
+    const float* film_shift;
+    int64_t weight_stride, bias_stride; /* between samples: 0 or C */
+    int64_t film_stride;                /* between samples */
+} genfuse_prologue;
+
+typedef struct {
+    const float* bias;  /* (K,) or NULL */
+    const float* shift; /* (N, K) or NULL */
+    int64_t shift_stride;
+    genfuse_image residual;
+    float scale; /* of the sum of convolution, bias, shift and residual */
+    int32_t activation;
+    float slope;
+    float* stats; /* (N, K, 2): mean and variance over space of what is written, before rounding; or NULL */
+} genfuse_epilogue;
+
+typedef struct {
+    int32_t dtype; /* of all images: float32, bfloat16 or float16 */
+    int32_t threads;
+    int64_t batch, height, width; /* of x and skip, before upsampling */
+    genfuse_image x, skip;        /* skip: further channels behind x's, or absent */
+    genfuse_prologue prologue;
+    genfuse_conv conv;
+    const float* packed; /* what genfuse_conv_pack made for this conv, on the instruction set in use */
+    genfuse_epilogue epilogue;
+    genfuse_image out;
+} genfuse_conv_norm_act_args;
+
+/* Height and width of the output. */
+genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
+                                   genfuse_message* message);
+
+/* The algorithm that a convolution of this shape runs: Winograd where it has one and `exact` does not forbid
+ * it. */
+genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact);
+
+/* Floats that the packed weights take. */
+genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);
+
+/* Packs weight, (K, C/groups, kernel height, width), transposed (C, K/groups, ...), contiguous float32. */
+genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
+                                 genfuse_message* message);
+
+/* One unit. Any status but GENFUSE_OK has written nothing but the message. */
+genfuse_status genfuse_conv_norm_act(const genfuse_conv_norm_act_args* args, genfuse_message* message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+// Statistics of an image, for the first norm of a network: later ones get theirs from the convolution that
+// wrote the image. Compiled once for each instruction set.
+#include "conv_norm_act/statistics.h"
+
+#include "common/runs.h"
+#include "conv_norm_act/finish.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+// Channels [c, c + lanes) of row y, 16 a pixel.
+template <class Stored>
+void load_row(const StatisticsJob& job, int64_t n, int64_t c, int lanes, int64_t y, float* to) {
+    const genfuse_image& image = c < job.x->channels ? *job.x : *job.skip;
+    load_run<Stored>(image, n, c < job.x->channels ? c : c - job.x->channels, lanes, y, 0, job.width, to);
+}
+
+// Mean and squared deviations of 16 channels over more and more rows (Chan, Golub & LeVeque 1979). Means are
+// held as distances from the first pixel, where a large mean leaves them exact.
+struct Merged {
+    float base[kBlockLanes] = {}, mean[kBlockLanes] = {}, squares[kBlockLanes] = {};
+    int64_t count = 0;
+
+    void add(const RowMoments& moments, int64_t pixels) {
+        if (count == 0) __builtin_memcpy(base, moments.first(), sizeof base);
+        float row_mean[kBlockLanes], row_squares[kBlockLanes];
+        moments.write(base, row_mean, row_squares);
+        const float total = static_cast<float>(count + pixels);
+        const float share = static_cast<float>(pixels) / total;
+        const float weight = static_cast<float>(count) * share;
+        for (int lane = 0; lane < kBlockLanes; ++lane) {
+            const float apart = row_mean[lane] - mean[lane];
+            mean[lane] += apart * share;
+            squares[lane] += row_squares[lane] + apart * apart * weight;
+        }
+        count += pixels;
+    }
+};
+
+template <class Stored>
+void block_statistics(const StatisticsJob& job, int64_t n, int64_t c, int lanes, float* row) {
+    Merged merged;
+    for (int64_t y = 0; y < job.height; ++y) {
+        load_row<Stored>(job, n, c, lanes, y, row);
+        RowMoments moments;
+        moments.add(row, job.width);
+        merged.add(moments, job.width);
+    }
+    float* const to = job.stats + (n * job.channels + c) * 2;
+    for (int lane = 0; lane < lanes; ++lane) {
+        to[2 * lane] = merged.base[lane] + merged.mean[lane];
+        to[2 * lane + 1] = merged.squares[lane] / static_cast<float>(merged.count);
+    }
+}
+
+// Calls run(c, lanes) for blocks of channels that come from one image.
+template <class Run>
+void each_block(const StatisticsJob& job, Run run) {
+    for (int64_t c = 0; c < job.channels;) {
+        const int64_t end = c < job.x->channels ? job.x->channels : job.channels;
+        const int lanes = static_cast<int>(end - c < kBlock ? end - c : kBlock);
+        run(c, lanes);
+        c += lanes;
+    }
+}
+
+template <class Stored>
+void row_statistics(const StatisticsJob& job, int64_t n, int64_t y, float* row) {
+    float* const scale = job.pixel_scale + (n * job.height + y) * job.width;
+    float* const offset = job.pixel_offset + (n * job.height + y) * job.width;
+    for (int64_t x = 0; x < job.width; ++x) scale[x] = offset[x] = 0;
+    // Sums of v − offset, or of its square: `offset` is the first channel at first, that a large mean cancels
+    // nothing.
+    const auto sum_into = [&](float* sums, bool squared) {
+        each_block(job, [&](int64_t c, int lanes) {
+            load_row<Stored>(job, n, c, lanes, y, row);
+            for (int64_t x = 0; x < job.width; ++x) {
+                float sum = 0;
+                for (int lane = 0; lane < lanes; ++lane) {
+                    const float value = row[x * kBlockLanes + lane] - offset[x];
+                    sum += squared ? value * value : value;
+                }
+                sums[x] += sum;
+            }
+        });
+    };
+    const float share = 1.0f / static_cast<float>(job.channels);
+    if (job.centred) {
+        load_row<Stored>(job, n, 0, 1, y, row);
+        for (int64_t x = 0; x < job.width; ++x) offset[x] = row[x * kBlockLanes];
+        sum_into(scale, false);
+        for (int64_t x = 0; x < job.width; ++x) {
+            offset[x] += scale[x] * share;
+            scale[x] = 0;
+        }
+    }
+    sum_into(scale, true);
+    for (int64_t x = 0; x < job.width; ++x) {
+        scale[x] = 1.0f / __builtin_sqrtf(scale[x] * share + static_cast<float>(job.eps));
+        offset[x] = -offset[x] * scale[x];
+    }
+}
+
+}  // namespace
+
+void statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {
+    float* const row = job.memory + slot * job.memory_a_slot;
+    int64_t number = 0;
+    const int64_t blocks = blocks_of(job.x->channels) + (job.skip->data ? blocks_of(job.skip->channels) : 0);
+    each_block(job, [&](int64_t c, int lanes) {
+        if (number++ != unit % blocks) return;
+        const int64_t n = unit / blocks;
+        if (job.dtype == GENFUSE_BFLOAT16) return block_statistics<bfloat16>(job, n, c, lanes, row);
+        if (job.dtype == GENFUSE_FLOAT16) return block_statistics<float16>(job, n, c, lanes, row);
+        block_statistics<float>(job, n, c, lanes, row);
+    });
+}
+
+void pixel_statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {
+    float* const row = job.memory + slot * job.memory_a_slot;
+    const int64_t n = unit / job.height, y = unit % job.height;
+    if (job.dtype == GENFUSE_BFLOAT16) return row_statistics<bfloat16>(job, n, y, row);
+    if (job.dtype == GENFUSE_FLOAT16) return row_statistics<float16>(job, n, y, row);
+    row_statistics<float>(job, n, y, row);
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

@@ -1,0 +1,50 @@
+// Mean and variance over space, and what a normalisation makes of them.
+#pragma once
+
+#include "conv_norm_act/job.h"
+
+namespace genfuse {
+
+// Channels of x and of skip behind them, together (N, C, H, W).
+struct StatisticsJob {
+    const genfuse_image* x;
+    const genfuse_image* skip;  // `data` NULL: absent
+    int32_t dtype;
+    int64_t batch, channels, height, width;
+    float* stats;  // (N, C, 2): mean and variance over space; of statistics_unit
+
+    // Of pixel_statistics_unit: (N, H, W), so that x·pixel_scale + pixel_offset is normalised over C.
+    float* pixel_scale;
+    float* pixel_offset;
+    double eps;
+    int32_t centred;
+
+    float* memory;  // each slot's own: 16·width floats
+    int64_t memory_a_slot;
+};
+
+#define GENFUSE_STATISTICS_UNITS(UNIT)                 \
+    UNIT(statistics_unit)       /* n, channel block */ \
+    UNIT(pixel_statistics_unit) /* n, row */
+
+#define GENFUSE_DECLARE_UNIT(name) void name(const StatisticsJob& job, int64_t unit, int slot);
+namespace baseline {
+GENFUSE_STATISTICS_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx2 {
+GENFUSE_STATISTICS_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx512 {
+GENFUSE_STATISTICS_UNITS(GENFUSE_DECLARE_UNIT)
+}
+#undef GENFUSE_DECLARE_UNIT
+
+// scale and offset (N, C) such that x·scale + offset is the prologue's normalisation; stats (N, C, 2) where
+// the kind reads them.
+void fold_normalisation(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
+                        float* scale, float* offset);
+
+// stats (N, K, 2) from a unit's partial results; counts (partial_rows,) pixels of each.
+void merge_partials(const ConvJob& job, const std::vector<int64_t>& counts, float* stats);
+
+}  // namespace genfuse

@@ -1,0 +1,309 @@
+// 3x3 convolution by Winograd's F(4x4, 3x3) (Lavin & Gray 2016) with the points 0, ±√½, ±√2, ∞: 36 products
+// where the definition has 144. Their error is a quarter of that with ±1, ±2.
+//
+// A row is a row of 4x4 tiles of one sample's output, counted through the batch. All phases of a transposed
+// convolution share the transformed input.
+#include "conv_norm_act/winograd.h"
+
+#include "common/gemm.h"
+#include "conv_norm_act/finish.h"
+#include "conv_norm_act/stage.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+using winograd::Frame;
+using winograd::kPart;
+using winograd::kPartBlocks;
+using winograd::kPoints;
+using winograd::kTile;
+using winograd::kWindow;
+
+constexpr float kA = 0.70710678118654752f,
+                kB = 1.41421356237309505f;  // the points ±a, ±b; a² = ½, b² = 2, ab = 1
+constexpr int64_t kDepth = 256;             // input channels summed in registers at once
+
+GENFUSE_INLINE f32 times(float factor, f32 value) {
+    return broadcast<f32>(factor) * value;
+}
+
+GENFUSE_INLINE f32 plus_times(f32 sum, float factor, f32 value) {
+    return fma(broadcast<f32>(factor), value, sum);
+}
+
+// Bᵀd.
+GENFUSE_INLINE void transform_input(const f32 (&d)[kWindow], f32 (&to)[kWindow]) {
+    const f32 even_b = plus_times(d[4], -2.0f, d[2]), odd_b = plus_times(d[3], -2.0f, d[1]);
+    const f32 even_a = plus_times(d[4], -0.5f, d[2]), odd_a = plus_times(d[3], -0.5f, d[1]);
+    to[0] = d[0] + plus_times(d[4], -2.5f, d[2]);
+    to[1] = plus_times(even_b, kA, odd_b);
+    to[2] = plus_times(even_b, -kA, odd_b);
+    to[3] = plus_times(even_a, kB, odd_a);
+    to[4] = plus_times(even_a, -kB, odd_a);
+    to[5] = d[1] + plus_times(d[5], -2.5f, d[3]);
+}
+
+// Aᵀm.
+GENFUSE_INLINE void transform_output(const f32 (&m)[kWindow], f32 (&to)[kTile]) {
+    const f32 even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    to[0] = m[0] + (even_a + even_b);
+    to[1] = plus_times(times(kA, odd_a), kB, odd_b);
+    to[2] = plus_times(times(0.5f, even_a), 2.0f, even_b);
+    to[3] = plus_times(plus_times(m[5], 0.5f * kA, odd_a), 2.0f * kB, odd_b);
+}
+
+// The transformed input of rows [first, last): input[point·plane + tile·depth + channel], tiles from `first`
+// on.
+struct Input {
+    float* data;
+    int64_t plane;
+    int64_t first;
+};
+
+// Calls run(n, row within the sample, rows, first tile) for the stretches of [first, last) that lie in one
+// sample.
+template <class Run>
+void each_sample(const Frame& frame, int64_t first, int64_t last, Run run) {
+    for (int64_t row = first; row < last;) {
+        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high;
+        const int64_t left = frame.tiles_high - within;
+        const int64_t rows = left < last - row ? left : last - row;
+        run(n, within, rows, row);
+        row += rows;
+    }
+}
+
+void transform_tile(const float* staged, int64_t columns, float* to, int64_t plane) {
+    for (int part = 0; part < kParts; ++part, staged += kLanes<float>, to += kLanes<float>) {
+        f32 vertical[kWindow][kWindow];
+#pragma GCC unroll 6
+        for (int j = 0; j < kWindow; ++j) {
+            f32 column[kWindow], transformed[kWindow];
+#pragma GCC unroll 6
+            for (int i = 0; i < kWindow; ++i) column[i] = load<f32>(staged + (i * columns + j) * kBlock);
+            transform_input(column, transformed);
+#pragma GCC unroll 6
+            for (int i = 0; i < kWindow; ++i) vertical[i][j] = transformed[i];
+        }
+#pragma GCC unroll 6
+        for (int i = 0; i < kWindow; ++i) {
+            f32 transformed[kWindow];
+            transform_input(vertical[i], transformed);
+#pragma GCC unroll 6
+            for (int j = 0; j < kWindow; ++j) store(to + (i * kWindow + j) * plane, transformed[j]);
+        }
+    }
+}
+
+template <class Stored>
+void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int64_t block, int64_t first,
+                int64_t last) {
+    const int64_t channel = block * kBlock;
+    const int64_t left = job.in_channels - channel;
+    const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
+    each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
+        stage<Stored>(job, n, channel, lanes, kTile * within, kTile * rows + 2, frame.source, frame.staged);
+        for (int64_t r = 0; r < rows; ++r) {
+            const float* const staged = frame.staged + kTile * r * frame.columns * kBlock;
+            float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth + channel;
+            for (int64_t tile = 0; tile < frame.tiles_wide; ++tile) {
+                transform_tile(staged + kTile * tile * kBlock, frame.columns, to + tile * frame.depth,
+                               input.plane);
+            }
+        }
+    });
+}
+
+// products[point][tile][column] of one phase and one part of the output channels.
+void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, uint64_t live,
+                     const float* packed, int blocks, int64_t first, int64_t last, float* products) {
+    const int64_t tiles = (last - first) * frame.tiles_wide;
+    const int64_t start = (first - input.first) * frame.tiles_wide;
+    const int64_t channels = job.in_channels;
+    const int64_t no_offset = 0;
+    for (int point = 0; point < kPoints; ++point, packed += channels * blocks * kBlock) {
+        if (!(live >> point & 1)) continue;
+        const float* const transformed = input.data + point * input.plane + start * frame.depth;
+        float* const plane = products + point * frame.product_plane;
+        const float* panel = packed;
+        for (int block = 0; block < blocks; block += kPanelBlocks) {
+            const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
+            for (int64_t channel = 0; channel < channels; channel += kDepth) {
+                const Stretches stretches{&no_offset, 1,
+                                          channels - channel < kDepth ? channels - channel : kDepth};
+                for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
+                    const int count =
+                        static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
+                    const float* rows[kRowsAtOnce];
+                    float* sums[kRowsAtOnce];
+                    for (int i = 0; i < count; ++i) {
+                        rows[i] = transformed + (tile + i) * frame.depth + channel;
+                        sums[i] = plane + (tile + i) * kPart + block * kBlock;
+                    }
+                    multiply_for(count, wide)(rows, stretches, panel, sums, kBlock, channel == 0);
+                }
+                panel += stretches.length * wide * kBlock;
+            }
+        }
+    }
+}
+
+// One tile's 4x4 pixels, `step` pixels apart along a row.
+void transform_products(const float* products, int64_t plane, uint64_t live, int64_t step, int64_t row_stride,
+                        float* to) {
+    for (int part = 0; part < kParts; ++part, products += kLanes<float>, to += kLanes<float>) {
+        f32 vertical[kTile][kWindow];
+#pragma GCC unroll 6
+        for (int j = 0; j < kWindow; ++j) {
+            f32 column[kWindow], transformed[kTile];
+#pragma GCC unroll 6
+            for (int i = 0; i < kWindow; ++i) {
+                const int point = i * kWindow + j;
+                column[i] = live >> point & 1 ? load<f32>(products + point * plane) : f32{};
+            }
+            transform_output(column, transformed);
+#pragma GCC unroll 4
+            for (int i = 0; i < kTile; ++i) vertical[i][j] = transformed[i];
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < kTile; ++i) {
+            f32 transformed[kTile];
+            transform_output(vertical[i], transformed);
+#pragma GCC unroll 4
+            for (int j = 0; j < kTile; ++j) store(to + i * row_stride + j * step * kBlock, transformed[j]);
+        }
+    }
+}
+
+template <class Stored>
+void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64_t pass_number,
+                 const uint64_t* live, int64_t part, int blocks, int64_t first, int64_t last) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t row_stride = frame.out_columns * kBlock;
+    const int64_t pass_rows = geometry.pass_rows(pass);
+    each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
+        for (int block = 0; block < blocks; ++block) {
+            const int64_t k = (part * kPartBlocks + block) * kBlock;
+            const int64_t left = job.out_channels - k;
+            const Finish<Stored> finish(job, n, k, static_cast<int>(left < kBlock ? left : kBlock),
+                                        frame.residual);
+            for (int64_t r = within; r < within + rows; ++r) {
+                const int64_t tile = (row - first + r - within) * frame.tiles_wide;
+                for (int64_t x = 0; x < frame.tiles_wide; ++x) {
+                    for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
+                        const float* const products =
+                            frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
+                        const int64_t column = kTile * x * frame.phases + pass.phases[phase].column;
+                        transform_products(products + (tile + x) * kPart + block * kBlock,
+                                           frame.product_plane, live[phase], frame.phases, row_stride,
+                                           frame.output + column * kBlock);
+                    }
+                }
+                RowMoments moments;
+                for (int64_t i = kTile * r; i < kTile * (r + 1) && i < pass_rows; ++i) {
+                    finish.row(pass.row + i * geometry.out_step[0], geometry.out_width,
+                               frame.output + (i - kTile * r) * row_stride, job.partial ? &moments : nullptr);
+                }
+                if (job.partial && kTile * r < pass_rows) {
+                    finish.keep(moments, r * static_cast<int64_t>(geometry.passes.size()) + pass_number);
+                }
+            }
+        }
+    });
+}
+
+// All of one part of the output channels, for rows [first, last).
+template <class Stored>
+void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
+                  int64_t last) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
+    const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
+    const int64_t phase_floats = winograd::packed_phase(job.in_channels, job.out_channels);
+    const float* packed = job.args->packed + part * kPoints * job.in_channels * kPart;
+    for (size_t number = 0; number < geometry.passes.size(); ++number) {
+        const Pass& pass = geometry.passes[number];
+        uint64_t live[2];
+        for (size_t phase = 0; phase < pass.phases.size(); ++phase, packed += phase_floats) {
+            live[phase] = winograd::live_points(geometry, pass.phases[phase]);
+            float* const products =
+                frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
+            multiply_points(job, frame, input, live[phase], packed, blocks, first, last, products);
+        }
+        finish_part<Stored>(job, frame, pass, static_cast<int64_t>(number), live, part, blocks, first, last);
+    }
+}
+
+struct Range {
+    int64_t first, last;
+};
+
+Range rows_of_unit(const ConvJob& job, int64_t unit) {
+    const int64_t first = job.first_row + unit * job.rows_a_unit, last = first + job.rows_a_unit;
+    return {first, last < job.last_row ? last : job.last_row};
+}
+
+template <class Stored>
+void whole_unit(const ConvJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const Range rows = rows_of_unit(job, unit);
+    const Input input{frame.own_input, frame.input_plane(job.rows_a_unit), rows.first};
+    for (int64_t block = 0; block < blocks_of(job.in_channels); ++block) {
+        fill_input<Stored>(job, frame, input, block, rows.first, rows.last);
+    }
+    const int64_t parts = (blocks_of(job.out_channels) + kPartBlocks - 1) / kPartBlocks;
+    for (int64_t part = 0; part < parts; ++part) {
+        product_part<Stored>(job, frame, input, part, rows.first, rows.last);
+    }
+}
+
+Input shared_input(const ConvJob& job, const Frame& frame) {
+    return {job.shared, frame.input_plane(job.last_row - job.first_row), job.first_row};
+}
+
+template <class Stored>
+void input_unit(const ConvJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t blocks = blocks_of(job.in_channels);
+    const Range rows = rows_of_unit(job, unit / blocks);
+    fill_input<Stored>(job, frame, shared_input(job, frame), unit % blocks, rows.first, rows.last);
+}
+
+template <class Stored>
+void product_unit(const ConvJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t parts = (blocks_of(job.out_channels) + kPartBlocks - 1) / kPartBlocks;
+    const Range rows = rows_of_unit(job, unit / parts);
+    product_part<Stored>(job, frame, shared_input(job, frame), unit % parts, rows.first, rows.last);
+}
+
+#define GENFUSE_BY_DTYPE(function)                      \
+    switch (job.args->dtype) {                          \
+        case GENFUSE_BFLOAT16:                          \
+            return function<bfloat16>(job, unit, slot); \
+        case GENFUSE_FLOAT16:                           \
+            return function<float16>(job, unit, slot);  \
+        default:                                        \
+            return function<float>(job, unit, slot);    \
+    }
+
+}  // namespace
+
+// Rows [unit·rows_a_unit, ...) from input to output.
+void winograd_unit(const ConvJob& job, int64_t unit, int slot) {
+    GENFUSE_BY_DTYPE(whole_unit)
+}
+
+// One block of input channels of some rows, into the shared memory.
+void winograd_input_unit(const ConvJob& job, int64_t unit, int slot) {
+    GENFUSE_BY_DTYPE(input_unit)
+}
+
+// One part of the output channels of some rows, from the shared memory.
+void winograd_product_unit(const ConvJob& job, int64_t unit, int slot) {
+    GENFUSE_BY_DTYPE(product_unit)
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

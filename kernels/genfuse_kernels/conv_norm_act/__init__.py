@@ -1,0 +1,1 @@
+"""`conv_norm_act`: normalisation and activation while the convolution reads, the rest of the unit while it writes."""

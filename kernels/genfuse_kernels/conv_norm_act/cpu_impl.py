@@ -1,0 +1,149 @@
+"""`conv_norm_act` by the C++ kernels: csrc/conv_norm_act."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from genfuse_kernels import _cpu
+from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
+from genfuse_kernels.common.packed_weights import packed
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Settings
+
+_PLANAR, _CHANNELS_LAST = 0, 1
+
+_Image = tuple[int, int, int, int, int, int, int]
+
+
+def conv_norm_act(
+    out: Tensor,
+    stats_out: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    settings: Settings,
+    *,
+    skip: Tensor | None = None,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    stats: Tensor | None = None,
+    film_scale: Tensor | None = None,
+    film_shift: Tensor | None = None,
+    shift: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> None:
+    """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
+    s = settings
+    conv = convolution(tuple(weight.shape), s)
+    x = _readable(x)
+    skip = None if skip is None else _readable(skip)
+    residual = None if residual is None else _readable(residual)
+    of_norm = {
+        name: None if tensor is None else tensor.to(torch.float32).contiguous()
+        for name, tensor in {
+            "stats": stats,
+            "mean": running_mean,
+            "variance": running_var,
+            "weight": norm_weight,
+            "bias": norm_bias,
+            "film_scale": film_scale,
+            "film_shift": film_shift,
+        }.items()
+    }
+    channels = x.shape[1] + (0 if skip is None else skip.shape[1])
+    prologue = _cpu.Prologue(
+        kind=_norm_kind(s, running_mean),
+        groups={"instance": channels, "layer": 1}.get(s.norm, s.num_groups),
+        centred=s.norm != "rms_pixel",
+        activation=ACTIVATIONS.index(s.activation),
+        slope=s.negative_slope,
+        eps=s.eps,
+        weight_stride=_sample_stride(norm_weight),
+        bias_stride=_sample_stride(norm_bias),
+        film_stride=channels,
+        **{name: 0 if tensor is None else tensor.data_ptr() for name, tensor in of_norm.items()},
+    )
+    of_output = [None if t is None else t.to(torch.float32).contiguous() for t in (bias, shift)]
+    epilogue = _cpu.Epilogue(
+        bias=0 if of_output[0] is None else of_output[0].data_ptr(),
+        shift=0 if of_output[1] is None else of_output[1].data_ptr(),
+        shift_stride=out.shape[1],
+        scale=s.scale,
+        activation=ACTIVATIONS.index(s.out_activation),
+        slope=s.negative_slope,
+        stats=0 if stats_out is None else stats_out.data_ptr(),
+    )
+    weights = packed(weight, (s, _cpu.isa()), lambda dense: _pack(conv, dense))
+    conv.run(
+        DTYPE_CODES[x.dtype],
+        torch.get_num_threads(),
+        x.shape[0],
+        x.shape[2],
+        x.shape[3],
+        _image(x),
+        None if skip is None else _image(skip),
+        prologue,
+        weights.data_ptr(),
+        epilogue,
+        None if residual is None else _image(residual),
+        _image(out),
+    )
+
+
+@lru_cache(maxsize=4096)
+def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
+    """The convolution of a weight's shape. ValueError for sizes that make none."""
+    s = settings
+    first, second = weight_shape[:2]
+    return _cpu.Conv(
+        in_channels=first if s.transposed else second * s.groups,
+        out_channels=second * s.groups if s.transposed else first,
+        groups=s.groups,
+        kernel=(weight_shape[2], weight_shape[3]),
+        stride=s.stride,
+        padding=s.padding,
+        dilation=s.dilation,
+        output_padding=s.output_padding,
+        transposed=s.transposed,
+        padding_mode=PADDING_MODES.index(s.padding_mode),
+        upsample=s.upsample,
+        exact=s.accuracy == "exact",
+    )
+
+
+def _pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
+    room = torch.empty(conv.packed_size, dtype=torch.float32)
+    conv.pack(weight.data_ptr(), room.data_ptr())
+    return room
+
+
+def _norm_kind(s: Settings, running_mean: Tensor | None) -> int:
+    """`genfuse_norm` of csrc/conv_norm_act/params.h."""
+    if s.norm == "none":
+        return 0
+    if s.norm == "batch":
+        return 2 if running_mean is None else 1
+    return 4 if s.norm in ("layer_pixel", "rms_pixel") else 3
+
+
+def _sample_stride(tensor: Tensor | None) -> int:
+    return tensor.shape[1] if tensor is not None and tensor.ndim == 2 else 0
+
+
+def _readable(image: Tensor) -> Tensor:
+    """In a layout that the kernels read; a copy where it is in none."""
+    if image.stride(3) == 1 or image.stride(1) == 1:
+        return image
+    return image.contiguous()
+
+
+def _image(image: Tensor) -> _Image:
+    """`genfuse_image` of csrc/common/image.h."""
+    n, c, h, w = image.stride()
+    # a picture of one column, or of one channel, is both
+    layout = _CHANNELS_LAST if c == 1 and (w != 1 or image.shape[3] == 1) else _PLANAR
+    return image.data_ptr(), layout, image.shape[1], n, c, h, w

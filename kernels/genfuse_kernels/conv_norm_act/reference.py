@@ -1,0 +1,129 @@
+"""`conv_norm_act` in plain PyTorch: differentiable, any floating dtype, the definition of the op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genfuse_kernels.conv_norm_act.settings import Activation, Settings
+
+
+def conv_norm_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    settings: Settings,
+    *,
+    skip: Tensor | None = None,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    stats: Tensor | None = None,
+    film_scale: Tensor | None = None,
+    film_shift: Tensor | None = None,
+    shift: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """The unit's output (N, K, H', W'); see `spec`."""
+    s = settings
+    h = x if skip is None else torch.cat([x, skip], dim=1)
+    h = normalised(h, s, norm_weight, norm_bias, running_mean, running_var, stats)
+    if film_scale is not None and film_shift is not None:
+        h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
+    h = activated(h, s.activation, s.negative_slope)
+    if s.upsample != 1:
+        h = F.interpolate(h, scale_factor=float(s.upsample), mode="nearest")
+    y = _convolved(h, weight, bias, s)
+    if shift is not None:
+        y = y + shift[:, :, None, None]
+    if residual is not None:
+        y = y + residual
+    if s.scale != 1:
+        y = y * s.scale
+    return activated(y, s.out_activation, s.negative_slope)
+
+
+def channel_stats(x: Tensor) -> Tensor:
+    """(N, C, 2): mean and biased variance over space."""
+    return torch.stack([x.mean((2, 3)), x.var((2, 3), correction=0)], dim=2)
+
+
+def normalised(
+    x: Tensor,
+    s: Settings,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    stats: Tensor | None,
+) -> Tensor:
+    """x minus mean over standard deviation, times weight plus bias; weight, bias (C,) or (N, C)."""
+    if s.norm != "none":
+        mean, var = _moments(x, s, running_mean, running_var, stats)
+        x = (x - mean) * torch.rsqrt(var + s.eps)
+    if weight is not None:
+        x = x * weight.reshape(-1, x.shape[1], 1, 1)
+    return x if bias is None else x + bias.reshape(-1, x.shape[1], 1, 1)
+
+
+def _moments(
+    x: Tensor, s: Settings, running_mean: Tensor | None, running_var: Tensor | None, stats: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    if s.norm == "rms_pixel":
+        return torch.zeros((), dtype=x.dtype, device=x.device), x.square().mean(1, keepdim=True)
+    if s.norm == "layer_pixel":
+        return x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
+    if running_mean is not None and running_var is not None:
+        return running_mean[None, :, None, None], running_var[None, :, None, None]
+    of_channel = channel_stats(x) if stats is None else stats.to(x.dtype)
+    batch, channels = x.shape[:2]
+    if s.norm == "batch":
+        mean, var = _merged(of_channel, 0)
+        return mean.reshape(1, channels, 1, 1), var.reshape(1, channels, 1, 1)
+    groups = {"instance": channels, "layer": 1}.get(s.norm, s.num_groups)
+    mean, var = _merged(of_channel.reshape(batch, groups, channels // groups, 2), 2)
+    size = channels // groups
+    return (
+        mean.repeat_interleave(size, 1)[:, :, None, None],
+        var.repeat_interleave(size, 1)[:, :, None, None],
+    )
+
+
+def _merged(stats: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of sets of equal size, from theirs."""
+    mean = stats[..., 0].mean(dim, keepdim=True)
+    var = (stats[..., 1] + (stats[..., 0] - mean).square()).mean(dim)
+    return mean.squeeze(dim), var
+
+
+def activated(x: Tensor, activation: Activation, negative_slope: float) -> Tensor:
+    """The activation by name."""
+    if activation == "leaky_relu":
+        return F.leaky_relu(x, negative_slope)
+    if activation == "gelu_tanh":
+        return F.gelu(x, approximate="tanh")
+    plain: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": F.relu,
+        "silu": F.silu,
+        "gelu": F.gelu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+        "softplus": F.softplus,
+    }
+    return plain[activation](x) if activation in plain else x
+
+
+def _convolved(h: Tensor, weight: Tensor, bias: Tensor | None, s: Settings) -> Tensor:
+    if s.transposed:
+        return F.conv_transpose2d(
+            h, weight, bias, s.stride, s.padding, s.output_padding, s.groups, s.dilation
+        )
+    padding = s.padding
+    if s.padding_mode != "zeros":
+        (top, left), padding = s.padding, (0, 0)
+        h = F.pad(h, (left, left, top, top), mode=s.padding_mode)
+    return F.conv2d(h, weight, bias, s.stride, padding, s.dilation, s.groups)

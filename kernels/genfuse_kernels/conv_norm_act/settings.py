@@ -1,0 +1,46 @@
+"""What a unit does, apart from its tensors."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+Norm = Literal["none", "batch", "instance", "group", "layer", "layer_pixel", "rms_pixel"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
+
+Activation = Literal["none", "relu", "leaky_relu", "silu", "gelu", "gelu_tanh", "tanh", "sigmoid", "softplus"]
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+
+PaddingMode = Literal["zeros", "reflect", "circular"]
+PADDING_MODES: tuple[PaddingMode, ...] = get_args(PaddingMode)
+
+Accuracy = Literal["exact", "fast"]
+ACCURACIES: tuple[Accuracy, ...] = get_args(Accuracy)
+
+Pair = tuple[int, int]
+
+
+class Settings(NamedTuple):
+    """A unit's numbers and names; pairs are (height, width).
+
+    norm      "batch" (running statistics where given, else the batch's), "instance", "group", "layer" (over C, H
+              and W), "layer_pixel" and "rms_pixel" (over C at each pixel; without weight the latter is pixel norm)
+    scale     of the sum of convolution, bias, shift and residual, before the output's activation
+    accuracy  "fast" admits Winograd, "exact" does not
+    """
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    transposed: bool = False
+    output_padding: Pair = (0, 0)
+    padding_mode: PaddingMode = "zeros"
+    upsample: int = 1
+    norm: Norm = "none"
+    num_groups: int = 1
+    eps: float = 1e-5
+    activation: Activation = "none"
+    negative_slope: float = 0.01
+    scale: float = 1.0
+    out_activation: Activation = "none"
+    accuracy: Accuracy = "fast"

@@ -1,0 +1,182 @@
+"""Units for the tests of `conv_norm_act`: random settings, tensors and layouts, and what error they may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genfuse.ops.conv_norm_act import output_size
+from genfuse_kernels.conv_norm_act import reference, spec
+from genfuse_kernels.conv_norm_act.cpu_impl import convolution
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings
+from ops.cpu_cases import laid_out
+
+IMAGE_LAYOUTS = ("contiguous", "channels_last", "batch_strided", "transposed")
+
+
+@dataclass
+class Case:
+    """One call: `tensors` by name, all in `dtype`."""
+
+    settings: Settings
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    tensors: dict[str, Tensor | None]
+
+    def double(self) -> Case:
+        """The same values in float64, dense."""
+        wide = {name: None if t is None else t.double().contiguous() for name, t in self.tensors.items()}
+        bias = None if self.bias is None else self.bias.double()
+        return Case(self.settings, self.x.double().contiguous(), self.weight.double(), bias, wide)
+
+    def reference(self) -> Tensor:
+        """The definition, in the tensors' dtype."""
+        return reference.conv_norm_act(self.x, self.weight, self.bias, self.settings, **self.tensors)
+
+
+def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, ...] = ()) -> Case:
+    """`kinds` may fix "3x3" (Winograd's) or "transposed"."""
+    kind = kinds[rng.integers(len(kinds))] if kinds else ("3x3", "any", "any", "transposed")[rng.integers(4)]
+    groups = int(rng.choice([1, 1, 1, 2, 3])) if kind != "3x3" else 1
+    channels, outputs = (groups * int(rng.integers(1, 40 // groups + 1)) for _ in range(2))
+    transposed = kind == "transposed"
+    stride = 2 if transposed and rng.random() < 0.6 else 1 if kind == "3x3" else int(rng.integers(1, 4))
+    kernel = (3, 3) if kind == "3x3" else tuple(int(k) for k in rng.integers(1, 6, 2))
+    if transposed and stride == 2 and rng.random() < 0.6:
+        kernel = (4, 4)
+    dilation = 1 if kind == "3x3" or rng.random() < 0.7 else 2
+    mode = "zeros" if transposed or rng.random() < 0.6 else PADDING_MODES[rng.integers(1, 3)]
+    upsample = 2 if not transposed and rng.random() < 0.15 else 1
+    norm = NORMS[rng.integers(len(NORMS))]
+    settings = Settings(
+        stride=(stride, stride),
+        padding=tuple(int(p) for p in rng.integers(0, 3, 2)),  # type: ignore[arg-type]
+        dilation=(dilation, dilation),
+        groups=groups,
+        transposed=transposed,
+        output_padding=(int(rng.integers(0, stride)),) * 2 if transposed else (0, 0),
+        padding_mode=mode,
+        upsample=upsample,
+        norm=norm,
+        num_groups=int(rng.choice([g for g in range(1, channels + 1) if channels % g == 0])),
+        eps=float(rng.choice([1e-5, 1e-3])),
+        activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
+        negative_slope=0.2,
+        scale=float(rng.choice([1.0, 0.70710678])),
+        out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))] if rng.random() < 0.3 else "none",
+        accuracy="exact" if rng.random() < 0.3 else "fast",
+    )
+    batch, size = int(rng.integers(1, 4)), (int(rng.integers(3, 21)), int(rng.integers(3, 21)))
+    weight_shape = (
+        (channels, outputs // groups, *kernel) if transposed else (outputs, channels // groups, *kernel)
+    )
+    return make_case(rng, dtype, settings, batch, channels, weight_shape, size)
+
+
+def make_case(
+    rng: np.random.Generator,
+    dtype: torch.dtype,
+    settings: Settings,
+    batch: int,
+    channels: int,
+    weight_shape: tuple[int, ...],
+    size: tuple[int, int],
+) -> Case:
+    """Random tensors for these settings; which of the optional ones are there is random too."""
+
+    def tensor(*shape: int, at: float = 0.0, scale: float = 1.0) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape) * scale + at).to(dtype)
+
+    def image(count: int, height: int, width: int) -> Tensor:
+        values = tensor(batch, count, height, width, at=0.5, scale=1.5)
+        return laid_out(values, IMAGE_LAYOUTS[rng.integers(len(IMAGE_LAYOUTS))])
+
+    def maybe(*shape: int, at: float = 0.0) -> Tensor | None:
+        return tensor(*shape, at=at) if rng.random() < 0.5 else None
+
+    s = settings
+    outputs = weight_shape[1] * s.groups if s.transposed else weight_shape[0]
+    for axis in (0, 1):  # until there is an output
+        size = _enlarged(s, weight_shape, size, axis)
+    out = output_size(s, weight_shape[2:], size)  # type: ignore[arg-type]
+    split = int(rng.integers(1, channels)) if channels > 1 and rng.random() < 0.3 else channels
+    of_running = s.norm == "batch" and rng.random() < 0.5
+    film = rng.random() < 0.2
+    per_sample = (batch, channels) if rng.random() < 0.3 else (channels,)
+    x = image(split, *size)
+    return Case(
+        settings,
+        x,
+        tensor(*weight_shape, scale=0.3),
+        maybe(outputs),
+        {
+            "skip": image(channels - split, *size) if split < channels else None,
+            "norm_weight": maybe(*per_sample, at=1.0),
+            "norm_bias": maybe(*per_sample),
+            "running_mean": tensor(channels) if of_running else None,
+            "running_var": tensor(channels).abs() + 0.5 if of_running else None,
+            "stats": None,
+            "film_scale": tensor(batch, channels) if film else None,
+            "film_shift": tensor(batch, channels) if film else None,
+            "shift": maybe(batch, outputs),
+            "residual": image(outputs, *out) if rng.random() < 0.4 else None,
+        },
+    )
+
+
+def _enlarged(
+    s: Settings, weight_shape: tuple[int, ...], size: tuple[int, int], axis: int
+) -> tuple[int, int]:
+    while (
+        output_size(s, weight_shape[2:], size)[axis] < 1  # type: ignore[arg-type]
+        or s.padding[axis] >= size[axis] * s.upsample
+    ):
+        size = (size[0] + (axis == 0), size[1] + (axis == 1))
+    return size
+
+
+def allowed_error(case: Case) -> Tensor:
+    """The error that `spec.tolerance` allows each element of the output of a float64 case."""
+    s, tensors = case.settings, case.tensors
+    winograd = uses_winograd(case)
+    # Σ|h·weight| + |bias| + |shift| + |residual|, h's own rounding included: x·scale + offset may cancel.
+    x = case.x if tensors["skip"] is None else torch.cat([case.x, tensors["skip"]], 1)
+    zero = torch.zeros_like(x)
+    norm = (
+        tensors["norm_weight"],
+        tensors["norm_bias"],
+        tensors["running_mean"],
+        tensors["running_var"],
+        None,
+    )
+    offset = (
+        reference.normalised(zero, s, *norm)
+        if s.norm == "none" or tensors["running_mean"] is not None
+        else None
+    )
+    h = reference.normalised(x, s, *norm)
+    size = h.abs() + (x.abs() if offset is None else offset.abs())
+    if tensors["film_scale"] is not None and tensors["film_shift"] is not None:
+        size = size * (1 + tensors["film_scale"].abs())[:, :, None, None]
+        size = size + tensors["film_shift"].abs()[:, :, None, None]
+    plain = s._replace(norm="none", activation="none", out_activation="none", scale=1.0)
+    sums = {"shift": tensors["shift"], "residual": tensors["residual"]}
+    size = reference.conv_norm_act(
+        size + 0.3,
+        case.weight.abs(),
+        None if case.bias is None else case.bias.abs(),
+        plain,
+        **{name: None if t is None else t.abs() for name, t in sums.items()},
+    )
+    if winograd:  # its error spreads over a tile
+        size = size.amax((2, 3), keepdim=True).expand_as(size)
+    reduction = case.weight[0].numel() if not s.transposed else case.weight[:, 0].numel() // s.groups
+    return spec.tolerance(torch.float32, reduction, winograd) * size
+
+
+def uses_winograd(case: Case) -> bool:
+    return convolution(tuple(case.weight.shape), case.settings).algorithm == "winograd"

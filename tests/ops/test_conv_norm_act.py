@@ -1,0 +1,138 @@
+"""The op `conv_norm_act` as its users call it: backends, gradients, torch.compile, errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import genfuse
+from genfuse.errors import UnsupportedError
+from genfuse.ops import conv_norm_act
+from genfuse_kernels.conv_norm_act.settings import Settings
+
+GROUP_SILU: dict[str, Any] = {"padding": 1, "norm": "group", "num_groups": 4, "activation": "silu"}
+
+
+def tensors(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(s, generator=generator).to(dtype) for s in ((2, 16, 11, 9), (8, 16, 3, 3), (8,)))  # type: ignore[return-value]
+
+
+def composed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    h = torch.nn.functional.silu(torch.nn.functional.group_norm(x, 4))
+    return torch.nn.functional.conv2d(h, weight, bias, padding=1)
+
+
+def test_it_is_what_pytorch_composes() -> None:
+    x, weight, bias = tensors()
+    want = composed(x.double(), weight.double(), bias.double())
+    for layout in (torch.contiguous_format, torch.channels_last):
+        y = conv_norm_act(x.to(memory_format=layout), weight, bias, **GROUP_SILU)
+        assert y.is_contiguous(memory_format=layout)
+        assert torch.allclose(y.double(), want, atol=2e-4)
+    y, stats = conv_norm_act(x, weight, bias, **GROUP_SILU, return_stats=True)
+    assert torch.allclose(stats[..., 0].double(), want.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(stats[..., 1].double(), want.var((2, 3), correction=0), rtol=1e-4)
+
+
+def test_gradients_are_pytorchs() -> None:
+    leaves = [t.requires_grad_() for t in tensors(torch.float64)]
+    composed(*leaves).square().sum().backward()
+    want = [t.grad for t in leaves]
+    for t in leaves:
+        t.grad = None
+    conv_norm_act(*leaves, **GROUP_SILU).square().sum().backward()
+    for leaf, grad in zip(leaves, want, strict=True):
+        assert grad is not None and torch.allclose(leaf.grad, grad, rtol=1e-10)  # type: ignore[arg-type]
+
+
+def test_backends() -> None:
+    x, weight, bias = tensors()
+    choice = genfuse.explain("conv_norm_act", x, weight, bias)
+    assert choice.backend == "cpu"
+    weight.requires_grad_()
+    choice = genfuse.explain("conv_norm_act", x, weight, bias)
+    assert choice.backend == "aten" and "no backward" in choice.passed_over["cpu"]
+    with torch.no_grad():
+        assert genfuse.explain("conv_norm_act", x, weight, bias).backend == "cpu"
+    assert genfuse.explain("conv_norm_act", x.double()).backend == "aten"
+    for strictly in (genfuse.backend(strict=True), genfuse.backend("cpu")):
+        with strictly, pytest.raises(UnsupportedError, match="no backward"):
+            conv_norm_act(x, weight, bias, padding=1)
+    want = conv_norm_act(x, weight.detach(), bias, **GROUP_SILU)
+    for name in ("aten", "reference"):
+        with genfuse.backend(name), torch.no_grad():  # type: ignore[arg-type]
+            assert torch.allclose(conv_norm_act(x, weight, bias, **GROUP_SILU), want, atol=2e-4)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_opcheck(gradients: bool) -> None:
+    x, weight, bias = tensors()
+    settings = Settings(padding=(1, 1), norm="group", num_groups=4, activation="silu")
+    arguments = (x, weight.requires_grad_(gradients), bias, *(None,) * 10, *settings, True)
+    torch.library.opcheck(torch.ops.genfuse.conv_norm_act.default, arguments)
+
+
+def test_compiles_without_a_break() -> None:
+    x, weight, bias = tensors()
+    compiled = torch.compile(lambda *t: conv_norm_act(*t, **GROUP_SILU), fullgraph=True)
+    assert torch.equal(compiled(x, weight, bias), conv_norm_act(x, weight, bias, **GROUP_SILU))
+    weight.requires_grad_()
+    compiled(x, weight, bias).sum().backward()
+    assert weight.grad is not None and weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"norm": "grup"}, ValueError, "did you mean 'group'"),
+        ({"activation": "swish"}, ValueError, "activation is 'swish'"),
+        ({"padding": -1}, ValueError, "padding is"),
+        ({"padding": 1.5}, TypeError, "padding is 1.5"),
+        ({"stride": 0}, ValueError, "stride is"),
+        ({"groups": 3}, ValueError, "groups=3"),
+        ({"norm": "group", "num_groups": 5}, ValueError, "num_groups is 5"),
+        ({"eps": math.inf}, ValueError, "eps is inf"),
+        ({"eps": math.nan}, ValueError, "eps is nan"),
+        ({"norm": "batch", "running_mean": torch.zeros(16)}, ValueError, "both or neither"),
+        ({"running_mean": torch.zeros(16), "running_var": torch.ones(16)}, ValueError, "norm='batch'"),
+        ({"shift": torch.zeros(2, 9)}, ValueError, "shift has shape"),
+        ({"shift": torch.zeros(2, 8).double()}, TypeError, "shift has dtype"),
+        ({"residual": torch.zeros(2, 8, 11, 9)}, ValueError, "residual has shape"),
+        ({"residual": torch.zeros(2, 8, 9, 7).half()}, TypeError, "residual has dtype"),
+        ({"skip": torch.zeros(2, 4, 11, 8)}, ValueError, "skip has shape"),
+        ({"norm_weight": torch.ones(15)}, ValueError, "norm_weight has shape"),
+        ({"film_scale": torch.ones(2, 16)}, ValueError, "film_shift"),
+        ({"stats": torch.ones(2, 16, 2)}, ValueError, "stats is given"),
+        (
+            {"padding": 9, "padding_mode": "reflect"},
+            ValueError,
+            "less than the 11 pixels|less than the 9 pixels",
+        ),
+        ({"dilation": 6}, ValueError, "too few for a kernel"),
+        ({"output_padding": 1}, ValueError, "output_padding"),
+        ({"upsample": 3}, ValueError, "upsample is 3"),
+        ({"accuracy": "sloppy"}, ValueError, "accuracy is 'sloppy'"),
+    ],
+)
+def test_bad_arguments(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        conv_norm_act(*tensors(), **options)
+
+
+def test_bad_tensors() -> None:
+    x, weight, bias = tensors()
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        conv_norm_act(x[0], weight)
+    with pytest.raises(ValueError, match="weight has shape"):
+        conv_norm_act(x, weight[:, :5])
+    with pytest.raises(TypeError, match="weight is"):
+        conv_norm_act(x, None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="x has dtype"):
+        conv_norm_act(x.int(), weight)
+    with pytest.raises(ValueError, match="weight is on meta"):
+        conv_norm_act(x, weight.to("meta"), bias)
