@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genfuse.nn.conv2d import Conv2d
+from genfuse.ops.conv_norm_act import Settings, unit
+
 
 class SelfAttention(nn.Module):
     """``x + proj(attention(group_norm(x)))`` over the H·W positions of x (N, C, H, W).
@@ -22,13 +25,17 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.norm = nn.GroupNorm(num_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.proj = nn.Conv2d(channels, channels, 1)
+        self.proj = Conv2d(channels, channels, 1)
+        self.settings = Settings(norm="group", num_groups=num_groups, eps=self.norm.eps)
         nn.init.zeros_(self.proj.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(n, 3, self.num_heads, c // self.num_heads, h * w)
+        norm = (None, self.norm.weight, self.norm.bias, None, None, None, None, None, None, None)
+        qkv = unit(x, self.qkv.weight, self.qkv.bias, self.settings, norm)[0].reshape(
+            n, 3, self.num_heads, c // self.num_heads, h * w
+        )
         q, k, v = qkv.transpose(-1, -2).unbind(1)
         y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = x + self.proj(y.transpose(-1, -2).reshape(n, c, h, w))
+        out: Tensor = self.proj(y.transpose(-1, -2).reshape(n, c, h, w), residual=x)
         return out

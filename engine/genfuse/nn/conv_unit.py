@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from genfuse.ops.conv_norm_act import Settings, unit
+
 
 class ConvUnit(nn.Module):
     """``conv(silu(group_norm(x))) + bias + shift + residual``.
 
-    Everything before the convolution touches its input only, everything after it its output only, so one
-    kernel can do the whole unit: normalise and activate while reading, shift and add while writing.
+    One call of `genfuse.ops.conv_norm_act`: normalised and activated while the convolution reads, shifted and added
+    to while it writes.
 
     Args:
         in_channels: C of the input; divisible by ``num_groups``.
@@ -29,15 +31,20 @@ class ConvUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(num_groups, in_channels)
-        self.activation = nn.SiLU()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.settings = Settings(
+            padding=(kernel_size // 2, kernel_size // 2),
+            norm="group",
+            num_groups=num_groups,
+            eps=self.norm.eps,
+            activation="silu",
+        )
         if zero_init:
             for parameter in self.conv.parameters():
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, shift: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) → (N, K, H, W); ``shift`` (N, K) is added per channel, ``residual`` (N, K, H, W)."""
-        y: Tensor = self.conv(self.activation(self.norm(x)))
-        if shift is not None:
-            y = y + shift[:, :, None, None]
-        return y if residual is None else y + residual
+        norm, conv = self.norm, self.conv
+        tensors = (None, norm.weight, norm.bias, None, None, None, None, None, shift, residual)
+        return unit(x, conv.weight, conv.bias, self.settings, tensors)[0]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genfuse.nn.attention import SelfAttention
+from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_unit import ConvUnit
 from genfuse.nn.embedding import ConditionEmbedding
 
@@ -73,7 +74,7 @@ class Level(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, config: UNetConfig, attention: bool) -> None:
         super().__init__()
-        self.project = nn.Identity() if in_channels == channels else nn.Conv2d(in_channels, channels, 1)
+        self.project = nn.Identity() if in_channels == channels else Conv2d(in_channels, channels, 1)
         self.blocks = nn.ModuleList(
             ResidualBlock(channels, config, attention) for _ in range(config.num_blocks)
         )
@@ -120,7 +121,7 @@ class UNet(nn.Module):
         patch_channels = config.in_channels * config.patch_size**2
         attention = [level in config.attention_levels for level in range(len(channels))]
         self.embed = ConditionEmbedding(config.num_classes, first, config.embedding_channels)
-        self.conv_in = nn.Conv2d(patch_channels, first, 3, padding=1)
+        self.conv_in = Conv2d(patch_channels, first, 3, padding=1)
         self.down = nn.ModuleList(
             DownLevel(below, above, config, wanted)
             for below, above, wanted in zip((first, *channels), channels, attention, strict=False)

@@ -23,7 +23,9 @@ from genfuse_kernels.conv_norm_act.settings import (
     Norm,
     PaddingMode,
     Pair,
-    Settings,
+)
+from genfuse_kernels.conv_norm_act.settings import (
+    Settings as Settings,
 )
 
 _TENSORS = (
@@ -118,7 +120,7 @@ def conv_norm_act(
     tensors = (
         skip, norm_weight, norm_bias, running_mean, running_var, stats, film_scale, film_shift, shift, residual
     )  # fmt: skip
-    _check_settings(settings)
+    check_settings(settings)
     y, out_stats = unit(x, weight, bias, settings, tensors, return_stats)
     return (y, out_stats) if return_stats else y
 
@@ -267,7 +269,8 @@ def _pair(name: str, value: int | Pair) -> Pair:
     raise TypeError(f"{name} is {value!r}, expected an int or (height, width)")
 
 
-def _check_settings(s: Settings) -> None:
+def check_settings(s: Settings) -> None:
+    """ValueError for a name or number that no unit has."""
     check_name("norm", s.norm, NORMS)
     check_name("activation", s.activation, ACTIVATIONS)
     check_name("out_activation", s.out_activation, ACTIVATIONS)
