@@ -47,24 +47,35 @@ int64_t ceil_divide(int64_t a, int64_t b) {
 // rows and channels are dealt out.
 struct Blocking {
     int64_t rows, rows_a_unit, units, slice = 0, part = 0;
-    bool shared =
-        false;  // Winograd: input and products in two steps, that few tiles can keep all threads busy
+    bool shared = false;  // Winograd: all threads transform some rows' input, then all multiply it
+    int64_t rows_shared = 0;
 };
 
 constexpr int64_t kTilesAUnit = 24;  // enough to read the weights seldom, few enough to stay in the L2 cache
+constexpr int64_t kWeightBytes =
+    8 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
+constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 64;
 constexpr int64_t kPanelBytes = 16 << 10;  // of weights that stay in the L1 cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
-    const int64_t wide = winograd::tiles(geometry, 1);
+    const int64_t wide = winograd::tiles(geometry, 1), depth = padded(args.conv.in_channels);
     Blocking blocking;
     blocking.rows = args.batch * winograd::tiles(geometry, 0);
     blocking.rows_a_unit = std::min(std::max<int64_t>(1, kTilesAUnit / wide), blocking.rows);
     blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
-    // Where units do not divide among the threads, the last round leaves some idle.
+    // Where units do not divide among the threads, the last round leaves some idle; and where the weights are
+    // too many for a cache, each unit would fetch them all from memory.
     const int64_t rounds = ceil_divide(blocking.units, args.threads);
-    blocking.shared = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
+    const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
+    const int64_t phases = geometry.out_step[0] * geometry.out_step[1];
+    const int64_t weight_bytes =
+        phases * winograd::packed_phase(args.conv.in_channels, args.conv.out_channels) * 4;
+    blocking.shared = idle || (weight_bytes > kWeightBytes && blocking.units > 1);
+    const int64_t row_bytes = winograd::kPoints * wide * depth * 4;
+    const int64_t stretches = std::max<int64_t>(1, kSharedBytes / (row_bytes * blocking.rows_a_unit));
+    blocking.rows_shared = std::min(blocking.rows, stretches * blocking.rows_a_unit);
     return blocking;
 }
 
@@ -233,9 +244,14 @@ class Call {
             return;
         }
         const int64_t parts = ceil_divide(blocks_of(job_.out_channels), winograd::kPartBlocks);
-        run_all(GENFUSE_UNIT(winograd_input_unit), job_, blocking_.units * blocks_of(job_.in_channels),
-                args_.threads);
-        run_all(GENFUSE_UNIT(winograd_product_unit), job_, blocking_.units * parts, args_.threads);
+        const int64_t blocks = blocks_of(job_.in_channels);
+        for (int64_t row = 0; row < job_.rows; row += blocking_.rows_shared) {
+            job_.first_row = row;
+            job_.last_row = std::min(job_.rows, row + blocking_.rows_shared);
+            const int64_t stretches = ceil_divide(job_.last_row - job_.first_row, job_.rows_a_unit);
+            run_all(GENFUSE_UNIT(winograd_input_unit), job_, stretches * blocks, args_.threads);
+            run_all(GENFUSE_UNIT(winograd_product_unit), job_, stretches * parts, args_.threads);
+        }
     }
 };
 

@@ -273,9 +273,10 @@ void input_unit(const ConvJob& job, int64_t unit, int slot) {
 template <class Stored>
 void product_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t parts = (blocks_of(job.out_channels) + kPartBlocks - 1) / kPartBlocks;
-    const Range rows = rows_of_unit(job, unit / parts);
-    product_part<Stored>(job, frame, shared_input(job, frame), unit % parts, rows.first, rows.last);
+    // Neighbouring units read the same weights, which are then in the shared cache.
+    const int64_t stretches = (job.last_row - job.first_row + job.rows_a_unit - 1) / job.rows_a_unit;
+    const Range rows = rows_of_unit(job, unit % stretches);
+    product_part<Stored>(job, frame, shared_input(job, frame), unit / stretches, rows.first, rows.last);
 }
 
 #define GENFUSE_BY_DTYPE(function)                      \
