@@ -27,6 +27,12 @@ constexpr int rows_at_once(int) {
 #endif
 constexpr int kRowsAtOnce = rows_at_once(kPanelBlocks);
 
+// A panel for 8 columns or fewer, as an image's last convolution has: half a block where that is whole
+// vectors.
+constexpr int kNarrowColumns = kLanes<float> < 16 ? 8 : 16;
+constexpr int kNarrowRows = kLanes<float> == 8 ? 12 : kLanes<float> == 4 ? 4 : 6;
+constexpr int kMaxRows = kNarrowRows > kRowsAtOnce ? kNarrowRows : kRowsAtOnce;
+
 // What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer.
 struct Stretches {
     const int64_t* offset;
@@ -43,21 +49,21 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
     constexpr int lanes = kLanes<float>;
     const auto place = [block_stride](int v) { return v * lanes / 16 * block_stride + v * lanes % 16; };
     f32 sum[rows][vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[i][v] = fresh ? f32{} : load<f32>(sums[i] + place(v));
     }
     for (int64_t segment = 0; segment < stretches.segments; ++segment) {
         const float* at[rows];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int i = 0; i < rows; ++i) at[i] = row[i] + stretches.offset[segment];
         for (int64_t k = 0; k < stretches.length; ++k) {
             f32 column[vectors];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; ++v) column[v] = load<f32>(panel + v * lanes);
             panel += vectors * lanes;
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int i = 0; i < rows; ++i) {
                 const f32 value = broadcast<f32>(at[i][k]);
 #pragma GCC unroll 4
@@ -65,7 +71,7 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
             }
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) store(sums[i] + place(v), sum[i][v]);
@@ -101,6 +107,18 @@ inline MultiplyRows multiply_for(int count, int blocks) {
 #else
     (void)blocks;
     return by_rows<a_block, 1, 2>(count);
+#endif
+}
+
+// The kernel for `count` rows, 1 to kNarrowRows, and a panel of kNarrowColumns columns.
+inline MultiplyRows multiply_narrow_for(int count) {
+    constexpr int vectors = kNarrowColumns / kLanes<float>;
+#if GENFUSE_VECTOR_BYTES == 64
+    return by_rows<vectors, 1, 2, 3, 4, 5, 6>(count);
+#elif GENFUSE_VECTOR_BYTES == 32
+    return by_rows<vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(count);
+#else
+    return by_rows<vectors, 1, 2, 3, 4>(count);
 #endif
 }
 

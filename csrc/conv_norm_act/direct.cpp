@@ -22,6 +22,11 @@ struct Unit {
     int64_t block, blocks;          // output channel blocks of the group
 };
 
+// Whether a panel of half a block holds the group's output channels.
+bool is_narrow(const Geometry& geometry) {
+    return geometry.group_out <= kBlock / 2;
+}
+
 // Where the stretches of `blocks` staged blocks begin, for each tap.
 int64_t offsets_of(const Geometry& geometry, const Frame& frame, const Phase& phase, int64_t blocks,
                    int64_t* offsets) {
@@ -41,8 +46,10 @@ void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& u
                      const Stretches& stretches, const float* staged, const float* panel, int wide,
                      float* sums, bool fresh) {
     const int64_t columns = geometry.phase_columns(phase);
-    const float* rows[kRowsAtOnce];
-    float* to[kRowsAtOnce];
+    const bool narrow = is_narrow(geometry);
+    const int at_once = narrow ? kNarrowRows : kRowsAtOnce;
+    const float* rows[kMaxRows];
+    float* to[kMaxRows];
     int count = 0;
     for (int64_t row = unit.first; row < unit.last; ++row) {
         const int64_t y = row - unit.first;
@@ -52,8 +59,9 @@ void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& u
             rows[count] = from + x * geometry.in_step[1] * kBlock;
             to[count] = sum + x * geometry.out_step[1] * kBlock;
             const bool last = row + 1 == unit.last && x + 1 == columns;
-            if (++count == kRowsAtOnce || last) {
-                multiply_for(count, wide)(rows, stretches, panel, to, frame.sums_block, fresh);
+            if (++count == at_once || last) {
+                const MultiplyRows multiply = narrow ? multiply_narrow_for(count) : multiply_for(count, wide);
+                multiply(rows, stretches, panel, to, frame.sums_block, fresh);
                 count = 0;
             }
         }
@@ -80,7 +88,7 @@ void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, co
         for (int64_t block = 0; block < unit.blocks; block += kPanelBlocks) {
             const int wide =
                 static_cast<int>(unit.blocks - block < kPanelBlocks ? unit.blocks - block : kPanelBlocks);
-            const int64_t columns = wide * kBlock;
+            const int64_t columns = is_narrow(geometry) ? kNarrowColumns : wide * kBlock;
             const float* const panel = packed + slice * kBlock * taps * columns;
             float* const to = sums + block * frame.sums_block;
             if (whole > 0 || taps == 0) {
@@ -122,6 +130,10 @@ void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const Geometry& geometry = *job.geometry;
     const int64_t pass_floats = job.part * frame.sums_block;
     const int64_t in_blocks = blocks_of(geometry.group_in);
+    if (is_narrow(geometry)) {  // the other half of the block goes through the epilogue too
+        const size_t floats = geometry.passes.size() * static_cast<size_t>(pass_floats);
+        __builtin_memset(frame.sums, 0, floats * sizeof(float));
+    }
     for (int64_t slice = 0; slice < in_blocks; slice += job.slice) {
         const int64_t blocks = in_blocks - slice < job.slice ? in_blocks - slice : job.slice;
         for (int64_t block = 0; block < blocks; ++block) {

@@ -66,4 +66,9 @@ inline int panel_blocks(Isa isa) {
     return isa == Isa::avx512 ? 4 : 1;
 }
 
+// Columns of a panel for at most 8 output channels: half a block where a vector is no longer than that.
+inline int64_t narrow_columns(Isa isa) {
+    return isa == Isa::avx512 ? kBlock : kBlock / 2;
+}
+
 }  // namespace genfuse

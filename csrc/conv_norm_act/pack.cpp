@@ -39,13 +39,18 @@ void each_panel(int64_t first, int64_t columns, Run run) {
     }
 }
 
+// Output channels with their padding: 8 are packed tighter than a block.
+int64_t direct_columns(int64_t group_out) {
+    return group_out <= kBlock / 2 ? narrow_columns(current_isa()) : padded(group_out);
+}
+
 // [phase][group][panel][input block][tap][channel of the block][column]
 void pack_direct(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            float* to = packed + phase.packed;
             for (int64_t group = 0; group < groups; ++group) {
-                each_panel(0, padded(geometry.group_out), [&](int64_t first, int64_t columns) {
+                float* to = packed + phase.packed + group * direct::packed_group(geometry, phase);
+                each_panel(0, direct_columns(geometry.group_out), [&](int64_t first, int64_t columns) {
                     for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
                         for (const Tap& tap : phase.taps) {
                             for (int64_t c = block; c < block + kBlock && c < geometry.group_in; ++c) {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from genfuse import ops, samplers
 from genfuse.dispatch import backend, explain
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.rewrite import optimize
 from genfuse.samplers import Sampler, sample
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "backend",
     "explain",
     "ops",
+    "optimize",
     "sample",
     "samplers",
 ]

@@ -1,0 +1,319 @@
+"""Finds a graph's units and puts one call in place of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, GraphModule, Node
+
+from genfuse.ops.conv_norm_act import Settings, check_settings, unit
+from genfuse.rewrite import patterns
+from genfuse.rewrite.report import Fused, Left, Report
+from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair
+
+_TENSORS = ("skip", "norm_weight", "norm_bias", "running_mean", "running_var", "stats", "shift", "residual")
+_CONVOLUTIONS = (torch.conv2d, torch.conv_transpose2d)
+
+
+@dataclass
+class Unit:
+    """A convolution and what of its surroundings it takes along."""
+
+    conv: Node
+    source: Node
+    weight: Node
+    bias: Node | None
+    settings: Settings
+    tensors: dict[str, Node] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    last: Node | None = None  # whose value the unit makes
+    inner: set[Node] = field(default_factory=set)  # nodes whose values are not needed any more
+
+    @property
+    def output(self) -> Node:
+        """The node that the unit replaces."""
+        return self.last or self.conv
+
+
+def fuse(module: GraphModule, report: Report, accuracy: Accuracy, gradients: bool) -> GraphModule:
+    """The same graph with units; `gradients`: it will be differentiated, so that statistics are not handed on."""
+    graph, units = module.graph, []
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in _CONVOLUTIONS:
+            found = _convolution(node, accuracy)
+            if isinstance(found, Left):
+                report.left.append(found)
+            else:
+                _absorb_before(found)
+                units.append(found)
+    for found in units:
+        _absorb_behind(found, {node for other in units for node in other.inner | {other.conv}})
+    made: dict[Node, Node] = {}
+    for found in units:
+        made[found.output] = _replace(graph, found, made)
+    _remove(graph, units)
+    if not gradients:
+        _hand_on_statistics(graph, list(made.values()))
+    _settle_layout(graph, set(made.values()))
+    report.fused += [_described(found) for found in units]
+    graph.lint()
+    module.recompile()
+    return module
+
+
+def run_unit(
+    settings: Settings, return_stats: bool, x: Tensor, weight: Tensor, bias: Tensor | None, **named: Any
+) -> Any:
+    """What the rewritten graph calls."""
+    get = named.get
+    tensors = (
+        get("skip"), get("norm_weight"), get("norm_bias"), get("running_mean"), get("running_var"), get("stats"),
+        None, None, get("shift"), get("residual"),
+    )  # fmt: skip
+    out, stats = unit(x, weight, bias, settings, tensors, return_stats)
+    return (out, stats) if return_stats else out
+
+
+def _pair(value: Any) -> Pair | None:
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) == 1:
+        values *= 2
+    return values if len(values) == 2 and all(isinstance(v, int) for v in values) else None
+
+
+def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
+    found = patterns.arguments(node) or {}
+    transposed = node.target is torch.conv_transpose2d
+    weight, source = found["weight"], found["input"]
+    name = _name(weight)
+    if isinstance(found.get("padding"), str):
+        return Left(name, f"padding is {found['padding']!r}")
+    if len(patterns.shape(source) or ()) != 4 or len(patterns.shape(weight) or ()) != 4:
+        return Left(name, "its sizes are not known")
+    pairs = {
+        key: _pair(found.get(key, default))
+        for key, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("output_padding", 0))
+    }
+    if None in pairs.values():
+        return Left(name, "its stride, padding or dilation are not numbers")
+    groups = int(found.get("groups", 1))
+    outputs = (patterns.shape(weight) or (0, 0))[1 if transposed else 0] // (1 if transposed else groups)
+    if groups > 1 and outputs < 8:
+        return Left(name, f"groups of {outputs} channels are faster there")
+    settings = Settings(**pairs, groups=groups, transposed=transposed, accuracy=accuracy)  # type: ignore[arg-type]
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        return Left(name, str(error))
+    step = "transposed convolution" if transposed else "convolution"
+    return Unit(node, source, weight, found.get("bias"), settings, steps=[step])
+
+
+def _only_user(node: Node) -> Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _absorb_before(found: Unit) -> None:
+    """Padding, upsampling, activation, norm and concatenation, from the convolution backwards."""
+
+    def take(step: str | None, node: Node, source: Node, **settings: Any) -> None:
+        if step:
+            found.steps.insert(0, step)
+        if step != "concatenation":
+            found.inner.add(node)
+        found.source = source
+        found.settings = found.settings._replace(**settings)
+
+    def open_to_all(node: Node) -> bool:
+        return len(node.users) == 1
+
+    while (source := patterns.unchanged(found.source)) and open_to_all(found.source):
+        take(None, found.source, source)
+    pad = patterns.padded(found.source)
+    plain = not found.settings.transposed
+    if pad and plain and open_to_all(found.source) and found.settings.padding == (0, 0):
+        take(f"{pad[2]} padding", found.source, pad[0], padding=pad[1], padding_mode=pad[2])
+    double = patterns.doubled(found.source)
+    if double and plain and open_to_all(found.source):
+        take("2× upsampling", found.source, double, upsample=2)
+    while (source := patterns.unchanged(found.source)) and open_to_all(found.source):
+        take(None, found.source, source)
+    act = patterns.activation(found.source)
+    if act and open_to_all(found.source) and not (act.inplace and len(act.source.users) > 1):
+        take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
+    norm = patterns.norm(found.source)
+    if norm and open_to_all(found.source):
+        given = {
+            "norm_weight": norm.weight,
+            "norm_bias": norm.bias,
+            "running_mean": norm.running_mean,
+            "running_var": norm.running_var,
+        }
+        found.tensors.update({key: node for key, node in given.items() if node is not None})
+        take(
+            f"{norm.kind} norm",
+            found.source,
+            norm.source,
+            norm=norm.kind,
+            num_groups=norm.num_groups,
+            eps=norm.eps,
+        )
+    cat = patterns.joined(found.source)
+    if cat and plain:
+        found.tensors["skip"] = cat[1]
+        take("concatenation", found.source, cat[0])
+
+
+def _absorb_behind(found: Unit, taken: set[Node]) -> None:
+    """Shift, residual, scale and activation, from the convolution forwards, where no other unit reads between."""
+    place = {node: i for i, node in enumerate(found.conv.graph.nodes)}
+
+    def take(step: str | None, node: Node) -> None:
+        if step:
+            found.steps.append(step)
+        found.inner.add(found.output)
+        found.last = node
+
+    while (node := _only_user(found.output)) is not None and node not in taken:
+        terms = patterns.added(node)
+        factor = patterns.scaled(node)
+        act = patterns.activation(node)
+        if terms and found.settings.scale == 1 and found.settings.out_activation == "none":
+            other = terms[1] if terms[0] is found.output else terms[0]
+            own, theirs = patterns.shape(found.output), patterns.shape(other)
+            if (
+                own is None
+                or other is found.output
+                or patterns.value(other).dtype != patterns.value(found.output).dtype
+            ):
+                return
+            if theirs == (*own[:2], 1, 1) and "shift" not in found.tensors:
+                found.tensors["shift"] = other
+                take("shift", node)
+            elif theirs == own and "residual" not in found.tensors and patterns.shape(node) == own:
+                if place[other] > place[node]:
+                    return
+                found.tensors["residual"] = other
+                take("residual", node)
+            else:
+                return
+        elif patterns.unchanged(node):
+            take(None, node)
+        elif factor and found.settings.out_activation == "none":
+            found.settings = found.settings._replace(scale=found.settings.scale * factor[1])
+            take(f"×{factor[1]:.3g}", node)
+        elif act and found.settings.out_activation == "none":
+            if (
+                act.kind == "leaky_relu"
+                and found.settings.activation == "leaky_relu"
+                and act.slope != found.settings.negative_slope
+            ):
+                return
+            slope = act.slope if act.kind == "leaky_relu" else found.settings.negative_slope
+            found.settings = found.settings._replace(out_activation=act.kind, negative_slope=slope)
+            take(act.kind, node)
+        else:
+            return
+
+
+def _replace(graph: Graph, found: Unit, made: dict[Node, Node]) -> Node:
+    """Puts the call where the unit's last node stood; `made` has the calls that stand for nodes replaced before."""
+    with graph.inserting_before(found.output):
+        named: dict[str, Any] = {key: made.get(node, node) for key, node in found.tensors.items()}
+        if "shift" in named:
+            named["shift"] = graph.call_method("flatten", (named["shift"], 1))
+        source = made.get(found.source, found.source)
+        call = graph.call_function(run_unit, (found.settings, False, source, found.weight, found.bias), named)
+    call.meta = dict(found.output.meta)
+    found.output.replace_all_uses_with(call)
+    return call
+
+
+def _remove(graph: Graph, units: list[Unit]) -> None:
+    """Takes out the nodes that units do instead, and nothing else: some nodes work by side effects."""
+    gone = {node for found in units for node in (*found.inner, found.conv, found.output)}
+    for node in reversed(list(graph.nodes)):
+        if not node.users and (node in gone or patterns.joined(node)):
+            graph.erase_node(node)
+
+
+def _hand_on_statistics(graph: Graph, calls: list[Node]) -> None:
+    """A norm takes its statistics from the units that made its input, where they all are units."""
+    reading = [call for call in calls if _settings(call).norm in ("group", "instance", "layer")]
+    made_by = set(calls)
+    wanted = {
+        call: [source for source in (call.args[2], call.kwargs.get("skip")) if isinstance(source, Node)]
+        for call in reading
+    }
+    sources = {s for nodes in wanted.values() if all(n in made_by for n in nodes) for s in nodes}
+    stats: dict[Node, Node] = {}
+    outputs: dict[Node, Node] = {}
+    for source in sources:
+        source.args = (source.args[0], True, *source.args[2:])
+        with graph.inserting_after(source):
+            stats[source] = graph.call_function(_second, (source,))
+            outputs[source] = graph.call_function(_first, (source,))
+        outputs[source].meta = dict(source.meta)
+        own = (stats[source], outputs[source])
+        for user in [user for user in source.users if user not in own]:
+            user.replace_input_with(source, outputs[source])
+    for call, nodes in wanted.items():
+        if all(node in stats for node in nodes):
+            with graph.inserting_before(call):
+                both = [stats[node] for node in nodes]
+                given = both[0] if len(both) == 1 else graph.call_function(torch.cat, (both, 1))
+            call.kwargs = {**call.kwargs, "stats": given}
+
+
+def _settings(call: Node) -> Settings:
+    settings: Any = call.args[0]
+    return cast(Settings, settings)
+
+
+def _first(pair: tuple[Tensor, Tensor]) -> Tensor:
+    return pair[0]
+
+
+def _second(pair: tuple[Tensor, Tensor]) -> Tensor:
+    return pair[1]
+
+
+def _settle_layout(graph: Graph, calls: set[Node]) -> None:
+    """Channels last between the units, and the layout that the model's caller would have got at the end."""
+    start = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in list(graph.nodes):
+        if node.op == "call_method" and node.target == "view":
+            node.target = "reshape"  # a view of channels-last memory may have to be a copy
+        if node.op == "placeholder" and len(patterns.shape(node) or ()) == 4:
+            readers = [user for user in node.users if user in calls and user.args[2] is node]
+            if readers:
+                with graph.inserting_before(start):
+                    last = graph.call_function(_channels_last, (node,))
+                for reader in readers:
+                    reader.replace_input_with(node, last)
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    with graph.inserting_before(output):
+        for node in list(output.all_input_nodes):
+            tensor = patterns.value(node)
+            if tensor is not None and tensor.ndim == 4 and tensor.is_contiguous():
+                output.replace_input_with(node, graph.call_method("contiguous", (node,)))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _name(weight: Any) -> str:
+    """The parameter's name in the model, as far as the graph tells."""
+    name = str(weight)
+    for before, after in (("l_self_", ""), ("modules_", ""), ("_parameters_weight_", "")):
+        name = name.replace(before, after)
+    return name.strip("_")
+
+
+def _described(found: Unit) -> Fused:
+    algorithm = "winograd or direct" if found.settings.accuracy == "fast" else "direct"
+    return Fused(_name(found.weight), tuple(found.steps), algorithm)

@@ -1,0 +1,238 @@
+"""What the nodes of a graph of PyTorch calls mean to a unit: norms, activations, additions, with their arguments."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.fx import Node
+
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode
+
+_PADS: tuple[Any, ...] = (F.pad, torch._C._nn.pad)  # the module's and the function's own call
+_SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
+    torch.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    torch.conv_transpose2d: (
+        "input",
+        "weight",
+        "bias",
+        "stride",
+        "padding",
+        "output_padding",
+        "groups",
+        "dilation",
+    ),
+    operator.add: ("input", "other"),
+    operator.iadd: ("input", "other"),
+    torch.add: ("input", "other", "alpha"),
+    operator.mul: ("input", "other"),
+    operator.imul: ("input", "other"),
+    torch.mul: ("input", "other"),
+    operator.truediv: ("input", "other"),
+    torch.cat: ("tensors", "dim"),
+    torch.tanh: ("input",),
+    torch.sigmoid: ("input",),
+    torch.relu: ("input",),
+    F.gelu: ("input", "approximate"),
+    F.softplus: ("input", "beta", "threshold"),
+    **dict.fromkeys(_PADS, ("input", "pad", "mode", "value")),
+}
+
+
+def arguments(node: Node) -> dict[str, Any] | None:
+    """A call's arguments by name; None where the function is not known here."""
+    target: Any = node.target
+    if node.op == "call_method" and target in ("relu", "tanh", "sigmoid", "add", "mul", "div"):
+        names: tuple[str, ...] = ("input", "other")
+    elif node.op != "call_function":
+        return None
+    elif target in _SIGNATURES:
+        names = _SIGNATURES[target]
+    else:
+        try:
+            names = tuple(inspect.signature(target).parameters)
+        except (TypeError, ValueError):
+            return None
+    return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+
+
+def value(node: Any) -> Any:
+    """The fake tensor that a node stands for, or None."""
+    found = node.meta.get("example_value") if isinstance(node, Node) else None
+    return found if isinstance(found, torch.Tensor) else None
+
+
+def shape(node: Any) -> tuple[int, ...] | None:
+    """Of a tensor whose sizes are all known."""
+    tensor = value(node)
+    if tensor is None or not all(isinstance(size, int) for size in tensor.shape):
+        return None
+    return tuple(tensor.shape)
+
+
+@dataclass(frozen=True)
+class ActivationStep:
+    """An activation, its input, and the slope of a leaky ReLU."""
+
+    kind: Activation
+    source: Node
+    slope: float = 0.01
+    inplace: bool = False
+
+
+_PLAIN: dict[Any, Activation] = {
+    F.relu: "relu",
+    torch.relu: "relu",
+    F.silu: "silu",
+    F.tanh: "tanh",
+    torch.tanh: "tanh",
+    F.sigmoid: "sigmoid",
+    torch.sigmoid: "sigmoid",
+    "relu": "relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+}
+
+
+def activation(node: Node) -> ActivationStep | None:
+    """The activation that a node is, if it is one that a unit knows."""
+    found = arguments(node)
+    if found is None:
+        return None
+    target: Any = node.target
+    source, inplace = found.get("input"), bool(found.get("inplace", False))
+    if not isinstance(source, Node):
+        return None
+    if target in _PLAIN:
+        return ActivationStep(_PLAIN[target], source, inplace=inplace)
+    if target is F.leaky_relu:
+        return ActivationStep("leaky_relu", source, float(found.get("negative_slope", 0.01)), inplace)
+    if target is F.gelu:
+        return ActivationStep("gelu" if found.get("approximate", "none") == "none" else "gelu_tanh", source)
+    if target is F.softplus and found.get("beta", 1) == 1 and found.get("threshold", 20) == 20:
+        return ActivationStep("softplus", source)
+    return None
+
+
+@dataclass(frozen=True)
+class NormStep:
+    """A normalisation and its input; the tensors are nodes or None."""
+
+    kind: Norm
+    source: Node
+    eps: float
+    num_groups: int = 1
+    weight: Node | None = None
+    bias: Node | None = None
+    running_mean: Node | None = None
+    running_var: Node | None = None
+
+
+def norm(node: Node) -> NormStep | None:
+    """The normalisation that a node is, if it is one that a unit knows; batch norm in inference only."""
+    found = arguments(node) if node.op == "call_function" else None
+    if found is None or not isinstance(found.get("input"), Node):
+        return None
+    source, weight, bias = found["input"], found.get("weight"), found.get("bias")
+    eps = float(found.get("eps", 1e-5))
+    if node.target is F.group_norm:
+        return NormStep("group", source, eps, int(found["num_groups"]), weight, bias)
+    if node.target is F.instance_norm and found.get("use_input_stats", True):
+        if found.get("running_mean") is not None:
+            return None  # they would have to be updated
+        return NormStep("instance", source, eps, 1, weight, bias)
+    if node.target is F.batch_norm and not found.get("training", False):
+        mean, var = found.get("running_mean"), found.get("running_var")
+        if mean is not None and var is not None:
+            return NormStep("batch", source, eps, 1, weight, bias, mean, var)
+    return None
+
+
+def unchanged(node: Node) -> Node | None:
+    """The input of a node that hands it on: dropout that drops nothing, an identity, a division by one."""
+    found = arguments(node)
+    if found is None or not isinstance(found.get("input"), Node):
+        return None
+    dropouts = (F.dropout, F.dropout2d)
+    if node.target in dropouts and (not found.get("training", True) or found.get("p", 0.5) == 0):
+        source: Node = found["input"]
+        return source
+    factor = scaled(node)
+    return factor[0] if factor is not None and factor[1] == 1 else None
+
+
+def scaled(node: Node) -> tuple[Node, float] | None:
+    """Source and factor of a multiplication with, or division by, a number."""
+    found = arguments(node)
+    if found is None or not isinstance(found.get("input"), Node):
+        return None
+    other = found.get("other")
+    if isinstance(other, bool) or not isinstance(other, (int, float)):
+        return None
+    if node.target in (operator.mul, operator.imul, torch.mul, "mul"):
+        return found["input"], float(other)
+    if node.target in (operator.truediv, torch.div, "div") and other != 0 and "rounding_mode" not in found:
+        return found["input"], 1.0 / float(other)
+    return None
+
+
+def added(node: Node) -> tuple[Node, Node] | None:
+    """Both terms of a sum of tensors."""
+    found = arguments(node)
+    if found is None or node.target not in (operator.add, operator.iadd, torch.add, "add"):
+        return None
+    first, second = found.get("input"), found.get("other")
+    if found.get("alpha", 1) != 1 or not isinstance(first, Node) or not isinstance(second, Node):
+        return None
+    return first, second
+
+
+def doubled(node: Node) -> Node | None:
+    """The input of a nearest-neighbour upsampling by 2."""
+    found = arguments(node)
+    if found is None or node.target is not F.interpolate or found.get("mode", "nearest") != "nearest":
+        return None
+    before, after = shape(found["input"]), shape(node)
+    if before is None or after is None or len(before) != 4:
+        return None
+    source: Node = found["input"]
+    return source if after[2:] == (2 * before[2], 2 * before[3]) else None
+
+
+def joined(node: Node) -> tuple[Node, Node] | None:
+    """The two inputs of a concatenation along the channels."""
+    found = arguments(node)
+    if found is None or node.target is not torch.cat:
+        return None
+    tensors = found["tensors"]
+    if (
+        found.get("dim", 0) not in (1, -3)
+        or len(tensors) != 2
+        or any(len(shape(t) or ()) != 4 for t in tensors)
+    ):
+        return None
+    return tensors[0], tensors[1]
+
+
+def padded(node: Node) -> tuple[Node, tuple[int, int], PaddingMode] | None:
+    """Input, (height, width) and mode of a padding that is the same on opposite sides."""
+    found = arguments(node)
+    if found is None or node.target not in _PADS:
+        return None
+    modes: dict[str, PaddingMode] = {"constant": "zeros", "reflect": "reflect", "circular": "circular"}
+    mode, pad = modes.get(found.get("mode", "constant")), found["pad"]
+    if (
+        mode is None
+        or len(pad) != 4
+        or pad[0] != pad[1]
+        or pad[2] != pad[3]
+        or min(pad) < 0
+        or found.get("value")
+    ):
+        return None
+    return found["input"], (int(pad[2]), int(pad[0])), mode

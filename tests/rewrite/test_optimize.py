@@ -1,0 +1,261 @@
+"""`genfuse.optimize`: the same numbers as the model, in every mode, with its convolutions fused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import genfuse
+from genfuse.rewrite import Backend
+
+
+def generator() -> nn.Module:
+    """DCGAN's (Radford et al. 2016), narrow."""
+
+    def up(channels: int, outputs: int) -> list[nn.Module]:
+        return [
+            nn.ConvTranspose2d(channels, outputs, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(True),
+        ]
+
+    return nn.Sequential(
+        nn.ConvTranspose2d(20, 32, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(True),
+        *up(32, 16),
+        *up(16, 8),
+        nn.ConvTranspose2d(8, 3, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """CycleGAN's (Zhu et al. 2017)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(True),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def translator() -> nn.Module:
+    return nn.Sequential(
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(3, 16, 7),
+        nn.InstanceNorm2d(16),
+        nn.ReLU(True),
+        nn.Conv2d(16, 32, 3, 2, 1),
+        nn.InstanceNorm2d(32),
+        nn.ReLU(True),
+        ResidualBlock(32),
+        ResidualBlock(32),
+        nn.ConvTranspose2d(32, 16, 3, 2, 1, output_padding=1),
+        nn.InstanceNorm2d(16),
+        nn.ReLU(True),
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(16, 3, 7),
+        nn.Tanh(),
+    )
+
+
+class TimeBlock(nn.Module):
+    """A diffusion block: shift by an embedding, skip, upsampling, residual with projection, scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.GroupNorm(4, 24), nn.GroupNorm(4, 16)
+        self.conv1, self.conv2 = nn.Conv2d(24, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.shortcut, self.embed = nn.Conv2d(24, 16, 1), nn.Linear(5, 16)
+        self.up, self.out = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 3, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor) -> Tensor:
+        h = torch.cat([x, skip], dim=1)
+        y = self.conv1(F.silu(self.norm1(h))) + self.embed(embedding)[:, :, None, None]
+        y = self.conv2(F.dropout(F.silu(self.norm2(y)), 0.1, self.training))
+        y = (self.shortcut(h) + y) / 2**0.5
+        y = self.up(F.interpolate(y, scale_factor=2.0, mode="nearest"))
+        result: Tensor = self.out(F.leaky_relu(y, 0.2))
+        return result
+
+
+def block_inputs() -> tuple[Tensor, ...]:
+    return torch.randn(2, 16, 10, 12), torch.randn(2, 8, 10, 12), torch.randn(2, 5)
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]], int]] = {
+    "generator": (generator, lambda: (torch.randn(3, 20, 1, 1),), 4),
+    "translator": (translator, lambda: (torch.randn(2, 3, 20, 24),), 8),
+    "time block": (TimeBlock, block_inputs, 5),
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_dynamo() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_output_in_eval(name: str) -> None:
+    make, inputs, units = CASES[name]
+    model, example = make().eval(), inputs()
+    optimized: Any = genfuse.optimize(model)
+    with torch.no_grad():
+        want, got = model(*example), optimized(*example)
+    assert (got - want).abs().max() <= 1e-4 * want.abs().max()
+    assert got.stride() == want.stride()
+    report = optimized.report()
+    assert len(report.fused) == units and not report.left and report.graphs == 1
+    assert "units fused" in str(report)
+    if name == "translator":
+        steps = [" ".join(unit.steps) for unit in report.fused]
+        assert steps[3] == "instance norm relu reflect padding convolution"
+        assert steps[-1] == "instance norm relu reflect padding convolution tanh"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_gradients_and_statistics_in_training(name: str) -> None:
+    make, inputs, _ = CASES[name]
+    model, example = make().train(), inputs()
+    if name == "time block":
+        model.eval()  # dropout draws
+    twin = copy.deepcopy(model)
+    optimized = genfuse.optimize(twin)
+    for one in (model, optimized):
+        one(*example).square().sum().backward()
+    largest = max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None)
+    for (key, parameter), other in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None and other.grad is not None
+        # relative to the largest: a bias before an instance norm has none but rounding
+        assert torch.allclose(other.grad, parameter.grad, rtol=1e-3, atol=1e-5 * largest), key
+    for buffer, other in zip(model.buffers(), twin.buffers(), strict=True):
+        assert torch.allclose(buffer, other)
+
+
+def test_it_shares_parameters_and_follows_them() -> None:
+    model, (noise,) = generator().eval(), (torch.randn(2, 20, 1, 1),)
+    optimized = genfuse.optimize(model, (noise,))
+    assert optimized.state_dict().keys() == model.state_dict().keys()
+    other = generator().eval()
+    with torch.no_grad():
+        for parameters in (other.state_dict(), {k: v * 2 for k, v in other.state_dict().items()}):
+            optimized.load_state_dict(parameters)
+            assert torch.allclose(optimized(noise), model(noise), atol=1e-5)
+        next(model.parameters()).data.clamp_(-0.01, 0.01)
+        assert torch.allclose(optimized(noise), model(noise), atol=1e-5)
+
+
+def test_it_follows_train_and_eval() -> None:
+    model = generator().eval()
+    optimized, noise = genfuse.optimize(model), torch.randn(2, 20, 1, 1)
+    with torch.no_grad():
+        in_eval = optimized(noise)
+        optimized.train()
+        in_training = optimized(noise)
+        optimized.eval()
+    assert not torch.allclose(in_eval, in_training)
+
+
+def test_units_hand_their_statistics_on() -> None:
+    seen: list[Any] = []
+    left: list[Any] = []
+
+    class Watched(Backend):
+        def __call__(self, module: Any, example_inputs: list[Any]) -> Any:
+            forward = super().__call__(module, example_inputs)
+            seen.extend(node for node in module.graph.nodes if "stats" in node.kwargs)
+            left.extend(
+                node for node in module.graph.nodes if node.target in (torch.conv2d, F.group_norm, F.silu)
+            )
+            return forward
+
+    model = TimeBlock().eval()
+    with torch.no_grad():
+        torch.compile(model, backend=Watched())(*block_inputs())
+    assert not left
+    assert len(seen) == 1  # the second norm of the block: the first reads what the user gave
+
+
+def test_as_a_backend_by_name() -> None:
+    model, example = TimeBlock().eval(), block_inputs()
+    with torch.no_grad():
+        assert torch.allclose(torch.compile(model, backend="genfuse")(*example), model(*example), atol=1e-4)
+
+
+def test_what_a_unit_must_not_take() -> None:
+    """Values that are read elsewhere stay; an in-place activation on one is not moved."""
+
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(2, 4)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            n = self.norm(x)
+            y = self.conv(F.silu(n))
+            z = self.conv(F.relu(y, inplace=True))
+            return n, y, z + y, (z * 0.5).view(x.shape[0], -1)
+
+    model, x = Reads().eval(), torch.randn(2, 4, 6, 6)
+    with torch.no_grad():
+        for got, want in zip(genfuse.optimize(model)(x), model(x), strict=True):
+            assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_convolutions_that_stay_are_named() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, groups=4)).eval()
+    optimized: Any = genfuse.optimize(model)
+    with torch.no_grad():
+        x = torch.randn(1, 4, 6, 6)
+        assert torch.allclose(optimized(x), model(x), atol=1e-6)
+    assert [left.reason.split()[0] for left in optimized.report().left] == ["padding", "groups"]
+
+
+def test_exact_forbids_winograd() -> None:
+    model, x = nn.Conv2d(64, 64, 3, padding=1).eval(), torch.randn(1, 64, 16, 16)
+    with torch.no_grad():
+        want = F.conv2d(x.double(), model.weight.double(), model.bias.double(), padding=1)  # type: ignore[union-attr]
+        errors = {a: (genfuse.optimize(model, accuracy=a)(x) - want).abs().max() for a in ("exact", "fast")}  # type: ignore[arg-type]
+    assert errors["exact"] < errors["fast"] < 1e-4
+
+
+def test_diffusers_unet() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    model = diffusers.UNet2DModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+    ).eval()
+    optimized: Any = genfuse.optimize(model)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([3, 700])
+    with torch.no_grad():
+        want, got = model(x, t).sample, optimized(x, t).sample
+    assert (got - want).abs().max() <= 1e-4 * want.abs().max()
+    assert len(optimized.report().fused) == 25 and optimized.report().graphs == 1
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
+        genfuse.optimize(lambda x: x)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"accuracy is 'fat'.*did you mean 'fast'"):
+        genfuse.optimize(nn.Conv2d(1, 1, 1), accuracy="fat")  # type: ignore[arg-type]
