@@ -61,7 +61,20 @@ class Conv {
         conv_.algorithm = genfuse_conv_choose(&conv_, exact);
     }
 
-    const char* algorithm() const { return conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd" : "direct"; }
+    // A unit of `channels` channels without a convolution.
+    explicit Conv(int32_t channels) {
+        conv_.in_channels = conv_.out_channels = channels;
+        conv_.groups = conv_.upsample = 1;
+        for (int axis = 0; axis < 2; ++axis)
+            conv_.kernel[axis] = conv_.stride[axis] = conv_.dilation[axis] = 1;
+        conv_.algorithm = GENFUSE_CONV_NONE;
+    }
+
+    const char* algorithm() const {
+        return conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd"
+               : conv_.algorithm == GENFUSE_CONV_DIRECT ? "direct"
+                                                        : "none";
+    }
 
     std::pair<int64_t, int64_t> output(int64_t height, int64_t width) const {
         genfuse_message message{};
@@ -194,6 +207,8 @@ void bind_conv(py::module_& module) {
             py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
             py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("output_padding"),
             py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"), py::arg("exact"))
+        .def_static(
+            "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("algorithm", &Conv::algorithm)
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
         .def_property_readonly("packed_size", &Conv::packed_size)

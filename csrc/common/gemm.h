@@ -30,7 +30,7 @@ constexpr int kRowsAtOnce = rows_at_once(kPanelBlocks);
 // A panel for 8 columns or fewer, as an image's last convolution has: half a block where that is whole
 // vectors.
 constexpr int kNarrowColumns = kLanes<float> < 16 ? 8 : 16;
-constexpr int kNarrowRows = kLanes<float> == 8 ? 12 : kLanes<float> == 4 ? 4 : 6;
+constexpr int kNarrowRows = kLanes<float> == 8 ? 8 : kLanes<float> == 4 ? 4 : 6;
 constexpr int kMaxRows = kNarrowRows > kRowsAtOnce ? kNarrowRows : kRowsAtOnce;
 
 // What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer.

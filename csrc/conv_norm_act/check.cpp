@@ -91,6 +91,12 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     if (conv.upsample != 1 && conv.upsample != 2) {
         return invalid(message, "upsample is %d, expected 1 or 2", static_cast<int>(conv.upsample));
     }
+    if (conv.algorithm == GENFUSE_CONV_NONE &&
+        (conv.in_channels != conv.out_channels || conv.kernel[0] * conv.kernel[1] != 1 || conv.transposed ||
+         conv.stride[0] * conv.stride[1] != 1 || conv.padding[0] + conv.padding[1] != 0 ||
+         conv.upsample != 1)) {
+        return invalid(message, "a unit without a convolution keeps its channels and pixels%s", "");
+    }
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
         return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
     }
@@ -134,7 +140,8 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
         status = check_image("residual", args.epilogue.residual, args.conv.out_channels, message);
     }
     if (status != GENFUSE_OK || args.batch == 0) return status;
-    if (!args.x.data || !args.out.data || !args.packed) {
+    const bool weights = args.conv.algorithm != GENFUSE_CONV_NONE;
+    if (!args.x.data || !args.out.data || (weights && !args.packed)) {
         return invalid(message, "x, out or the packed weights are absent%s", "");
     }
     if (args.epilogue.activation < 0 || args.epilogue.activation >= GENFUSE_ACTIVATIONS) {

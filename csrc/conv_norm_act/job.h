@@ -47,7 +47,8 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_unit)          \
     UNIT(winograd_input_unit)    \
     UNIT(winograd_product_unit)  \
-    UNIT(direct_unit)
+    UNIT(direct_unit)            \
+    UNIT(identity_unit)
 
 #define GENFUSE_DECLARE_UNIT(name) void name(const ConvJob& job, int64_t unit, int slot);
 namespace baseline {

@@ -6,6 +6,7 @@
 #include "common/thread_pool.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/direct.h"
+#include "conv_norm_act/identity.h"
 #include "conv_norm_act/statistics.h"
 #include "conv_norm_act/winograd.h"
 
@@ -56,6 +57,7 @@ constexpr int64_t kWeightBytes =
     8 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 64;
+constexpr int64_t kPixelsWithout = 1024;   // of a unit without a convolution
 constexpr int64_t kPanelBytes = 16 << 10;  // of weights that stay in the L1 cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
 
@@ -104,6 +106,15 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     return blocking;
 }
 
+Blocking identity_blocking(const Args& args) {
+    Blocking blocking;
+    blocking.rows = args.height;
+    blocking.rows_a_unit = std::min(std::max<int64_t>(1, kPixelsWithout / args.width), args.height);
+    blocking.units =
+        args.batch * blocks_of(args.conv.in_channels) * ceil_divide(args.height, blocking.rows_a_unit);
+    return blocking;
+}
+
 class Call {
   public:
     explicit Call(const Args& args) : args_(args), geometry_(args.conv, args.height, args.width) {
@@ -116,7 +127,10 @@ class Call {
 
     void run() {
         const bool winograd = args_.conv.algorithm == GENFUSE_CONV_WINOGRAD;
-        blocking_ = winograd ? winograd_blocking(args_, geometry_) : direct_blocking(args_, geometry_);
+        const bool identity = args_.conv.algorithm == GENFUSE_CONV_NONE;
+        blocking_ = winograd   ? winograd_blocking(args_, geometry_)
+                    : identity ? identity_blocking(args_)
+                               : direct_blocking(args_, geometry_);
         job_.rows = blocking_.rows;
         job_.first_row = 0;
         job_.last_row = blocking_.rows;
@@ -130,6 +144,8 @@ class Call {
         prepare_norm();
         if (winograd) {
             run_winograd();
+        } else if (identity) {
+            run_all(GENFUSE_UNIT(identity_unit), job_, blocking_.units, args_.threads);
         } else {
             run_all(GENFUSE_UNIT(direct_unit), job_, blocking_.units, args_.threads);
         }
@@ -193,6 +209,9 @@ class Call {
             const winograd::Frame frame(job_, nullptr);
             if (job_.shares_input)
                 job_.shared = carver.take<float>(winograd::kPoints * frame.input_plane(job_.rows));
+            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
+        } else if (args_.conv.algorithm == GENFUSE_CONV_NONE) {
+            const identity::Frame frame(job_, nullptr);
             slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
         } else {
             const direct::Frame frame(job_, nullptr);

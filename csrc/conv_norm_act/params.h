@@ -28,6 +28,7 @@ typedef enum {
 } genfuse_norm;
 
 typedef enum {
+    GENFUSE_CONV_NONE = -1, /* no convolution: kernel 1 and as many channels out as in, without weights */
     GENFUSE_CONV_DIRECT = 0,
     GENFUSE_CONV_WINOGRAD =
         1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */

@@ -34,13 +34,14 @@ Launcher = Callable[..., None]
 
 OPS: dict[str, tuple[Backend, ...]] = {
     "conv_norm_act": ("cpu", "aten", "reference"),
+    "norm_act": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"conv_norm_act"})
+FORWARD_ONLY = frozenset({"conv_norm_act", "norm_act"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
 _forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)

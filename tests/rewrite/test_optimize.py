@@ -127,6 +127,7 @@ def test_same_output_in_eval(name: str) -> None:
     if name == "translator":
         steps = [" ".join(unit.steps) for unit in report.fused]
         assert steps[3] == "instance norm relu reflect padding convolution"
+        assert report.norms == 3  # before the residual blocks, which read its result twice, and at their ends
         assert steps[-1] == "instance norm relu reflect padding convolution tanh"
 
 

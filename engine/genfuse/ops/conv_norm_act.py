@@ -333,10 +333,10 @@ def _check(
         "shift": ((batch, outputs),),
     }
     for name, allowed in shapes.items():
-        _check_parameter(name, bias if name == "bias" else tensors[name], allowed, x)
+        check_parameter(name, bias if name == "bias" else tensors[name], allowed, x)
     check.like("residual", tensors["residual"], x, (batch, outputs, *size))
     _check_padding(s, x)
-    _check_norm(s, channels, tensors)
+    check_norm(s, channels, tensors)
 
 
 def _check_weight(weight: Tensor, channels: int, s: Settings, x: Tensor) -> int:
@@ -359,9 +359,10 @@ def _check_weight(weight: Tensor, channels: int, s: Settings, x: Tensor) -> int:
     return outputs
 
 
-def _check_parameter(
+def check_parameter(
     name: str, tensor: Tensor | None, allowed: tuple[tuple[int, ...], ...], x: Tensor
 ) -> None:
+    """One of the allowed shapes, x\'s dtype or float32, on x\'s device; absent is fine."""
     if tensor is None:
         return
     if not isinstance(tensor, Tensor):
@@ -386,7 +387,8 @@ def _check_padding(s: Settings, x: Tensor) -> None:
             )
 
 
-def _check_norm(s: Settings, channels: int, tensors: dict[str, Tensor | None]) -> None:
+def check_norm(s: Settings, channels: int, tensors: dict[str, Tensor | None]) -> None:
+    """Whether the norm has what it reads; `tensors` by name, None where absent."""
     given = {name for name in ("running_mean", "running_var") if tensors[name] is not None}
     if given and (s.norm != "batch" or len(given) == 1):
         raise ValueError(

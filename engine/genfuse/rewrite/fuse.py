@@ -11,6 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from genfuse.ops.conv_norm_act import Settings, check_settings, unit
 from genfuse.rewrite import patterns
+from genfuse.rewrite.norms import fuse_norms
 from genfuse.rewrite.report import Fused, Left, Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair
 
@@ -55,10 +56,12 @@ def fuse(module: GraphModule, report: Report, accuracy: Accuracy, gradients: boo
     for found in units:
         made[found.output] = _replace(graph, found, made)
     _remove(graph, units)
+    norms = fuse_norms(graph)
     if not gradients:
-        _hand_on_statistics(graph, list(made.values()))
-    _settle_layout(graph, set(made.values()))
+        _hand_on_statistics(graph, [*made.values(), *norms])
+    _settle_layout(graph, {*made.values(), *norms})
     report.fused += [_described(found) for found in units]
+    report.norms += len(norms)
     graph.lint()
     module.recompile()
     return module

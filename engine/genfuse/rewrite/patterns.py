@@ -75,6 +75,12 @@ def shape(node: Any) -> tuple[int, ...] | None:
     return tuple(tensor.shape)
 
 
+def alike(first: Any, second: Any) -> bool:
+    """Whether two nodes are tensors of one known shape and dtype."""
+    known = shape(first)
+    return known is not None and known == shape(second) and value(first).dtype == value(second).dtype
+
+
 @dataclass(frozen=True)
 class ActivationStep:
     """An activation, its input, and the slope of a leaky ReLU."""

@@ -32,6 +32,8 @@ class Report:
 
     fused: list[Fused] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
+    norms: int = 0
+    """norms that no convolution follows, in kernels of their own"""
     graphs: int = 0
 
     def __str__(self) -> str:
@@ -40,7 +42,9 @@ class Report:
         return text.getvalue()
 
     def __rich__(self) -> Table:
-        table = Table(title=f"{len(self.fused)} units fused, {len(self.left)} left, in {self.graphs} graphs")
+        table = Table(
+            title=f"{len(self.fused)} units fused, {self.norms} norms alone, {len(self.left)} left, in {self.graphs} graphs"
+        )
         for heading in ("convolution", "one kernel does", "algorithm"):
             table.add_column(heading, overflow="fold")
         for unit in self.fused:

@@ -37,8 +37,50 @@ def conv_norm_act(
     residual: Tensor | None = None,
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
+    conv = convolution(tuple(weight.shape), settings)
+    run(
+        conv,
+        packed(weight, (settings, _cpu.isa()), lambda dense: _pack(conv, dense)),
+        out,
+        stats_out,
+        x,
+        bias,
+        settings,
+        skip=skip,
+        norm_weight=norm_weight,
+        norm_bias=norm_bias,
+        running_mean=running_mean,
+        running_var=running_var,
+        stats=stats,
+        film_scale=film_scale,
+        film_shift=film_shift,
+        shift=shift,
+        residual=residual,
+    )
+
+
+def run(
+    conv: _cpu.Conv,
+    weights: Tensor | None,
+    out: Tensor,
+    stats_out: Tensor | None,
+    x: Tensor,
+    bias: Tensor | None,
+    settings: Settings,
+    *,
+    skip: Tensor | None = None,
+    norm_weight: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    stats: Tensor | None = None,
+    film_scale: Tensor | None = None,
+    film_shift: Tensor | None = None,
+    shift: Tensor | None = None,
+    residual: Tensor | None = None,
+) -> None:
+    """One unit with weights as `conv` packs them; None for a unit without a convolution."""
     s = settings
-    conv = convolution(tuple(weight.shape), s)
     x = _readable(x)
     skip = None if skip is None else _readable(skip)
     residual = None if residual is None else _readable(residual)
@@ -77,7 +119,6 @@ def conv_norm_act(
         slope=s.negative_slope,
         stats=0 if stats_out is None else stats_out.data_ptr(),
     )
-    weights = packed(weight, (s, _cpu.isa()), lambda dense: _pack(conv, dense))
     conv.run(
         DTYPE_CODES[x.dtype],
         torch.get_num_threads(),
@@ -87,7 +128,7 @@ def conv_norm_act(
         _image(x),
         None if skip is None else _image(skip),
         prologue,
-        weights.data_ptr(),
+        0 if weights is None else weights.data_ptr(),
         epilogue,
         None if residual is None else _image(residual),
         _image(out),

@@ -1,0 +1,72 @@
+"""Norms that no convolution follows: each becomes one call, with the activation and addition behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from genfuse.ops.conv_norm_act import Settings
+from genfuse.ops.norm_act import unit
+from genfuse.rewrite import patterns
+
+
+def run_norm(settings: Settings, return_stats: bool, x: Tensor, **named: Any) -> Any:
+    """What the rewritten graph calls."""
+    get = named.get
+    tensors = (
+        get("norm_weight"), get("norm_bias"), get("running_mean"), get("running_var"), get("stats"), None, None,
+        get("residual"),
+    )  # fmt: skip
+    out, stats = unit(x, settings, tensors, return_stats)
+    return (out, stats) if return_stats else out
+
+
+def fuse_norms(graph: Graph) -> list[Node]:
+    """Replaces every norm of images that a unit knows; returns the calls."""
+    calls = []
+    for node in list(graph.nodes):
+        norm = patterns.norm(node)
+        if norm is not None and len(patterns.shape(node) or ()) == 4:
+            calls.append(_replaced(graph, node, norm))
+    return calls
+
+
+def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
+    settings = Settings(norm=norm.kind, num_groups=norm.num_groups, eps=norm.eps)
+    named: dict[str, Any] = {
+        "norm_weight": norm.weight,
+        "norm_bias": norm.bias,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+    }
+    taken, place = [node], {each: i for i, each in enumerate(graph.nodes)}
+    behind = _only_user(node)
+    act = patterns.activation(behind) if behind is not None else None
+    if behind is not None and act is not None:
+        settings = settings._replace(activation=act.kind, negative_slope=act.slope)
+        taken.append(behind)
+        behind = _only_user(behind)
+    terms = patterns.added(behind) if behind is not None else None
+    if behind is not None and terms is not None:
+        other = terms[1] if terms[0] is taken[-1] else terms[0]
+        alike = (
+            patterns.shape(other) == patterns.shape(node)
+            and patterns.value(other).dtype == patterns.value(node).dtype
+        )
+        if alike and other is not taken[-1] and place[other] < place[behind]:
+            named["residual"] = other
+            taken.append(behind)
+    with graph.inserting_before(taken[-1]):
+        given = {key: value for key, value in named.items() if value is not None}
+        call = graph.call_function(run_norm, (settings, False, norm.source), given)
+    call.meta = dict(taken[-1].meta)
+    taken[-1].replace_all_uses_with(call)
+    for each in reversed(taken):
+        graph.erase_node(each)
+    return call
+
+
+def _only_user(node: Node) -> Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None

@@ -1,0 +1,1 @@
+"""`norm_act`: normalisation, activation and residual where no convolution follows."""

@@ -1,0 +1,109 @@
+"""`norm_act` against the float64 reference, on every instruction set, and as its users call it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import genfuse
+from genfuse.ops import norm_act
+from genfuse_kernels.conv_norm_act.reference import channel_stats
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, Settings
+from genfuse_kernels.norm_act import cpu_impl, reference, spec
+from ops.cpu_cases import ISAS, LAYOUTS, instruction_set, laid_out, threads, untouched_elsewhere
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("seed", range(24))
+def test_random_cases(isa: str, seed: int) -> None:
+    rng = np.random.default_rng([6, seed])
+    dtype = spec.DTYPES[seed % 3]
+    n, c, h, w = (
+        int(v) for v in (rng.integers(1, 4), rng.integers(1, 40), rng.integers(1, 20), rng.integers(1, 20))
+    )
+    settings = Settings(
+        norm=NORMS[seed % len(NORMS)],
+        num_groups=int(rng.choice([g for g in range(1, c + 1) if c % g == 0])),
+        eps=1e-3,
+        activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
+        scale=float(rng.choice([1.0, 0.5])),
+        out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
+    )
+
+    def image() -> torch.Tensor:
+        values = torch.from_numpy(rng.standard_normal((n, c, h, w)) + 0.5).to(dtype)
+        return laid_out(values, LAYOUTS[rng.integers(len(LAYOUTS))])
+
+    def maybe(*shape: int) -> torch.Tensor | None:
+        return torch.from_numpy(rng.standard_normal(shape)).to(dtype) if rng.random() < 0.6 else None
+
+    tensors = {"norm_weight": maybe(c), "norm_bias": maybe(n, c), "residual": image() if seed % 2 else None}
+    x = image()
+    wide = {name: None if t is None else t.double() for name, t in tensors.items()}
+    want = reference.norm_act(x.double(), settings, **wide)
+    out = laid_out(
+        torch.full((n, c, h, w), math.nan, dtype=dtype), ("contiguous", "channels_last")[seed // 2 % 2]
+    )
+    stats = torch.full((n, c, 2), math.nan)
+    with instruction_set(isa):
+        cpu_impl.norm_act(out, stats, x, settings, **tensors)
+    assert untouched_elsewhere(out)
+    # the normalised value comes from x·scale + offset, which may cancel
+    inner = reference.norm_act(x.double().abs() + 1, Settings(norm="none"), **wide | {"residual": None}).abs()
+    deviation = 1.0 if settings.norm == "none" else float(1e-3**-0.5)
+    size = (
+        want.abs()
+        + deviation * (inner + x.double().abs() + 2)
+        + (0 if tensors["residual"] is None else wide["residual"].abs())
+    )  # type: ignore[union-attr]
+    store = 0.0 if dtype == torch.float32 else spec.tolerance(dtype, 1, False)
+    assert (
+        (out.double() - want).abs() <= spec.tolerance(torch.float32, c, False) * size + store * want.abs()
+    ).all()
+    expected = channel_stats(want)
+    assert torch.allclose(stats.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_bits_do_not_depend_on_threads() -> None:
+    x = torch.randn(3, 24, 33, 17)
+    with threads(1):
+        one = norm_act(x, norm="group", num_groups=3, activation="silu")
+    with threads(2):
+        assert torch.equal(norm_act(x, norm="group", num_groups=3, activation="silu"), one)
+    assert torch.equal(norm_act(x[1:2], norm="group", num_groups=3, activation="silu"), one[1:2])  # type: ignore[index]
+
+
+def test_gradients_compile_and_backends() -> None:
+    x = torch.randn(2, 8, 5, 7, requires_grad=True)
+    weight = torch.randn(8, requires_grad=True)
+    y = norm_act(x, norm="group", num_groups=2, norm_weight=weight, activation="silu")
+    want = torch.nn.functional.silu(torch.nn.functional.group_norm(x, 2, weight))
+    assert isinstance(y, torch.Tensor) and torch.allclose(y, want, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(y.sum(), (x, weight)), torch.autograd.grad(want.sum(), (x, weight)), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+    assert genfuse.explain("norm_act", x).backend == "aten"
+    assert genfuse.explain("norm_act", x.detach()).backend == "cpu"
+    compiled = torch.compile(lambda t: norm_act(t, norm="instance", activation="relu"), fullgraph=True)
+    assert torch.equal(compiled(x.detach()), norm_act(x.detach(), norm="instance", activation="relu"))
+    arguments = (x.detach(), *(None,) * 8, "instance", 1, 1e-5, "relu", 0.01, 1.0, "none", True)
+    torch.library.opcheck(torch.ops.genfuse.norm_act.default, arguments)
+
+
+def test_bad_arguments() -> None:
+    x = torch.randn(2, 6, 4, 4)
+    for options, words in (
+        ({"norm": "group", "num_groups": 4}, "num_groups is 4"),
+        ({"residual": torch.ones(2, 6, 4, 5)}, "residual has shape"),
+        ({"norm_weight": torch.ones(5)}, "norm_weight has shape"),
+        ({"activation": "rleu"}, "did you mean 'relu'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            norm_act(x, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x has shape"):
+        norm_act(x[0])
+    assert isinstance(norm_act(x[:0]), torch.Tensor)
