@@ -42,9 +42,8 @@ class Report:
         return text.getvalue()
 
     def __rich__(self) -> Table:
-        table = Table(
-            title=f"{len(self.fused)} units fused, {self.norms} norms alone, {len(self.left)} left, in {self.graphs} graphs"
-        )
+        counts = f"{len(self.fused)} units fused, {self.norms} norms alone, {len(self.left)} left"
+        table = Table(title=f"{counts}, in {self.graphs} graphs")
         for heading in ("convolution", "one kernel does", "algorithm"):
             table.add_column(heading, overflow="fold")
         for unit in self.fused:
