@@ -26,6 +26,7 @@ from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.timing import Effort
+from genfuse_bench.unit_command import conv_norm_act
 
 app = typer.Typer(help="Measure genfuse beside its peers.", no_args_is_help=True)
 _console = Console(width=None if sys.stdout.isatty() else 120)
@@ -68,6 +69,9 @@ class Plan:
 @app.callback()
 def bench() -> None:
     """Measure genfuse beside its peers."""
+
+
+app.command("conv_norm_act")(conv_norm_act)
 
 
 @app.command("sampler_step")

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from genfuse_bench.conv_norm_act import UnitRow
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
@@ -15,7 +16,7 @@ from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
 from genfuse_bench.sampler_step import StepRow
 
-Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow
+Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow
 
 
 class Record:
@@ -51,5 +52,5 @@ def json_line(row: Row, machine: Machine) -> str:
 
 def _case(line: dict[str, Any]) -> str:
     """What two rows share that measure the same."""
-    names = ("op", "solver", "shape", "dtype", "threads", "device", "peer", "who")
+    names = ("op", "workload", "solver", "shape", "dtype", "threads", "device", "peer", "who")
     return str([line.get(name) for name in names])

@@ -1,0 +1,64 @@
+"""`genfuse bench conv_norm_act`: the smoke run, the gate on errors, and what it writes down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from genfuse_bench.command import app
+from genfuse_bench.conv_norm_act import cyclegan_generator, dcgan_generator, units, workload_row
+from genfuse_bench.machine import Machine
+from genfuse_bench.module_peers import MODULE_PEERS
+from genfuse_bench.record import Record
+from genfuse_bench.timing import Effort
+
+QUICK = Effort(1, 0.02, 0.05)
+
+
+def test_quick_run() -> None:
+    result = CliRunner().invoke(app, ["conv_norm_act", "--quick", "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    assert "1×32×8×8" in result.output and "eager" in result.output
+
+
+def test_a_row_counts_and_is_written(tmp_path: Path) -> None:
+    (workload,) = units([(2, 32, 6)])
+    assert workload.flops == 2 * 2 * 32 * 36 * 9 * 32
+    row = workload_row(workload, [MODULE_PEERS["eager"]], QUICK)
+    assert row.best_peer == "eager" and row.ratio == pytest.approx(row.peers_ms["eager"] / row.ours_ms)
+    record = Record(tmp_path / "rows.jsonl")
+    record.add([row], Machine.here())
+    line = json.loads(record.path.read_text())
+    assert line["workload"] == "unit" and line["error"] <= line["tolerance"] and "commit" in line
+
+
+def test_an_inaccurate_row_has_no_speed() -> None:
+    (workload,) = units([(1, 32, 4)])
+    row = workload_row(dataclasses.replace(workload, tolerance=1e-12), [MODULE_PEERS["eager"]], QUICK)
+    assert row.refused and row.ours_ms is None and row.ratio is None
+
+
+def test_the_networks_are_the_published_ones() -> None:
+    with torch.no_grad():
+        assert dcgan_generator().eval()(torch.zeros(1, 100, 1, 1)).shape == (1, 3, 64, 64)
+        assert cyclegan_generator(1).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+    counts = sum(p.numel() for p in cyclegan_generator().parameters())
+    assert counts == pytest.approx(11.4e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sections", "unit"], "'unit' is not one of"),
+        (["--peers", "tvm"], "'tvm' is not one of"),
+        (["--allocator", "x"], "expected tuned or default"),
+    ],
+)
+def test_bad_options(options: list[str], words: str) -> None:
+    result = CliRunner().invoke(app, ["conv_norm_act", *options])
+    assert result.exit_code == 2 and words in " ".join(result.output.split())
