@@ -59,8 +59,7 @@ def _compiled(module: nn.Module, inputs: Inputs) -> Run:
 
 def _openvino(module: nn.Module, inputs: Inputs) -> Run:
     openvino = importlib.import_module("openvino")
-    model = openvino.convert_model(module, example_input=inputs)
-    model.reshape([list(x.shape) for x in inputs])
+    model = openvino.convert_model(module, example_input=inputs, input=[tuple(x.shape) for x in inputs])
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",

@@ -43,6 +43,10 @@ class Effort:
     windows: int = 5
     window: float = 0.15
     limit: float = 4.0
+    turn: float = TURN
+    rest: float = 0.0
+    """Seconds of sleep before a turn, and then a lap that does not count: where competitors have threads of their own,
+    those of the last one still spin, and would run against the next one's."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def measure(
         end = time.monotonic() + effort.limit
         while not (clean or disturbed) or (len(clean) < effort.windows and time.monotonic() < end):
             before = Load.now()
-            window = _window(trajectories, steps, device, effort.window)
+            window = _window(trajectories, steps, device, effort)
             (disturbed if Load.now().disturbed_since(before) else clean).append(window)
     kept = clean or disturbed
     times = {name: [lap for window in kept for lap in window[name]] for name in trajectories}
@@ -113,14 +117,17 @@ def _event_laps(trajectory: Trajectory, steps: range, device: torch.device) -> l
 
 
 def _window(
-    trajectories: Mapping[str, Trajectory], steps: range, device: torch.device, seconds: float
+    trajectories: Mapping[str, Trajectory], steps: range, device: torch.device, effort: Effort
 ) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in trajectories}
     order = list(trajectories)
-    end = time.monotonic() + seconds
+    end = time.monotonic() + effort.window
     while True:
         for name in order:
-            turn = time.monotonic() + TURN
+            if effort.rest:
+                time.sleep(effort.rest)
+                laps(trajectories[name], steps, device)
+            turn = time.monotonic() + effort.turn
             while True:
                 times[name] += laps(trajectories[name], steps, device)
                 if time.monotonic() >= turn:

@@ -57,7 +57,10 @@ def conv_norm_act(
         return
     chosen = _peers(peers, console)
     for name in _names("--sections", sections, SECTIONS):
-        rows = [workload_row(workload, chosen, Effort(5, 0.5, 12.0)) for workload in SECTIONS[name]()]
+        rows = [
+            workload_row(workload, chosen, Effort(4, 0.8, 12.0, turn=0.05, rest=0.03))
+            for workload in SECTIONS[name]()
+        ]
         _show(name, rows, console)
         if record is not None:
             record.add(rows, machine)
