@@ -13,6 +13,7 @@ from genfuse.names import check_name
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse_kernels.conv_norm_act import reference
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import (
     ACCURACIES,
     ACTIVATIONS,
@@ -200,7 +201,8 @@ def _composed(
     return_stats: bool,
 ) -> tuple[Tensor, Tensor]:
     """By PyTorch's own differentiable ops."""
-    y = reference.conv_norm_act(x, weight, bias, settings, **dict(zip(_TENSORS, tensors, strict=True)))
+    named = dict(zip(_TENSORS, tensors, strict=True))
+    y = reference.conv_norm_act(x, weight, bias, settings, **named, normalise=normalised)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return y, reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
 

@@ -11,6 +11,7 @@ from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.conv_norm_act import Settings, check_norm, check_parameter, check_settings
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
 from genfuse_kernels.conv_norm_act.settings import Activation, Norm
 from genfuse_kernels.norm_act import reference
@@ -155,7 +156,7 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (call.x, *call.tensors)):
         dispatch.select("norm_act", call.x.device, call.x.dtype, gradients=True)
         named = dict(zip(_TENSORS, call.tensors, strict=True))
-        y = reference.norm_act(call.x, call.settings, **named)
+        y = reference.norm_act(call.x, call.settings, **named, normalise=normalised)
         dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
         return y, channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
     with torch._C._AutoDispatchBelowAutograd():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act import reference
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 
@@ -43,6 +44,7 @@ def conv_norm_act(
         film_shift=film_shift,
         shift=shift,
         residual=residual,
+        normalise=normalised,
     )
     out.copy_(y)
     if stats_out is not None:

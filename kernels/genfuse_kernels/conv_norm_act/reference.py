@@ -10,6 +10,10 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.settings import Activation, Settings
 
+Normalise = Callable[
+    [Tensor, Settings, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None], Tensor
+]
+
 
 def conv_norm_act(
     x: Tensor,
@@ -27,11 +31,12 @@ def conv_norm_act(
     film_shift: Tensor | None = None,
     shift: Tensor | None = None,
     residual: Tensor | None = None,
+    normalise: Normalise | None = None,
 ) -> Tensor:
-    """The unit's output (N, K, H', W'); see `spec`."""
+    """The unit's output (N, K, H', W'); see `spec`. `normalise` may stand in for `normalised`."""
     s = settings
     h = x if skip is None else torch.cat([x, skip], dim=1)
-    h = normalised(h, s, norm_weight, norm_bias, running_mean, running_var, stats)
+    h = (normalise or normalised)(h, s, norm_weight, norm_bias, running_mean, running_var, stats)
     if film_scale is not None and film_shift is not None:
         h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
     h = activated(h, s.activation, s.negative_slope)

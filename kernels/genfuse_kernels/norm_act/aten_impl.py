@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
 from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.norm_act import reference
@@ -36,6 +37,7 @@ def norm_act(
         film_scale=film_scale,
         film_shift=film_shift,
         residual=residual,
+        normalise=normalised,
     )
     out.copy_(y)
     if stats_out is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.reference import activated, normalised
+from genfuse_kernels.conv_norm_act.reference import Normalise, activated, normalised
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 
@@ -20,10 +20,11 @@ def norm_act(
     film_scale: Tensor | None = None,
     film_shift: Tensor | None = None,
     residual: Tensor | None = None,
+    normalise: Normalise | None = None,
 ) -> Tensor:
-    """The output (N, C, H, W); see `spec`."""
+    """The output (N, C, H, W); see `spec`. `normalise` may stand in for `normalised`."""
     s = settings
-    h = normalised(x, s, norm_weight, norm_bias, running_mean, running_var, stats)
+    h = (normalise or normalised)(x, s, norm_weight, norm_bias, running_mean, running_var, stats)
     if film_scale is not None and film_shift is not None:
         h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
     y = activated(h, s.activation, s.negative_slope)
