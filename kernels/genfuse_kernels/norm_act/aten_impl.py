@@ -2,43 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
-from genfuse_kernels.conv_norm_act.reference import channel_stats
-from genfuse_kernels.conv_norm_act.settings import Settings
-from genfuse_kernels.norm_act import reference
+from genfuse_kernels.norm_act.composed import launcher
 
-
-def norm_act(
-    out: Tensor,
-    stats_out: Tensor | None,
-    x: Tensor,
-    settings: Settings,
-    *,
-    norm_weight: Tensor | None = None,
-    norm_bias: Tensor | None = None,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    stats: Tensor | None = None,
-    film_scale: Tensor | None = None,
-    film_shift: Tensor | None = None,
-    residual: Tensor | None = None,
-) -> None:
-    """Fill `out` and `stats_out`; see `spec`."""
-    y = reference.norm_act(
-        x,
-        settings,
-        norm_weight=norm_weight,
-        norm_bias=norm_bias,
-        running_mean=running_mean,
-        running_var=running_var,
-        stats=stats,
-        film_scale=film_scale,
-        film_shift=film_shift,
-        residual=residual,
-        normalise=normalised,
-    )
-    out.copy_(y)
-    if stats_out is not None:
-        stats_out.copy_(channel_stats(y))
+norm_act = launcher(normalised)
