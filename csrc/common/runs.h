@@ -11,8 +11,6 @@ namespace GENFUSE_ISA {
 namespace {
 
 constexpr int kBlockLanes = GENFUSE_CHANNEL_BLOCK;
-constexpr int kPlanarAhead =
-    64;  // elements: the rows below are read next, too short a stream for the hardware to see
 constexpr int kParts = kBlockLanes / kLanes<float>;  // vectors that hold a pixel's 16 channels
 
 // The first element of channel `c` (of its block, in the blocked layout) in row `y` of sample `n`.
@@ -74,10 +72,7 @@ void load_planar(const Stored* from, int64_t stride_c, int64_t count, int lanes,
             f32 rows[lane];
             if (there == lane) {
 #pragma GCC unroll 16
-                for (int c = 0; c < lane; ++c) {
-                    __builtin_prefetch(plane + c * stride_c + i + kPlanarAhead);
-                    rows[c] = widen(plane + c * stride_c + i);
-                }
+                for (int c = 0; c < lane; ++c) rows[c] = widen(plane + c * stride_c + i);
             } else {
                 for (int c = 0; c < lane; ++c) rows[c] = c < there ? widen(plane + c * stride_c + i) : f32{};
             }

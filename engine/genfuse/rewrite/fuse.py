@@ -115,10 +115,6 @@ def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
     return Unit(node, source, weight, found.get("bias"), settings, steps=[step])
 
 
-def _only_user(node: Node) -> Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
 def _absorb_before(found: Unit) -> None:
     """Padding, upsampling, activation, norm and concatenation, from the convolution backwards."""
 
@@ -130,25 +126,22 @@ def _absorb_before(found: Unit) -> None:
         found.source = source
         found.settings = found.settings._replace(**settings)
 
-    def open_to_all(node: Node) -> bool:
-        return len(node.users) == 1
-
-    while (source := patterns.unchanged(found.source)) and open_to_all(found.source):
+    while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
         take(None, found.source, source)
     pad = patterns.padded(found.source)
     plain = not found.settings.transposed
-    if pad and plain and open_to_all(found.source) and found.settings.padding == (0, 0):
+    if pad and plain and patterns.only_user(found.source) and found.settings.padding == (0, 0):
         take(f"{pad[2]} padding", found.source, pad[0], padding=pad[1], padding_mode=pad[2])
     double = patterns.doubled(found.source)
-    if double and plain and open_to_all(found.source):
+    if double and plain and patterns.only_user(found.source):
         take("2× upsampling", found.source, double, upsample=2)
-    while (source := patterns.unchanged(found.source)) and open_to_all(found.source):
+    while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
         take(None, found.source, source)
     act = patterns.activation(found.source)
-    if act and open_to_all(found.source) and not (act.inplace and len(act.source.users) > 1):
+    if act and patterns.only_user(found.source) and not (act.inplace and len(act.source.users) > 1):
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
     norm = patterns.norm(found.source)
-    if norm and open_to_all(found.source):
+    if norm and patterns.only_user(found.source):
         given = {
             "norm_weight": norm.weight,
             "norm_bias": norm.bias,
@@ -180,7 +173,7 @@ def _absorb_behind(found: Unit, taken: set[Node]) -> None:
         found.inner.add(found.output)
         found.last = node
 
-    while (node := _only_user(found.output)) is not None and node not in taken:
+    while (node := patterns.only_user(found.output)) is not None and node not in taken:
         terms = patterns.added(node)
         factor = patterns.scaled(node)
         act = patterns.activation(node)

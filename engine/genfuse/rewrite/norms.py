@@ -42,12 +42,12 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
         "running_var": norm.running_var,
     }
     taken, place = [node], {each: i for i, each in enumerate(graph.nodes)}
-    behind = _only_user(node)
+    behind = patterns.only_user(node)
     act = patterns.activation(behind) if behind is not None else None
     if behind is not None and act is not None:
         settings = settings._replace(activation=act.kind, negative_slope=act.slope)
         taken.append(behind)
-        behind = _only_user(behind)
+        behind = patterns.only_user(behind)
     terms = patterns.added(behind) if behind is not None else None
     if behind is not None and terms is not None:
         other = terms[1] if terms[0] is taken[-1] else terms[0]
@@ -66,7 +66,3 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
     for each in reversed(taken):
         graph.erase_node(each)
     return call
-
-
-def _only_user(node: Node) -> Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None

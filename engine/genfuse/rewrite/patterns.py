@@ -75,6 +75,11 @@ def shape(node: Any) -> tuple[int, ...] | None:
     return tuple(tensor.shape)
 
 
+def only_user(node: Node) -> Node | None:
+    """The node that alone reads this one."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
 def alike(first: Any, second: Any) -> bool:
     """Whether two nodes are tensors of one known shape and dtype."""
     known = shape(first)

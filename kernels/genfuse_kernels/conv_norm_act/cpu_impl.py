@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from torch import Tensor
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
 from genfuse_kernels.common.packed_weights import packed
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Settings
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Settings, UnitTensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _PLANAR, _CHANNELS_LAST = 0, 1
 
@@ -24,39 +28,12 @@ def conv_norm_act(
     weight: Tensor,
     bias: Tensor | None,
     settings: Settings,
-    *,
-    skip: Tensor | None = None,
-    norm_weight: Tensor | None = None,
-    norm_bias: Tensor | None = None,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    stats: Tensor | None = None,
-    film_scale: Tensor | None = None,
-    film_shift: Tensor | None = None,
-    shift: Tensor | None = None,
-    residual: Tensor | None = None,
+    **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
     conv = convolution(tuple(weight.shape), settings)
-    run(
-        conv,
-        packed(weight, (settings, _cpu.isa()), lambda dense: _pack(conv, dense)),
-        out,
-        stats_out,
-        x,
-        bias,
-        settings,
-        skip=skip,
-        norm_weight=norm_weight,
-        norm_bias=norm_bias,
-        running_mean=running_mean,
-        running_var=running_var,
-        stats=stats,
-        film_scale=film_scale,
-        film_shift=film_shift,
-        shift=shift,
-        residual=residual,
-    )
+    weights = packed(weight, (settings, _cpu.isa()), lambda dense: _pack(conv, dense))
+    run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
 
 def run(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.settings import Activation, Settings
+from genfuse_kernels.conv_norm_act.settings import Activation, NormTensors, Settings, UnitTensors
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Normalise = Callable[
     [Tensor, Settings, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None], Tensor
@@ -21,30 +25,37 @@ def conv_norm_act(
     bias: Tensor | None,
     settings: Settings,
     *,
-    skip: Tensor | None = None,
-    norm_weight: Tensor | None = None,
-    norm_bias: Tensor | None = None,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    stats: Tensor | None = None,
-    film_scale: Tensor | None = None,
-    film_shift: Tensor | None = None,
-    shift: Tensor | None = None,
-    residual: Tensor | None = None,
     normalise: Normalise | None = None,
+    **tensors: Unpack[UnitTensors],
 ) -> Tensor:
     """The unit's output (N, K, H', W'); see `spec`. `normalise` may stand in for `normalised`."""
-    s = settings
-    h = x if skip is None else torch.cat([x, skip], dim=1)
-    h = (normalise or normalised)(h, s, norm_weight, norm_bias, running_mean, running_var, stats)
+    skip, shift = tensors.get("skip"), tensors.get("shift")
+    h = read(x if skip is None else torch.cat([x, skip], dim=1), settings, normalise, tensors)
+    if settings.upsample != 1:
+        h = F.interpolate(h, scale_factor=float(settings.upsample), mode="nearest")
+    y = _convolved(h, weight, bias, settings)
+    return written(y if shift is None else y + shift[:, :, None, None], settings, tensors.get("residual"))
+
+
+def read(x: Tensor, s: Settings, normalise: Normalise | None, tensors: NormTensors) -> Tensor:
+    """x normalised and activated: what comes before a convolution."""
+    h = (normalise or normalised)(
+        x,
+        s,
+        tensors.get("norm_weight"),
+        tensors.get("norm_bias"),
+        tensors.get("running_mean"),
+        tensors.get("running_var"),
+        tensors.get("stats"),
+    )
+    film_scale, film_shift = tensors.get("film_scale"), tensors.get("film_shift")
     if film_scale is not None and film_shift is not None:
         h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
-    h = activated(h, s.activation, s.negative_slope)
-    if s.upsample != 1:
-        h = F.interpolate(h, scale_factor=float(s.upsample), mode="nearest")
-    y = _convolved(h, weight, bias, s)
-    if shift is not None:
-        y = y + shift[:, :, None, None]
+    return activated(h, s.activation, s.negative_slope)
+
+
+def written(y: Tensor, s: Settings, residual: Tensor | None) -> Tensor:
+    """y with residual, scale and the output's activation: what comes after it."""
     if residual is not None:
         y = y + residual
     if s.scale != 1:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypedDict, get_args
+
+from torch import Tensor
 
 Norm = Literal["none", "batch", "instance", "group", "layer", "layer_pixel", "rms_pixel"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
@@ -44,3 +46,23 @@ class Settings(NamedTuple):
     scale: float = 1.0
     out_activation: Activation = "none"
     accuracy: Accuracy = "fast"
+
+
+class NormTensors(TypedDict, total=False):
+    """What a norm, its activation and the addition behind them read beside x; absent is as good as None."""
+
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    stats: Tensor | None
+    film_scale: Tensor | None
+    film_shift: Tensor | None
+    residual: Tensor | None
+
+
+class UnitTensors(NormTensors, total=False):
+    """What a unit with a convolution reads beside x, weight and bias."""
+
+    skip: Tensor | None
+    shift: Tensor | None

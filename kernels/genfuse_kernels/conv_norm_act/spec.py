@@ -37,9 +37,9 @@ from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
-WINOGRAD_GROWTH = 12.0
+WINOGRAD_GROWTH = 3.0
 """How much larger Winograd's error may be than the definition's, both relative to the largest sum of magnitudes
-under a tile. Measured over the tests' cases: 4 at the median, 9 at most."""
+under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the direct kernel's largest error."""
 
 
 def tolerance(dtype: torch.dtype, reduction: int, winograd: bool) -> float:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.reference import Normalise, activated, normalised
-from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.reference import Normalise, read, written
+from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def norm_act(
-    x: Tensor,
-    settings: Settings,
-    *,
-    norm_weight: Tensor | None = None,
-    norm_bias: Tensor | None = None,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    stats: Tensor | None = None,
-    film_scale: Tensor | None = None,
-    film_shift: Tensor | None = None,
-    residual: Tensor | None = None,
-    normalise: Normalise | None = None,
+    x: Tensor, settings: Settings, *, normalise: Normalise | None = None, **tensors: Unpack[NormTensors]
 ) -> Tensor:
-    """The output (N, C, H, W); see `spec`. `normalise` may stand in for `normalised`."""
-    s = settings
-    h = (normalise or normalised)(x, s, norm_weight, norm_bias, running_mean, running_var, stats)
-    if film_scale is not None and film_shift is not None:
-        h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
-    y = activated(h, s.activation, s.negative_slope)
-    if residual is not None:
-        y = y + residual
-    if s.scale != 1:
-        y = y * s.scale
-    return activated(y, s.out_activation, s.negative_slope)
+    """The output (N, C, H, W); see `spec`. `normalise` may stand in for the definition's norm."""
+    return written(read(x, settings, normalise, tensors), settings, tensors.get("residual"))
