@@ -1,6 +1,9 @@
 // The extension genfuse_kernels._cpu: instruction sets, and the shared pieces of its bindings.
+#include <dlfcn.h>
+
 #include "bindings/bindings.h"
 #include "common/cpuid.h"
+#include "common/thread_pool.h"
 #include "philox_normal/params.h"
 #include "sampler_step/params.h"
 
@@ -75,6 +78,21 @@ py::tuple columns() {
     return py::tuple(names);
 }
 
+// Into the OpenMP team of the PyTorch that is loaded, or out of it. Nothing is linked: the runtime is the one
+// that PyTorch found.
+bool share_torch_threads(bool share) {
+    Team team{};
+    void* const torch = share ? dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD) : nullptr;
+    if (torch) {
+        team.run = reinterpret_cast<decltype(team.run)>(dlsym(torch, "GOMP_parallel"));
+        team.number = reinterpret_cast<decltype(team.number)>(dlsym(torch, "omp_get_thread_num"));
+        dlclose(torch);
+    }
+    if (!team.run || !team.number) team = {};
+    join_team(team);
+    return in_team();
+}
+
 }  // namespace
 }  // namespace genfuse
 
@@ -84,6 +102,10 @@ PYBIND11_MODULE(_cpu, module) {
     module.def("isa", [] { return isa_name(current_isa()); }, "The instruction set in use.");
     module.def("available_isas", &available_isas, "Instruction sets of this machine, best last.");
     module.def("set_isa", &set_isa_by_name, py::arg("name"), "Use another instruction set, for tests.");
+    module.def("share_torch_threads", &share_torch_threads, py::arg("share"),
+               "Run on PyTorch's OpenMP threads, or on a pool of our own; whether it is PyTorch's now.");
+    module.def("shares_torch_threads", &in_team, "Whether kernels run on PyTorch's OpenMP threads.");
+    share_torch_threads(true);
     module.attr("COLUMNS") = columns();
     module.attr("ROW") = GENFUSE_ROW;
     module.attr("HISTORY_SLOTS") = GENFUSE_HISTORY_SLOTS;

@@ -121,6 +121,32 @@ class Pool {
     }
 };
 
+Team team{};
+
+// One call on the host's team.
+class TeamCall {
+  public:
+    TeamCall(int64_t chunks, Task task, void* context) : chunks_(chunks), task_(task), context_(context) {}
+
+    void run(int threads) {
+        team.run([](void* call) { static_cast<TeamCall*>(call)->work(); }, this,
+                 static_cast<unsigned>(threads), 0);
+    }
+
+  private:
+    const int64_t chunks_;
+    const Task task_;
+    void* const context_;
+    std::atomic<int64_t> next_{0};
+
+    void work() {
+        const int slot = team.number();
+        for (int64_t chunk; (chunk = next_.fetch_add(1, std::memory_order_relaxed)) < chunks_;) {
+            task_(context_, chunk, slot);
+        }
+    }
+};
+
 Pool* pool = nullptr;  // never destroyed: workers may outlive every static object
 
 // A fork waits for the job in flight; the child has no workers and starts with a fresh pool.
@@ -132,6 +158,7 @@ void after_fork_in_parent() {
 }
 void after_fork_in_child() {
     pool = new Pool;
+    team = {};
 }
 
 Pool& the_pool() {
@@ -145,12 +172,25 @@ Pool& the_pool() {
 
 }  // namespace
 
+void join_team(const Team& given) {
+    std::lock_guard<std::mutex> lock(the_pool().submission);
+    team = given;
+}
+
+bool in_team() {
+    return team.run != nullptr;
+}
+
 void parallel_for(int64_t chunks, int threads, Task task, void* context) {
     if (threads > 1 && chunks > 1) {
         Pool& shared = the_pool();
         std::unique_lock<std::mutex> lock(shared.submission, std::try_to_lock);
         if (lock.owns_lock()) {
-            shared.run(chunks, threads, task, context);
+            if (team.run) {
+                TeamCall(chunks, task, context).run(threads);
+            } else {
+                shared.run(chunks, threads, task, context);
+            }
             return;
         }
     }

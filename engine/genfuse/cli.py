@@ -185,7 +185,7 @@ def doctor() -> None:
     table.add_row("genfuse", genfuse.__version__)
     table.add_row("processor", env.processor())
     table.add_row("instruction sets", ", ".join(env.instruction_sets()) or "none: CPU kernels not built")
-    table.add_row("threads", str(torch.get_num_threads()))
+    table.add_row("threads", f"{torch.get_num_threads()}, of {env.workers()}")
     table.add_row("GPUs", ", ".join(env.gpus()) or "none")
     for name in dispatch.BACKENDS:
         table.add_row(f"backend {name}", env.backend_missing(name) or "ready")

@@ -78,3 +78,11 @@ def instruction_sets() -> list[str]:
         return []
     cpu = importlib.import_module("genfuse_kernels._cpu")
     return list(cpu.available_isas())
+
+
+def workers() -> str:
+    """The threads that the CPU kernels run on, beside the calling one."""
+    if backend_missing("cpu") is not None:
+        return "none"
+    shared = importlib.import_module("genfuse_kernels._cpu").shares_torch_threads()
+    return "PyTorch's OpenMP threads" if shared else "a pool of our own"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 from typing import Any
 
 import pytest
@@ -104,23 +102,3 @@ def test_rows_beyond_32_bits_are_refused(row: Any) -> None:
     with pytest.raises(ValueError, match="row is"):
         philox_normal(out, torch.tensor([1, 2]), row, 0)
     assert (out == 7).all()
-
-
-def test_works_in_a_forked_child() -> None:
-    """The child starts workers of its own and draws the parent's numbers."""
-    seeds = torch.arange(16)
-    want, out = torch.empty(16, 1 << 14), torch.empty(16, 1 << 14)
-    with threads(2):
-        philox_normal(want, seeds, 0, 0)
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                signal.alarm(20)  # a pool that waits for the parent's workers would wait for ever
-                philox_normal(out, seeds, 0, 0)
-                code = (
-                    0 if out.numpy().tobytes() == want.numpy().tobytes() else 2
-                )  # torch's own pool hangs here
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
