@@ -113,6 +113,7 @@ PYBIND11_MODULE(_cpu, module) {
     module.attr("STREAMS") =
         py::make_tuple(static_cast<int>(GENFUSE_STREAM_STEP), static_cast<int>(GENFUSE_STREAM_INIT),
                        static_cast<int>(GENFUSE_STREAM_FORWARD));
+    bind_attention(module);
     bind_conv(module);
     bind_ops(module);
     bind_plan(module);

@@ -58,4 +58,23 @@ void run_units(void (*kernel)(const Job&, int64_t, int64_t), const Job& job, int
         &split);
 }
 
+// Runs unit(job, i, slot) for all i in [0, units), whatever the work; slots are threads, each with memory of
+// its own.
+template <class Job>
+void run_slots(void (*unit)(const Job&, int64_t, int), const Job& job, int64_t units, int threads) {
+    struct Call {
+        void (*unit)(const Job&, int64_t, int);
+        const Job* job;
+        int64_t units, chunks;
+    } call{unit, &job, units, units < kMaxChunks ? units : kMaxChunks};
+    parallel_for(
+        call.chunks, threads,
+        [](void* context, int64_t chunk, int slot) {
+            const Call& c = *static_cast<const Call*>(context);
+            const int64_t end = c.units * (chunk + 1) / c.chunks;
+            for (int64_t i = c.units * chunk / c.chunks; i < end; ++i) c.unit(*c.job, i, slot);
+        },
+        &call);
+}
+
 }  // namespace genfuse

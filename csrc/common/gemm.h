@@ -42,7 +42,8 @@ struct Stretches {
 
 // sums[i][column] = Σ rows[i][k]·panel[k·columns + column], added to what is there unless `fresh`; from one
 // block of 16 columns to the next, sums lie `block_stride` apart. Each sum runs over k in order, whatever the
-// number of rows: a row's result does not depend on its neighbours.
+// number of rows: a row's result does not depend on its neighbours. It starts at zero in each call, so that a
+// long reduction is a sum of shorter ones, which rounds less than one long chain.
 template <int rows, int vectors>
 void multiply_rows(const float* const* row, const Stretches& stretches, const float* panel,
                    float* const* sums, int64_t block_stride, bool fresh) {
@@ -52,7 +53,7 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
 #pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sum[i][v] = fresh ? f32{} : load<f32>(sums[i] + place(v));
+        for (int v = 0; v < vectors; ++v) sum[i][v] = f32{};
     }
     for (int64_t segment = 0; segment < stretches.segments; ++segment) {
         const float* at[rows];
@@ -74,7 +75,10 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
 #pragma GCC unroll 12
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) store(sums[i] + place(v), sum[i][v]);
+        for (int v = 0; v < vectors; ++v) {
+            float* const to = sums[i] + place(v);
+            store(to, fresh ? sum[i][v] : load<f32>(to) + sum[i][v]);
+        }
     }
 }
 

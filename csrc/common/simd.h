@@ -137,11 +137,47 @@ GENFUSE_INLINE f64 square_root(f64 value) {
 }
 #endif
 
+// a > b ? a : b and a < b ? a : b: b where either is NaN.
+template <class V>
+GENFUSE_INLINE V larger(V a, V b) {
+    return a > b ? a : b;
+}
+template <class V>
+GENFUSE_INLINE V smaller(V a, V b) {
+    return a < b ? a : b;
+}
+
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define GENFUSE_EXTREME(name, V, instruction) \
+    template <>                               \
+    GENFUSE_INLINE V name(V a, V b) {         \
+        return _mm512_##instruction(a, b);    \
+    }
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+#define GENFUSE_EXTREME(name, V, instruction) \
+    template <>                               \
+    GENFUSE_INLINE V name(V a, V b) {         \
+        return _mm256_##instruction(a, b);    \
+    }
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__SSE2__)
+#define GENFUSE_EXTREME(name, V, instruction) \
+    template <>                               \
+    GENFUSE_INLINE V name(V a, V b) {         \
+        return _mm_##instruction(a, b);       \
+    }
+#endif
+#if defined(GENFUSE_EXTREME)  // compilers make a comparison and a blend of the expression, for the NaN's sake
+GENFUSE_EXTREME(larger, f32, max_ps)
+GENFUSE_EXTREME(larger, f64, max_pd)
+GENFUSE_EXTREME(smaller, f32, min_ps)
+GENFUSE_EXTREME(smaller, f64, min_pd)
+#undef GENFUSE_EXTREME
+#endif
+
 // Clamped to [low, high]; a NaN among the values stays NaN.
 template <class V>
 GENFUSE_INLINE V clamp(V value, V low, V high) {
-    V raised = value < low ? low : value;
-    return raised > high ? high : raised;
+    return smaller(high, larger(low, value));
 }
 
 // `negative` where the sign bit of `sign` is set, else `positive`.
@@ -175,6 +211,43 @@ GENFUSE_INLINE u64 multiply_low_words(u64 a, u64 b) {
 #else
 #define GENFUSE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, i32{__VA_ARGS__})
 #endif
+
+// Across the lanes, by halves: what one lane gets is the same whatever the lanes' order of evaluation.
+#if GENFUSE_VECTOR_BYTES == 64
+#define GENFUSE_HALVES(FOLD, v)                                   \
+    FOLD(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7) \
+    FOLD(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11) \
+    FOLD(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13) \
+    FOLD(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#elif GENFUSE_VECTOR_BYTES == 32
+#define GENFUSE_HALVES(FOLD, v)     \
+    FOLD(v, 4, 5, 6, 7, 0, 1, 2, 3) \
+    FOLD(v, 2, 3, 0, 1, 6, 7, 4, 5) \
+    FOLD(v, 1, 0, 3, 2, 5, 4, 7, 6)
+#else
+#define GENFUSE_HALVES(FOLD, v) \
+    FOLD(v, 2, 3, 0, 1)         \
+    FOLD(v, 1, 0, 3, 2)
+#endif
+
+// The sum of all lanes, and the largest that is no NaN where lane 0 is none.
+GENFUSE_INLINE float sum_of_lanes(f32 v) {
+#define GENFUSE_FOLD(v, ...) v += GENFUSE_SHUFFLE(v, v, __VA_ARGS__);
+    GENFUSE_HALVES(GENFUSE_FOLD, v)
+#undef GENFUSE_FOLD
+    return v[0];
+}
+
+GENFUSE_INLINE float largest_of_lanes(f32 v) {
+#define GENFUSE_FOLD(v, ...)                                  \
+    {                                                         \
+        const f32 other = GENFUSE_SHUFFLE(v, v, __VA_ARGS__); \
+        v = larger(other, v);                                 \
+    }
+    GENFUSE_HALVES(GENFUSE_FOLD, v)
+#undef GENFUSE_FOLD
+    return v[0];
+}
 
 // (a0 b0 a1 b1) and (a2 b2 a3 b3) of each group of 16 bytes.
 GENFUSE_INLINE f32 interleave_low(f32 a, f32 b) {

@@ -2,43 +2,18 @@
 #include <algorithm>
 #include <new>
 
+#include "common/dispatch.h"
 #include "common/message.h"
-#include "common/thread_pool.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
 #include "conv_norm_act/statistics.h"
 #include "conv_norm_act/winograd.h"
 
-#if defined(GENFUSE_X86)
-#define GENFUSE_UNIT(name) \
-    (current_isa() == Isa::avx512 ? avx512::name : current_isa() == Isa::avx2 ? avx2::name : baseline::name)
-#else
-#define GENFUSE_UNIT(name) (baseline::name)
-#endif
-
 namespace genfuse {
 namespace {
 
 using Args = genfuse_conv_norm_act_args;
-
-// Runs unit(job, i, slot) for all i in [0, units).
-template <class Job>
-void run_all(void (*unit)(const Job&, int64_t, int), const Job& job, int64_t units, int threads) {
-    struct Call {
-        void (*unit)(const Job&, int64_t, int);
-        const Job* job;
-        int64_t units, chunks;
-    } call{unit, &job, units, std::min<int64_t>(units, kMaxChunks)};
-    parallel_for(
-        call.chunks, threads,
-        [](void* context, int64_t chunk, int slot) {
-            const Call& c = *static_cast<const Call*>(context);
-            const int64_t end = c.units * (chunk + 1) / c.chunks;
-            for (int64_t i = c.units * chunk / c.chunks; i < end; ++i) c.unit(*c.job, i, slot);
-        },
-        &call);
-}
 
 int64_t ceil_divide(int64_t a, int64_t b) {
     return (a + b - 1) / b;
@@ -145,9 +120,9 @@ class Call {
         if (winograd) {
             run_winograd();
         } else if (identity) {
-            run_all(GENFUSE_UNIT(identity_unit), job_, blocking_.units, args_.threads);
+            run_slots(GENFUSE_KERNEL(identity_unit), job_, blocking_.units, args_.threads);
         } else {
-            run_all(GENFUSE_UNIT(direct_unit), job_, blocking_.units, args_.threads);
+            run_slots(GENFUSE_KERNEL(direct_unit), job_, blocking_.units, args_.threads);
         }
         if (job_.partial) merge_partials(job_, counts_, args_.epilogue.stats);
     }
@@ -239,13 +214,13 @@ class Call {
             statistics.stats = stats_;
             const int64_t blocks =
                 blocks_of(args_.x.channels) + (args_.skip.data ? blocks_of(args_.skip.channels) : 0);
-            run_all(GENFUSE_UNIT(statistics_unit), statistics, args_.batch * blocks, args_.threads);
+            run_slots(GENFUSE_KERNEL(statistics_unit), statistics, args_.batch * blocks, args_.threads);
         }
         if (pixel_scale_) {
             statistics.pixel_scale = pixel_scale_;
             statistics.pixel_offset = pixel_offset_;
-            run_all(GENFUSE_UNIT(pixel_statistics_unit), statistics, args_.batch * args_.height,
-                    args_.threads);
+            run_slots(GENFUSE_KERNEL(pixel_statistics_unit), statistics, args_.batch * args_.height,
+                      args_.threads);
             job_.pixel_scale = pixel_scale_;
             job_.pixel_offset = pixel_offset_;
         }
@@ -259,7 +234,7 @@ class Call {
 
     void run_winograd() {
         if (!blocking_.shared) {
-            run_all(GENFUSE_UNIT(winograd_unit), job_, blocking_.units, args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_unit), job_, blocking_.units, args_.threads);
             return;
         }
         const int64_t parts = ceil_divide(blocks_of(job_.out_channels), winograd::kPartBlocks);
@@ -268,8 +243,8 @@ class Call {
             job_.first_row = row;
             job_.last_row = std::min(job_.rows, row + blocking_.rows_shared);
             const int64_t stretches = ceil_divide(job_.last_row - job_.first_row, job_.rows_a_unit);
-            run_all(GENFUSE_UNIT(winograd_input_unit), job_, stretches * blocks, args_.threads);
-            run_all(GENFUSE_UNIT(winograd_product_unit), job_, stretches * parts, args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_input_unit), job_, stretches * blocks, args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_product_unit), job_, stretches * parts, args_.threads);
         }
     }
 };

@@ -33,16 +33,22 @@ ORDER: dict[str, tuple[Backend, ...]] = {
 Launcher = Callable[..., None]
 
 OPS: dict[str, tuple[Backend, ...]] = {
+    "attention": ("cpu", "aten", "reference"),
     "conv_norm_act": ("cpu", "aten", "reference"),
+    "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "aten", "reference"),
+    "timestep_embedding": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"conv_norm_act", "norm_act"})
+FORWARD_ONLY = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
+
+FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})
+"""Ops whose kernels take no float64."""
 
 _forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)
 _strict: ContextVar[bool | None] = ContextVar("genfuse_strict", default=None)
@@ -106,7 +112,7 @@ def obstacle(
         return f"x is on {device}, expected cpu"
     if name == "triton" and device.type != "cuda" and not env.triton_interpreted():
         return f"x is on {device}, expected cuda"
-    dtypes = _SINGLE if op in FORWARD_ONLY else (*_SINGLE, torch.float64)
+    dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
     if gradients and op in FORWARD_ONLY:
@@ -115,7 +121,6 @@ def obstacle(
 
 
 _SINGLE = (torch.float32, torch.bfloat16, torch.float16)
-"""What kernels that compute in float32 alone take."""
 
 
 def choose(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = False) -> Choice:

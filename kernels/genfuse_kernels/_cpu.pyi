@@ -163,3 +163,24 @@ class Conv:
 
 def checksum(data: int, bytes: int) -> int: ...
 def arena_peak_bytes() -> int: ...
+def attention(
+    dtype: int,
+    sizes: tuple[int, int, int, int, int, int],  # batch, heads, queries, keys, channels, value channels
+    scale: float,
+    q: _Tensor,
+    k: _Tensor,
+    v: _Tensor,
+    out: _Tensor,
+    threads: int,
+) -> None: ...
+def timestep_embedding(
+    t: int,
+    batch: int,
+    channels: int,
+    flip_sin_to_cos: bool,
+    downscale_freq_shift: float,
+    scale: float,
+    max_period: float,
+    out: int,
+    is_double: bool,
+) -> None: ...

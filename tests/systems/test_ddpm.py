@@ -16,7 +16,6 @@ from genfuse import systems
 from genfuse.data import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.nn import ConvUnit, UNet, UNetConfig
-from genfuse.nn.embedding import sinusoidal
 from genfuse.systems.ddpm import DDPM, DDPMConfig, load, train
 from genfuse.train import TrainConfig, checkpoint
 
@@ -86,13 +85,6 @@ def test_conv_unit_is_its_equation() -> None:
     expected = nn.functional.conv2d(normal * normal.sigmoid(), unit.conv.weight, unit.conv.bias, padding=1)
     torch.testing.assert_close(unit(x), expected)
     torch.testing.assert_close(unit(x, shift, residual), expected + shift[:, :, None, None] + residual)
-
-
-def test_sinusoidal() -> None:
-    got = sinusoidal(torch.tensor([0.0, 3.0], dtype=torch.float64), 4)
-    three = torch.tensor([3.0, 0.03], dtype=torch.float64)
-    expected = torch.stack([torch.tensor([1.0, 1, 0, 0]).double(), torch.cat([three.cos(), three.sin()])])
-    torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genfuse.nn.conv2d import Conv2d
+from genfuse.ops.attention import attention
 from genfuse.ops.conv_norm_act import Settings, unit
 
 
@@ -36,6 +36,6 @@ class SelfAttention(nn.Module):
             n, 3, self.num_heads, c // self.num_heads, h * w
         )
         q, k, v = qkv.transpose(-1, -2).unbind(1)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = attention(q, k, v)
         out: Tensor = self.proj(y.transpose(-1, -2).reshape(n, c, h, w), residual=x)
         return out

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-
-def sinusoidal(t: Tensor, channels: int, max_period: float = 10_000.0) -> Tensor:
-    """Sines and cosines of t at geometrically spaced frequencies (Vaswani et al. 2017, section 3.5).
-
-    Args:
-        t: (N,) floating.
-        channels: width of the result, even.
-        max_period: longest wavelength over 2π.
-
-    Returns:
-        (N, channels) in t's dtype: cosines, then sines.
-    """
-    half = channels // 2
-    exponents = torch.arange(half, device=t.device, dtype=t.dtype) / half
-    angles = t[:, None] * torch.exp(-math.log(max_period) * exponents)[None, :]
-    return torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+from genfuse.nn.linear import Linear
+from genfuse.ops.timestep_embedding import timestep_embedding
 
 
 class ConditionEmbedding(nn.Module):
@@ -42,9 +26,9 @@ class ConditionEmbedding(nn.Module):
         self.num_classes = num_classes
         self.channels = channels
         self.time = nn.Sequential(
-            nn.Linear(channels, embedding_channels),
+            Linear(channels, embedding_channels),
             nn.SiLU(),
-            nn.Linear(embedding_channels, embedding_channels),
+            Linear(embedding_channels, embedding_channels),
         )
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None
 
@@ -58,7 +42,7 @@ class ConditionEmbedding(nn.Module):
         Raises:
             ValueError: a label was given to an unconditional network.
         """
-        embedding: Tensor = self.time(sinusoidal(t, self.channels))
+        embedding: Tensor = self.time(timestep_embedding(t, self.channels))
         if self.label is None:
             if label is not None:
                 raise ValueError("label was given, but this network has no classes: leave label out")

@@ -11,6 +11,7 @@ from genfuse.nn.attention import SelfAttention
 from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_unit import ConvUnit
 from genfuse.nn.embedding import ConditionEmbedding
+from genfuse.nn.linear import Linear
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, config: UNetConfig, attention: bool) -> None:
         super().__init__()
         self.first = ConvUnit(channels, channels, num_groups=config.num_groups)
-        self.shift = nn.Linear(config.embedding_channels, channels)
+        self.shift = Linear(config.embedding_channels, channels)
         self.second = ConvUnit(channels, channels, num_groups=config.num_groups, zero_init=True)
         heads = max(1, channels // config.head_channels)
         self.attention = SelfAttention(channels, heads, config.num_groups) if attention else nn.Identity()

@@ -32,7 +32,7 @@ def conv_norm_act(
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
     conv = convolution(tuple(weight.shape), settings)
-    weights = packed(weight, (settings, _cpu.isa()), lambda dense: _pack(conv, dense))
+    weights = packed(weight, (settings, _cpu.isa()), lambda dense: pack(conv, dense))
     run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
 
@@ -133,7 +133,7 @@ def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
     )
 
 
-def _pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
+def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
     room = torch.empty(conv.packed_size, dtype=torch.float32)
     conv.pack(weight.data_ptr(), room.data_ptr())
     return room

@@ -38,8 +38,8 @@ from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 WINOGRAD_GROWTH = 3.0
-"""How much larger Winograd's error may be than the definition's, both relative to the largest sum of magnitudes
-under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the direct kernel's largest error."""
+"""How much larger Winograd's error may be than one running sum's, both relative to the largest sum of magnitudes
+under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the largest error of such a sum."""
 
 
 def tolerance(dtype: torch.dtype, reduction: int, winograd: bool) -> float:

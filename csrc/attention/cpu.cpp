@@ -1,0 +1,174 @@
+// Attention without its matrix of scores: some queries meet the keys a block at a time, and the sums so far
+// are rescaled where a larger score turns up (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
+// arXiv:2205.14135).
+#include "attention/job.h"
+#include "common/exp2.h"
+#include "common/gemm.h"
+#include "common/pack.h"
+#include "common/tile.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+constexpr int64_t kPanel = kPanelBlocks * 16;  // columns
+constexpr float kLog2E = 1.44269504f;
+
+// 2ˣ for x ≤ 0: 2⁻¹²⁶ where it would be less, NaN where x is NaN.
+GENFUSE_INLINE f32 power_of_two(f32 x) {
+    const f32 bounded = larger(broadcast<f32>(-126.0f), x);
+    const f32 shift = broadcast<f32>(Exp2Constants<float>::shift);
+    const f32 shifted = bounded + shift;
+    const f32 fraction = bounded - (shifted - shift);
+    const i32 exponent = (reinterpret_cast<i32>(shifted) - reinterpret_cast<i32>(shift) + 127) << 23;
+    return polynomial(fraction, Exp2Constants<float>::coefficients) * reinterpret_cast<f32>(exponent);
+}
+
+// Tokens [first, first + count) of a head.
+template <class Stored>
+Matrix<Stored> tokens_of(const genfuse_heads& heads, int64_t n, int64_t head, int64_t first, int64_t count,
+                         int64_t channels) {
+    const Stored* const data = static_cast<const Stored*>(heads.data) + n * heads.stride_n +
+                               head * heads.stride_head + first * heads.stride_token;
+    return {data, heads.stride_token, heads.stride_channel, count, channels};
+}
+
+template <class Stored>
+Matrix<Stored> transposed(const Matrix<Stored>& m) {
+    return {m.data, m.stride_column, m.stride_row, m.columns, m.rows};
+}
+
+// to[row·pitch + column] += Σ from[row·from_pitch + k]·panels(k, column), or = where `fresh`.
+void multiply(const float* from, int64_t from_pitch, int64_t rows, int64_t length, const float* panels,
+              int64_t columns, float* to, int64_t pitch, bool fresh) {
+    const int64_t zero = 0;
+    const Stretches stretches{&zero, 1, length};
+    for (int64_t column = 0; column < columns; column += kPanel) {
+        const int64_t left = (columns - column + 15) / 16;
+        const int blocks = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
+        for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
+            const int count = static_cast<int>(rows - row < kRowsAtOnce ? rows - row : kRowsAtOnce);
+            const float* at[kRowsAtOnce];
+            float* sums[kRowsAtOnce];
+            for (int i = 0; i < count; ++i) {
+                at[i] = from + (row + i) * from_pitch;
+                sums[i] = to + (row + i) * pitch + column;
+            }
+            multiply_for(count, blocks)(at, stretches, panels, sums, 16, fresh);
+        }
+        panels += length * blocks * 16;
+    }
+}
+
+// In place: a query's scores into weights relative to its largest score so far; returns what the sums so far
+// must be multiplied by. Behind `count` scores there is room for whole vectors.
+float weigh(float* scores, int64_t count, float* largest, float* weights) {
+    constexpr int lanes = kLanes<float>;
+    const int64_t room = (count + lanes - 1) / lanes * lanes;
+    for (int64_t i = count; i < room; ++i) scores[i] = -__builtin_inff();
+    f32 high = broadcast<f32>(*largest);
+    for (int64_t i = 0; i < room; i += lanes) {
+        high = larger(load<f32>(scores + i), high);  // passes over a NaN, which its own weight will show
+    }
+    const float top = largest_of_lanes(high);
+    const f32 base = broadcast<f32>(top == -__builtin_inff() ? 0.0f : top);  // −∞ − −∞ would be NaN
+    f32 sum = {};
+    for (int64_t i = 0; i < room; i += lanes) {
+        const f32 weight = power_of_two(load<f32>(scores + i) - base);
+        store(scores + i, weight);
+        sum += weight;  // 2⁻¹²⁶ of a lane beyond the last key is lost beside the largest one's 1
+    }
+    const float rescale = *largest == top ? 1.0f : power_of_two(broadcast<f32>(*largest - top))[0];
+    *weights = *weights * rescale + sum_of_lanes(sum);
+    *largest = top;
+    return rescale;
+}
+
+template <class Stored>
+void pack_unit(const AttentionJob& job, int64_t unit) {
+    const genfuse_attention_args& args = *job.args;
+    const int64_t head = job.first_head + unit / job.key_blocks, n = head / args.heads;
+    const int64_t first = unit % job.key_blocks * kKeysAtOnce, left = args.keys - first;
+    const int64_t count = left < kKeysAtOnce ? left : kKeysAtOnce;
+    float* const to = job.packed + unit * job.packed_block();
+    pack_panels(transposed(tokens_of<Stored>(args.k, n, head % args.heads, first, count, args.channels)),
+                kPanel, to);
+    pack_panels(tokens_of<Stored>(args.v, n, head % args.heads, first, count, args.value_channels), kPanel,
+                to + kKeysAtOnce * job.depth);
+}
+
+template <class Stored>
+void run_unit(const AttentionJob& job, int64_t unit, int slot) {
+    const genfuse_attention_args& args = *job.args;
+    const AttentionFrame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t place = unit / job.units_a_head, n = (job.first_head + place) / args.heads;
+    const int64_t head = (job.first_head + place) % args.heads;
+    const int64_t first = unit % job.units_a_head * job.queries_a_unit, left = args.queries - first;
+    const int64_t rows = left < job.queries_a_unit ? left : job.queries_a_unit;
+
+    const Matrix<Stored> query = tokens_of<Stored>(args.q, n, head, first, rows, args.channels);
+    for (int64_t c = 0; c < args.channels; c += kLanes<float>) {
+        pack_lanes(query, c, job.depth, frame.query + c);
+    }
+    for (int64_t i = 0; i < rows * job.depth; i += kLanes<float>) {
+        store(frame.query + i, load<f32>(frame.query + i) * (args.scale * kLog2E));
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+        frame.largest[row] = -__builtin_inff();
+        frame.weights[row] = 0;
+    }
+    for (int64_t block = 0; block < job.key_blocks; ++block) {
+        const float* const keys = job.packed + (place * job.key_blocks + block) * job.packed_block();
+        const int64_t rest = args.keys - block * kKeysAtOnce;
+        const int64_t count = rest < kKeysAtOnce ? rest : kKeysAtOnce;
+        multiply(frame.query, job.depth, rows, args.channels, keys, count, frame.scores, kKeysAtOnce, true);
+        for (int64_t row = 0; row < rows; ++row) {
+            const float rescale =
+                weigh(frame.scores + row * kKeysAtOnce, count, frame.largest + row, frame.weights + row);
+            if (block == 0) continue;
+            float* const sums = frame.sums + row * job.wide;
+            for (int64_t c = 0; c < job.wide; c += kLanes<float>) {
+                store(sums + c, load<f32>(sums + c) * rescale);
+            }
+        }
+        multiply(frame.scores, kKeysAtOnce, rows, count, keys + kKeysAtOnce * job.depth, args.value_channels,
+                 frame.sums, job.wide, block == 0);
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+        float* const sums = frame.sums + row * job.wide;
+        // The definition divides 0 by 0 where every score is −∞.
+        const bool none = frame.largest[row] == -__builtin_inff();
+        const float share = none ? __builtin_nanf("") : 1.0f / frame.weights[row];
+        for (int64_t c = 0; c < job.wide; c += kLanes<float>) store(sums + c, load<f32>(sums + c) * share);
+        Stored* const to = static_cast<Stored*>(args.out.data) + n * args.out.stride_n +
+                           head * args.out.stride_head + (first + row) * args.out.stride_token;
+        narrow_run(sums, args.value_channels, to);
+    }
+}
+
+}  // namespace
+
+void attention_pack_unit(const AttentionJob& job, int64_t unit, int) {
+    switch (job.args->dtype) {
+        case GENFUSE_BFLOAT16:
+            return pack_unit<bfloat16>(job, unit);
+        case GENFUSE_FLOAT16:
+            return pack_unit<float16>(job, unit);
+        default:
+            return pack_unit<float>(job, unit);
+    }
+}
+
+void attention_unit(const AttentionJob& job, int64_t unit, int slot) {
+    switch (job.args->dtype) {
+        case GENFUSE_BFLOAT16:
+            return run_unit<bfloat16>(job, unit, slot);
+        case GENFUSE_FLOAT16:
+            return run_unit<float16>(job, unit, slot);
+        default:
+            return run_unit<float>(job, unit, slot);
+    }
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

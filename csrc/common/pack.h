@@ -1,0 +1,80 @@
+// Strided matrices of any dtype into dense float32 panels of columns.
+#pragma once
+
+#include "common/half.h"
+#include "common/transpose.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+// A matrix in memory: element (row, column) at data[row·stride_row + column·stride_column].
+template <class Stored>
+struct Matrix {
+    const Stored* data;
+    int64_t stride_row, stride_column, rows, columns;
+};
+
+// The vector at `from`, of which `count` values are there; the others are zero.
+template <class Stored>
+GENFUSE_INLINE f32 widen_part(const Stored* from, int64_t count) {
+    if (count >= kLanes<float>) return widen(from);
+    Stored part[kLanes<float>] = {};
+    __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
+    return widen(part);
+}
+
+// Columns [first, first + lanes) of all rows, a vector each, to to[row·pitch]; columns beyond are zero.
+template <class Stored>
+void pack_lanes(const Matrix<Stored>& from, int64_t first, int64_t pitch, float* to) {
+    constexpr int lanes = kLanes<float>;
+    const Stored* const data = from.data + first * from.stride_column;
+    const int64_t there = from.columns - first < lanes ? from.columns - first : lanes;
+    if (from.stride_column == 1) {
+        for (int64_t row = 0; row < from.rows; ++row) {
+            store(to + row * pitch, widen_part(data + row * from.stride_row, there));
+        }
+        return;
+    }
+    int64_t row = 0;
+    if (from.stride_row == 1) {
+        for (; row + lanes <= from.rows; row += lanes) {
+            f32 block[lanes];
+            for (int lane = 0; lane < lanes; ++lane) {
+                block[lane] = lane < there ? widen(data + lane * from.stride_column + row) : f32{};
+            }
+            transpose(block);
+#pragma GCC unroll 16
+            for (int i = 0; i < lanes; ++i) store(to + (row + i) * pitch, block[i]);
+        }
+    }
+    for (; row < from.rows; ++row) {
+        Stored one[lanes] = {};
+        for (int64_t lane = 0; lane < there; ++lane) {
+            one[lane] = data[lane * from.stride_column + row * from.stride_row];
+        }
+        store(to + row * pitch, widen(one));
+    }
+}
+
+// [panel][row][column of the panel]: panels of `wide` columns, a multiple of 16, the last one as many as hold
+// its columns.
+template <class Stored>
+void pack_panels(const Matrix<Stored>& from, int64_t wide, float* to) {
+    for (int64_t first = 0; first < from.columns; first += wide) {
+        const int64_t left = (from.columns - first + 15) / 16 * 16;
+        const int64_t pitch = left < wide ? left : wide;
+        for (int64_t column = 0; column < pitch; column += kLanes<float>) {
+            if (first + column < from.columns) {
+                pack_lanes(from, first + column, pitch, to + column);
+            } else {
+                for (int64_t row = 0; row < from.rows; ++row) store(to + row * pitch + column, f32{});
+            }
+        }
+        to += from.rows * pitch;
+    }
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

@@ -1,0 +1,1 @@
+"""`attention`: softmax(q·kᵀ·scale)·v, without its matrix of scores."""

@@ -1,0 +1,1 @@
+"""`timestep_embedding`: sines and cosines of a timestep."""

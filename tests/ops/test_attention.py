@@ -1,0 +1,143 @@
+"""`attention` against the float64 reference, on every instruction set, and as its users call it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import genfuse
+from genfuse.ops import attention
+from genfuse_kernels.attention import cpu_impl, reference, spec
+from ops.cpu_cases import ISAS, instruction_set, laid_out, threads, untouched_elsewhere
+
+_LAYOUTS = ("tokens first", "heads first", "channels outside", "sliced")
+
+
+def _heads(rng: np.random.Generator, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:
+    values = torch.from_numpy(rng.standard_normal(shape) * 1.5).to(dtype)
+    if layout == "tokens first":
+        return values.transpose(1, 2).contiguous().transpose(1, 2)
+    if layout == "channels outside":
+        return values.transpose(2, 3).contiguous().transpose(2, 3)
+    if layout == "sliced":
+        return laid_out(values, "sliced")
+    return values
+
+
+def _allowed(q: Tensor, k: Tensor, v: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    magnitude = float((q.abs() @ k.abs().transpose(-1, -2)).max()) * abs(scale)
+    weights = ((q * scale) @ k.transpose(-1, -2)).softmax(-1)
+    return spec.tolerance(dtype, q.shape[3], k.shape[2], magnitude) * (weights @ v.abs())
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("seed", range(30))
+def test_random_cases(isa: str, seed: int) -> None:
+    rng = np.random.default_rng([8, seed])
+    dtype = spec.DTYPES[seed % 3]
+    n, heads = int(rng.integers(1, 3)), int(rng.integers(1, 4))
+    queries, keys = (int(rng.integers(1, (20, 300)[seed % 2])) for _ in range(2))
+    channels, values = int(rng.integers(1, 70)), int(rng.integers(1, 70))
+    q, k, v = (
+        _heads(rng, shape, dtype, _LAYOUTS[rng.integers(4)])
+        for shape in (
+            (n, heads, queries, channels),
+            (n, heads, keys, channels),
+            (n, heads, keys, values),
+        )
+    )
+    scale = float(rng.choice([1 / math.sqrt(channels), 1.0]))
+    wide = (q.double(), k.double(), v.double())
+    want = reference.attention(*wide, scale)
+    out = laid_out(torch.full((n, heads, queries, values), math.nan, dtype=dtype), "contiguous")
+    with instruction_set(isa):
+        cpu_impl.attention(out, q, k, v, scale)
+    assert untouched_elsewhere(out)
+    assert ((out.double() - want).abs() <= _allowed(*wide, scale, dtype)).all()
+
+
+@pytest.mark.parametrize("keys", [1, 15, 16, 127, 128, 129, 256, 300])
+@pytest.mark.parametrize("queries", [1, 6, 71, 72, 73, 145])
+def test_every_tail_of_the_blocks(queries: int, keys: int) -> None:
+    q, k, v = torch.randn(1, 2, queries, 24), torch.randn(1, 2, keys, 24), torch.randn(1, 2, keys, 17)
+    wide = (q.double(), k.double(), v.double())
+    error = (attention(q, k, v).double() - reference.attention(*wide, 24**-0.5)).abs()
+    assert (error <= _allowed(*wide, 24**-0.5, torch.float32)).all()
+
+
+def test_bits_depend_on_the_sample_alone() -> None:
+    """Neither on threads nor on the batch, nor on how many heads are packed at a time."""
+    q, k, v = torch.randn(3, 4, 1000, 300), torch.randn(3, 4, 900, 300), torch.randn(3, 4, 900, 300)
+    with threads(1):
+        one = attention(q, k, v)
+    with threads(2):
+        assert torch.equal(attention(q, k, v), one)
+        assert torch.equal(attention(q[1:2], k[1:2], v[1:2]), one[1:2])
+        assert torch.equal(attention(q[:, 3:], k[:, 3:], v[:, 3:]), one[:, 3:])
+
+
+def test_extreme_scores() -> None:
+    """Large scores saturate without overflow; where the definition is not finite, neither is the result."""
+    q, k, v = torch.randn(1, 1, 80, 16), torch.randn(1, 1, 200, 16), torch.randn(1, 1, 200, 16)
+    wide = (q.double() * 1e3, k.double() * 1e3, v.double())
+    error = (attention(q * 1e3, k * 1e3, v).double() - reference.attention(*wide, 0.25)).abs()
+    assert (error <= _allowed(*wide, 0.25, torch.float32)).all()
+    for value in (math.nan, math.inf, -math.inf):
+        broken = k.clone()
+        broken[0, 0, 150, 3] = value
+        want = reference.attention(q.double(), broken.double(), v.double(), 0.25).isfinite()
+        assert torch.equal(attention(q, broken, v, scale=0.25).isfinite(), want)
+    assert attention(q.abs() + 1, torch.full_like(k, -math.inf), v).isnan().all()
+    assert attention(q * 0, k, v, scale=0.25).allclose(v.mean(2, keepdim=True), atol=1e-6)
+    tiny = torch.full((1, 1, 8, 4), 1e-42)
+    assert attention(tiny, tiny, tiny).allclose(tiny)
+
+
+def test_gradients_compile_and_backends() -> None:
+    q, k, v = (torch.randn(2, 2, 5, 4, requires_grad=True) for _ in range(3))
+    ours = torch.autograd.grad(attention(q, k, v).square().sum(), (q, k, v))
+    theirs = torch.autograd.grad(F.scaled_dot_product_attention(q, k, v).square().sum(), (q, k, v))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine, other, atol=1e-5)
+    assert genfuse.explain("attention", q, k, v).backend == "aten"
+    plain = [t.detach() for t in (q, k, v)]
+    assert genfuse.explain("attention", *plain).backend == "cpu"
+    compiled = torch.compile(lambda *t: attention(*t), fullgraph=True)
+    assert torch.equal(compiled(*plain), attention(*plain))
+    torch.library.opcheck(torch.ops.genfuse.attention.default, (*plain, 0.5))
+    for name in ("aten", "reference"):
+        with genfuse.backend(name):  # type: ignore[arg-type]
+            assert torch.allclose(
+                attention(*plain), attention(*(t.double() for t in plain)).float(), atol=1e-5
+            )
+
+
+def test_what_it_returns_is_rows_for_the_projection() -> None:
+    q = torch.randn(2, 3, 5, 4)
+    out = attention(q, q, q)
+    assert out.shape == (2, 3, 5, 4) and out.transpose(1, 2).is_contiguous()
+    assert attention(q[:0], q[:0], q[:0]).shape == (0, 3, 5, 4)
+    assert attention(q[:, :, :0], q, q).shape == (2, 3, 0, 4)
+
+
+def test_bad_arguments() -> None:
+    q = torch.randn(2, 3, 5, 4)
+    with pytest.raises(ValueError, match="q has shape"):
+        attention(q[0], q, q)
+    with pytest.raises(ValueError, match="k has shape"):
+        attention(q, q[..., :3], q)
+    with pytest.raises(ValueError, match="k has shape"):
+        attention(q, q[:, :, :0], q[:, :, :0])
+    with pytest.raises(ValueError, match="v has shape"):
+        attention(q, q, q[:, :, :4])
+    with pytest.raises(TypeError, match="v has dtype"):
+        attention(q, q, q.double())
+    with pytest.raises(ValueError, match="scale is nan"):
+        attention(q, q, q, scale=math.nan)
+    with genfuse.backend("cpu"), pytest.raises(genfuse.UnsupportedError, match="float64"):
+        attention(q.double(), q.double(), q.double())
