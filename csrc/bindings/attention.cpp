@@ -31,13 +31,7 @@ void attention(int32_t dtype, const py::tuple& sizes, float scale, const py::tup
     args.k = heads_from(k);
     args.v = heads_from(v);
     args.out = heads_from(out);
-    genfuse_message message{};
-    genfuse_status status;
-    {
-        py::gil_scoped_release released;
-        status = genfuse_attention(&args, &message);
-    }
-    raise_unless_ok(status, message);
+    run_recorded(genfuse_attention, args, {args.q.data, args.k.data, args.v.data, args.out.data});
 }
 
 void timestep_embedding(uintptr_t t, int64_t batch, int64_t channels, bool flip_sin_to_cos,
@@ -53,8 +47,7 @@ void timestep_embedding(uintptr_t t, int64_t batch, int64_t channels, bool flip_
     args.max_period = max_period;
     args.out = address(out);
     args.dtype = is_double ? GENFUSE_FLOAT64 : GENFUSE_FLOAT32;
-    genfuse_message message{};
-    raise_unless_ok(genfuse_timestep_embedding(&args, &message), message);
+    run_recorded(genfuse_timestep_embedding, args, {args.t, args.out});
 }
 
 }  // namespace

@@ -3,8 +3,11 @@
 
 #include <pybind11/pybind11.h>
 
+#include <functional>
 #include <optional>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "common/tensor.h"
 
@@ -14,6 +17,7 @@ void bind_attention(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
+void bind_program(pybind11::module_& module);
 
 // A tensor as Python hands it down: (data_ptr, strides), or None.
 genfuse_tensor tensor_from(const pybind11::handle& given, int axes);
@@ -29,6 +33,58 @@ int64_t elements(const genfuse_shape& shape);
 
 // Raises what the status stands for: ValueError, MemoryError.
 void raise_unless_ok(genfuse_status status, const genfuse_message& message);
+
+// Calls of kernels in the order they were made, to be made again with the same addresses.
+class Program {
+  public:
+    using Call = std::function<genfuse_status(genfuse_message*)>;
+
+    void start();
+    void stop();
+    void add(Call call, std::vector<uintptr_t> addresses);
+    size_t size() const { return steps_.size(); }
+    void shorten(size_t size);
+    const std::vector<uintptr_t>& addresses(size_t step) const;
+    void watch(uintptr_t data, int64_t bytes);
+    bool unchanged() const;
+    void run(size_t begin, size_t end) const;
+
+  private:
+    struct Step {
+        Call call;
+        std::vector<uintptr_t> addresses;
+    };
+    struct Watched {
+        uintptr_t data;
+        int64_t bytes;
+        uint64_t sum;
+    };
+    std::vector<Step> steps_;
+    std::vector<Watched> watched_;
+};
+
+// The program that records what this thread calls, or NULL.
+Program* recording();
+
+// Runs function(args, &message) without the interpreter's lock, and records it with all that it points to.
+template <class Args>
+void run_recorded(genfuse_status (*function)(const Args*, genfuse_message*), const Args& args,
+                  std::initializer_list<const void*> pointers) {
+    genfuse_message message{};
+    genfuse_status status;
+    {
+        pybind11::gil_scoped_release released;
+        status = function(&args, &message);
+    }
+    raise_unless_ok(status, message);
+    if (!recording()) return;
+    std::vector<uintptr_t> addresses;
+    for (const void* pointer : pointers) {
+        if (pointer) addresses.push_back(reinterpret_cast<uintptr_t>(pointer));
+    }
+    recording()->add([function, args](genfuse_message* text) { return function(&args, text); },
+                     std::move(addresses));
+}
 
 // Calls function(args, &message), without the interpreter's lock where the work outweighs letting go of it.
 template <class Args>

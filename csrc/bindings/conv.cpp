@@ -1,11 +1,10 @@
 // conv_norm_act: a convolution, its packed weights, and its calls.
-#include <algorithm>
-#include <cstring>
 #include <tuple>
 #include <utility>
 
 #include "bindings/bindings.h"
 #include "common/arena.h"
+#include "common/checksum.h"
 #include "conv_norm_act/params.h"
 
 namespace py = pybind11;
@@ -118,38 +117,17 @@ class Conv {
         args.epilogue = epilogue;
         args.epilogue.residual = image_from(residual);
         args.out = image_from(out);
-        genfuse_message message{};
-        genfuse_status status;
-        {
-            py::gil_scoped_release released;
-            status = genfuse_conv_norm_act(&args, &message);
-        }
-        raise_unless_ok(status, message);
+        const genfuse_prologue& p = args.prologue;
+        const genfuse_epilogue& e = args.epilogue;
+        run_recorded(
+            genfuse_conv_norm_act, args,
+            {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias, p.film_scale,
+             p.film_shift, args.packed, e.bias, e.shift, e.stats, e.residual.data, args.out.data});
     }
 
   private:
     genfuse_conv conv_{};
 };
-
-uint64_t checksum(uintptr_t data, int64_t bytes) {
-    constexpr int64_t line = 64, lines = 64;
-    const auto* const memory = static_cast<const unsigned char*>(address(data));
-    uint64_t sum = static_cast<uint64_t>(bytes);
-    const auto mix = [&](int64_t from, int64_t count) {
-        for (int64_t i = 0; i < count; i += 8) {
-            uint64_t word = 0;
-            std::memcpy(&word, memory + from + i, static_cast<size_t>(std::min<int64_t>(8, count - i)));
-            sum = (sum ^ word) * 0x9E3779B97F4A7C15u;
-            sum ^= sum >> 29;
-        }
-    };
-    if (bytes <= line * lines) {
-        mix(0, bytes);
-    } else {
-        for (int64_t i = 0; i < lines; ++i) mix((bytes - line) * i / (lines - 1), line);
-    }
-    return sum;
-}
 
 genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
                                double eps, uintptr_t stats, uintptr_t mean, uintptr_t variance,
@@ -216,8 +194,9 @@ void bind_conv(py::module_& module) {
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
              py::arg("epilogue"), py::arg("residual"), py::arg("out"));
-    module.def("checksum", &checksum, py::arg("data"), py::arg("bytes"),
-               "Of 64 cache lines spread over the memory.");
+    module.def(
+        "checksum", [](uintptr_t data, int64_t bytes) { return checksum(address(data), bytes); },
+        py::arg("data"), py::arg("bytes"), "Of 16 cache lines spread over the memory.");
     module.def("arena_peak_bytes", &arena_peak_bytes, "The most scratch memory held so far.");
 }
 

@@ -117,4 +117,5 @@ PYBIND11_MODULE(_cpu, module) {
     bind_conv(module);
     bind_ops(module);
     bind_plan(module);
+    bind_program(module);
 }

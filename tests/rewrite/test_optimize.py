@@ -260,3 +260,83 @@ def test_bad_arguments() -> None:
         genfuse.optimize(lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"accuracy is 'fat'.*did you mean 'fast'"):
         genfuse.optimize(nn.Conv2d(1, 1, 1), accuracy="fat")  # type: ignore[arg-type]
+
+
+class Block(nn.Module):
+    """A transformer's, over the pixels of an image."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(2, channels)
+        self.q, self.k, self.v, self.out = (nn.Linear(channels, channels) for _ in range(4))
+        self.up, self.down = nn.Linear(channels, 2 * channels), nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, height, width = x.shape
+        tokens = self.norm(x.view(n, c, height * width)).transpose(1, 2)
+        q, k, v = (layer(tokens).view(n, -1, 2, c // 2).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, -1, c)
+        y = F.dropout(self.out(y), 0.1, self.training).transpose(1, 2).reshape(n, c, height, width) + x
+        rows = y.flatten(2).transpose(1, 2)
+        rows = self.down(F.gelu(self.up(rows))) + rows
+        return rows.transpose(1, 2).reshape(x.shape)
+
+
+def test_linear_layers_and_attention_run_on_kernels() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Block(8), nn.Conv2d(8, 3, 1)).eval()
+    optimized = genfuse.optimize(model)
+    x = torch.randn(2, 3, 6, 5)
+    with torch.no_grad():
+        for _ in range(3):
+            assert torch.allclose(optimized(x), model(x), atol=1e-5)
+    report = optimized.report()
+    assert (report.linears, report.attentions) == (6, 1)
+    assert "6 linear layers, 1 attentions" in str(report) and "plans hold" in str(report)
+    weights = list(model.parameters())
+    ours = torch.autograd.grad(optimized(x).square().sum(), weights)
+    for mine, other in zip(ours, torch.autograd.grad(model(x).square().sum(), weights), strict=True):
+        assert torch.allclose(mine, other, atol=1e-3, rtol=1e-4)
+    model.train()
+    assert optimized(x).shape == (2, 3, 6, 5)
+
+
+def test_attention_with_a_mask_stays_pytorchs() -> None:
+    class Masked(nn.Module):
+        def forward(self, q: Tensor, mask: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(q, q, q, attn_mask=mask) + F.scaled_dot_product_attention(
+                q, q, q, is_causal=True
+            )
+
+    model = Masked().eval()
+    optimized = genfuse.optimize(model)
+    q, mask = torch.randn(1, 2, 5, 4), torch.randn(5, 5)
+    with torch.no_grad():
+        assert torch.allclose(optimized(q, mask), model(q, mask), atol=1e-6)
+    assert optimized.report().attentions == 0
+
+
+def test_two_convolutions_of_one_sum_run_once_each() -> None:
+    """The sum of a block and its shortcut, read by an upsampling convolution, is taken by one of them."""
+
+    class Up(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.shortcut = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(4, 8, 1)
+            self.up = nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = (self.body(x) + self.shortcut(x)) / 1.0
+            return self.up(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+
+    model = Up().eval()
+    optimized = genfuse.optimize(model)
+    x = torch.randn(1, 4, 6, 6)
+    with torch.no_grad():
+        assert torch.allclose(optimized(x), model(x), atol=1e-5)
+        (plan,) = optimized.report().plans[0]._plans.values()
+    assert len(plan.program) == 3
+    assert [step.function.__name__ for step in plan.steps if not isinstance(step, tuple)] in (
+        [],
+        ["clone.default"],
+        ["clone.default", "clone.default"],
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.memory import empty
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
@@ -49,7 +50,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 @fake("attention")
 def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     n, heads, queries, _ = q.shape
-    return q.new_empty((n, queries, heads, v.shape[3])).transpose(1, 2)
+    return empty(q, (n, queries, heads, v.shape[3]), q.dtype).transpose(1, 2)
 
 
 @torch.library.impl(LIBRARY, "attention", "Autograd")

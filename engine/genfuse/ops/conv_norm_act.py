@@ -12,6 +12,7 @@ from genfuse import dispatch
 from genfuse.names import check_name
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import (
@@ -182,14 +183,14 @@ def _outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) 
     channels = weight.shape[1] * settings.groups if settings.transposed else weight.shape[0]
     height, width = output_size(settings, (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3]))
     last = x.stride(1) == 1 and x.shape[1] > 1
-    out = torch.empty(
-        (x.shape[0], channels, height, width),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
-    )
+    out = empty(x, (x.shape[0], channels, height, width), x.dtype, channels_last=last)
+    return out, empty_stats(x, channels, return_stats)
+
+
+def empty_stats(x: Tensor, channels: int, wanted: bool) -> Tensor:
+    """Room for the statistics of a result of this many channels, or nothing."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return out, torch.empty((x.shape[0], channels, 2) if return_stats else (0,), dtype=dtype, device=x.device)
+    return empty(x, (x.shape[0], channels, 2) if wanted else (0,), dtype)
 
 
 def _composed(

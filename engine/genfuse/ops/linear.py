@@ -12,6 +12,7 @@ from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.conv_norm_act import Settings, check_parameter, check_settings
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act.settings import Activation
 from genfuse_kernels.linear import reference
 
@@ -62,7 +63,7 @@ def _launch(
 ) -> Tensor:
     inputs, outputs = x.shape[-1], weight.shape[0]
     rows = math.prod(x.shape[:-1])
-    out = x.new_empty((rows, outputs))
+    out = empty(x, (rows, outputs), x.dtype)
     if rows:
         added = None if residual is None else residual.reshape(rows, outputs)
         launch = dispatch.select("linear", x.device, x.dtype)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.conv_norm_act import Settings, check_norm, check_parameter, check_settings
+from genfuse.ops.conv_norm_act import Settings, check_norm, check_parameter, check_settings, empty_stats
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
 from genfuse_kernels.conv_norm_act.settings import Activation, Norm
@@ -98,10 +99,8 @@ def _launch(
 
 def _outputs(x: Tensor, return_stats: bool) -> tuple[Tensor, Tensor]:
     last = x.stride(1) == 1 and x.shape[1] > 1
-    layout = torch.channels_last if last else torch.contiguous_format
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    stats = torch.empty((*x.shape[:2], 2) if return_stats else (0,), dtype=dtype, device=x.device)
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=layout), stats
+    out = empty(x, x.shape, x.dtype, channels_last=last)
+    return out, empty_stats(x, x.shape[1], return_stats)
 
 
 # --- registration ---

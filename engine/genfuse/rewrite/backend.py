@@ -10,6 +10,7 @@ import torch
 from torch.fx import GraphModule
 
 from genfuse.rewrite.fuse import fuse
+from genfuse.rewrite.plan import Planned
 from genfuse.rewrite.report import Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
@@ -27,7 +28,9 @@ class Backend:
         gradients = torch.is_grad_enabled() and any(
             isinstance(value, torch.Tensor) and value.requires_grad for value in example_inputs
         )
-        return fuse(module, self.report, self.accuracy, gradients).forward
+        planned = Planned(fuse(module, self.report, self.accuracy, gradients).forward)
+        self.report.plans.append(planned)
+        return planned
 
 
 def genfuse_backend(module: GraphModule, example_inputs: list[Any], **_: Any) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from genfuse.ops.conv_norm_act import Settings, check_settings, unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.norms import fuse_norms
 from genfuse.rewrite.report import Fused, Left, Report
+from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair
 
 _TENSORS = ("skip", "norm_weight", "norm_bias", "running_mean", "running_var", "stats", "shift", "residual")
@@ -51,17 +52,21 @@ def fuse(module: GraphModule, report: Report, accuracy: Accuracy, gradients: boo
                 _absorb_before(found)
                 units.append(found)
     for found in units:
-        _absorb_behind(found, {node for other in units for node in other.inner | {other.conv}})
+        _absorb_behind(found, {node for other in units for node in (*other.inner, other.conv, other.output)})
     made: dict[Node, Node] = {}
     for found in units:
         made[found.output] = _replace(graph, found, made)
     _remove(graph, units)
     norms = fuse_norms(graph)
+    fuse_additions(graph)
+    linears, attentions = fuse_tokens(graph)
     if not gradients:
         _hand_on_statistics(graph, [*made.values(), *norms])
     _settle_layout(graph, {*made.values(), *norms})
     report.fused += [_described(found) for found in units]
     report.norms += len(norms)
+    report.linears += linears
+    report.attentions += attentions
     graph.lint()
     module.recompile()
     return module

@@ -24,23 +24,42 @@ def run_norm(settings: Settings, return_stats: bool, x: Tensor, **named: Any) ->
 
 
 def fuse_norms(graph: Graph) -> list[Node]:
-    """Replaces every norm of images that a unit knows; returns the calls."""
+    """Replaces every norm of images, or of tokens (N, C, L), that a unit knows; returns the calls for images."""
     calls = []
     for node in list(graph.nodes):
-        norm = patterns.norm(node)
-        if norm is not None and len(patterns.shape(node) or ()) == 4:
+        norm, axes = patterns.norm(node), len(patterns.shape(node) or ())
+        if norm is not None and axes == 4:
             calls.append(_replaced(graph, node, norm))
+        elif norm is not None and axes == 3:
+            _replaced_tokens(graph, node, norm)
     return calls
 
 
-def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
-    settings = Settings(norm=norm.kind, num_groups=norm.num_groups, eps=norm.eps)
-    named: dict[str, Any] = {
+def _replaced_tokens(graph: Graph, node: Node, norm: patterns.NormStep) -> None:
+    settings, named = _parts(norm)
+    with graph.inserting_before(node):
+        image = graph.call_method("unsqueeze", (norm.source, 2))
+        call = graph.call_function(run_norm, (settings, False, image), named)
+        tokens = graph.call_method("squeeze", (call, 2))
+    tokens.meta = dict(node.meta)
+    node.replace_all_uses_with(tokens)
+    graph.erase_node(node)
+
+
+def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
+    """The settings and tensors of a call."""
+    named = {
         "norm_weight": norm.weight,
         "norm_bias": norm.bias,
         "running_mean": norm.running_mean,
         "running_var": norm.running_var,
     }
+    settings = Settings(norm=norm.kind, num_groups=norm.num_groups, eps=norm.eps)
+    return settings, {name: node for name, node in named.items() if node is not None}
+
+
+def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
+    settings, named = _parts(norm)
     taken, place = [node], {each: i for i, each in enumerate(graph.nodes)}
     behind = patterns.only_user(node)
     act = patterns.activation(behind) if behind is not None else None
@@ -59,8 +78,7 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
             named["residual"] = other
             taken.append(behind)
     with graph.inserting_before(taken[-1]):
-        given = {key: value for key, value in named.items() if value is not None}
-        call = graph.call_function(run_norm, (settings, False, norm.source), given)
+        call = graph.call_function(run_norm, (settings, False, norm.source), named)
     call.meta = dict(taken[-1].meta)
     taken[-1].replace_all_uses_with(call)
     for each in reversed(taken):

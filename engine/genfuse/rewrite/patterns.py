@@ -165,7 +165,11 @@ def norm(node: Node) -> NormStep | None:
 
 
 def unchanged(node: Node) -> Node | None:
-    """The input of a node that hands it on: dropout that drops nothing, an identity, a division by one."""
+    """The input of a node that hands it on: dropout that drops nothing, a cast to its dtype, a division by one."""
+    if node.op == "call_method" and node.target == "to" and len(node.args) == 2 and not node.kwargs:
+        before, dtype = node.args
+        same = isinstance(dtype, torch.dtype) and value(before) is not None and value(before).dtype == dtype
+        return before if same and isinstance(before, Node) else None
     found = arguments(node)
     if found is None or not isinstance(found.get("input"), Node):
         return None

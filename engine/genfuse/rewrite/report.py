@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+
+from genfuse.rewrite.plan import Planned
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,37 @@ class Report:
     fused: list[Fused] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     norms: int = 0
-    """norms that no convolution follows, in kernels of their own"""
+    """norms of images that no convolution follows, in kernels of their own"""
+    linears: int = 0
+    attentions: int = 0
     graphs: int = 0
+    plans: list[Planned] = field(default_factory=list)
+    """one a graph"""
+
+    @property
+    def plan_bytes(self) -> int:
+        """Memory for activations that the plans made so far hold."""
+        return sum(plan.nbytes for plan in self.plans)
 
     def __str__(self) -> str:
         text = io.StringIO()
         Console(width=110, file=text).print(self)
         return text.getvalue()
 
-    def __rich__(self) -> Table:
-        counts = f"{len(self.fused)} units fused, {self.norms} norms alone, {len(self.left)} left"
-        table = Table(title=f"{counts}, in {self.graphs} graphs")
+    def __rich__(self) -> Group:
+        counts = (
+            f"{len(self.fused)} units fused, {self.norms} norms alone, {self.linears} linear layers, "
+            f"{self.attentions} attentions, {len(self.left)} convolutions left"
+        )
+        held = f"plans hold {self.plan_bytes / 2**20:.1f} MiB"
+        table = Table()
         for heading in ("convolution", "one kernel does", "algorithm"):
             table.add_column(heading, overflow="fold")
         for unit in self.fused:
             table.add_row(unit.name, " → ".join(unit.steps), unit.algorithm)
         for conv in self.left:
             table.add_row(conv.name, f"PyTorch's own: {conv.reason}", "aten")
-        return table
+        for number, plan in enumerate(self.plans):
+            if plan.obstacle:
+                table.add_row(f"graph {number}", f"without a plan: {plan.obstacle}", "")
+        return Group(f"{counts}\nin {self.graphs} graphs; {held}", table)

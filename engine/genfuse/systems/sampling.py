@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genfuse.rewrite.plan import Planned
 from genfuse.samplers.loop import sample
 from genfuse.samplers.sampler import Sampler
 from genfuse.systems.ddpm import DDPM
@@ -53,7 +55,7 @@ def sample_pictures(
     place = _device(device)
     model = system.model.to(place).eval()
     labels = _labels(system, count, label)
-    network = _Timed(model, place)
+    network = _Timed(Planned(model), place)
     images, rows = [], 0
     begin = network.now()
     for first in range(0, count, batch):
@@ -100,7 +102,7 @@ def _labels(system: DDPM, count: int, label: str | None) -> Tensor | None:
 class _Timed:
     """A model, and the seconds spent in it."""
 
-    def __init__(self, model: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, model: Callable[..., Tensor], device: torch.device) -> None:
         self._model, self._device = model, device
         self.seconds = 0.0
 

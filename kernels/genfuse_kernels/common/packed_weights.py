@@ -1,13 +1,14 @@
 """Weights in the order that a CPU kernel reads them, packed once and kept as long as the weight lives.
 
 A change in place is noticed by data pointer, version and, because edits through `.data` and of inference tensors
-escape the version counter, by a checksum over 64 cache lines spread over the weight: every edit of a whole tensor is
+escape the version counter, by a checksum over 16 cache lines spread over the weight: every edit of a whole tensor is
 seen, an edit of single elements through `.data` may not be. `refresh` forgets what was packed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from genfuse_kernels import _cpu
 Stamp = tuple[int, int, int]
 
 _packed: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+on_use: ContextVar[Callable[[Tensor, Tensor], None] | None] = ContextVar("genfuse_packed", default=None)
+"""Told of each (weight, packed weight) that a kernel is given, where a plan is being made."""
 
 
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
@@ -35,6 +39,9 @@ def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> T
             entry = (stamp, pack(weight.detach().to(torch.float32).contiguous()))
         kept[key] = entry
     packed: Tensor = entry[1]
+    told = on_use.get()
+    if told is not None:
+        told(weight, packed)
     return packed
 
 
@@ -52,7 +59,15 @@ def packed_bytes() -> int:
 
 
 def _stamp(weight: Tensor) -> Stamp:
-    version = 0 if weight.is_inference() else weight._version
-    storage = int(weight.untyped_storage().nbytes()) - int(weight.storage_offset()) * weight.element_size()
-    dense = weight.numel() * weight.element_size()
-    return weight.data_ptr(), version, _cpu.checksum(weight.data_ptr(), min(dense, storage))
+    return weight.data_ptr(), version(weight), _cpu.checksum(weight.data_ptr(), memory_bytes(weight))
+
+
+def version(tensor: Tensor) -> int:
+    """Counts edits in place, but those through `.data`; 0 of an inference tensor, which has no counter."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def memory_bytes(tensor: Tensor) -> int:
+    """Bytes from the tensor's first element on that are surely its own storage's."""
+    storage = int(tensor.untyped_storage().nbytes()) - int(tensor.storage_offset()) * tensor.element_size()
+    return min(tensor.numel() * tensor.element_size(), storage)

@@ -1,0 +1,301 @@
+"""A network's forward pass as one plan: recorded once, then repeated without Python between the kernels.
+
+The first call runs as it is, under a dispatch mode that sees every PyTorch call. Calls of genfuse's kernels are
+recorded with their addresses, views need nothing, and every other call is kept and made again, its result copied to
+where the kernels behind it read. Results live in a pool of buffers that are reused when nothing reads them any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
+
+from genfuse import dispatch, env
+from genfuse.ops.library import needs_dispatcher
+from genfuse.ops.memory import allocated_by
+from genfuse.rewrite.pool import Pool
+from genfuse_kernels.common import packed_weights
+
+_PLANS_KEPT = 8
+_READS_VALUES = frozenset({"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"})
+
+
+class CannotPlanError(Exception):
+    """The network's calls depend on values."""
+
+
+@dataclass
+class _Call:
+    """A call of PyTorch's own, made again in every run; its results are copied to `targets`, None where in place."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    targets: list[Tensor | None]
+
+    def run(self) -> None:
+        results = tree_leaves(self.function(*self.args, **self.kwargs))
+        for target, result in zip(self.targets, results, strict=True):
+            if target is not None:
+                target.copy_(result)
+
+
+@dataclass
+class Plan:
+    """What one call did, repeatable for other values of its inputs."""
+
+    program: Any
+    pool: Pool
+    inputs: list[Tensor | None] = field(
+        default_factory=list
+    )  # where their values are copied; None: as recorded
+    steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
+    outputs: Any = None
+    lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
+    versions: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # of weights that were packed
+    held: list[Tensor] = field(
+        default_factory=list
+    )  # packed weights, and results that no input has a part in
+
+    def is_current(self) -> bool:
+        """Whether all weights are where and what they were."""
+        for tensor, address in self.lasting.values():
+            if tensor.data_ptr() != address:
+                return False
+        for tensor, version in self.versions.values():
+            if packed_weights.version(tensor) != version:
+                return False
+        unchanged: bool = self.program.unchanged()
+        return unchanged
+
+    def run(self, inputs: tuple[Any, ...]) -> Any:
+        """The outputs, in memory of their own."""
+        for target, given in zip(self.inputs, inputs, strict=True):
+            if target is not None:
+                target.copy_(given)
+        for step in self.steps:
+            if isinstance(step, tuple):
+                self.program.run(*step)
+            else:
+                step.run()
+        return tree_map_only(Tensor, torch.clone, self.outputs)
+
+
+class Planned:
+    """`function` of tensors and constants, by a plan for each form of its inputs, under `torch.no_grad()`.
+
+    The function may depend on the inputs' values through tensors alone. With gradients enabled, under other dispatch
+    modes, and while another thread is in a plan, the function itself runs.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._plans: dict[Any, Plan | None] = {}  # None: cannot be planned
+        self._lock = threading.Lock()
+        self.obstacle: str | None = None
+        """Why the last form of inputs had no plan."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the plans hold."""
+        return sum(plan.pool.nbytes for plan in self._plans.values() if plan is not None)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        values = (*args, *kwargs.values())
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors) and env.backend_missing("cpu") is None
+        plain = not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
+        if not (on_cpu and tensors and plain) or not self._lock.acquire(blocking=False):
+            return self._function(*args, **kwargs)
+        names = tuple(kwargs)
+
+        def function(*inputs: Any) -> Any:
+            named = zip(names, inputs[len(args) :], strict=True)
+            return self._function(*inputs[: len(args)], **dict(named))
+
+        try:
+            return self._planned(function, names, values)
+        finally:
+            self._lock.release()
+
+    def _planned(self, function: Callable[..., Any], names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
+        key = _form(names, inputs)
+        if key is None:
+            return function(*inputs)
+        if key in self._plans:
+            plan = self._plans[key]
+            if plan is None:
+                return function(*inputs)
+            if plan.is_current():
+                return plan.run(inputs)
+            del self._plans[key]
+        while len(self._plans) >= _PLANS_KEPT:
+            del self._plans[next(iter(self._plans))]
+        try:
+            plan, result = _recorded(function, inputs)
+        except CannotPlanError as error:
+            self._plans[key], self.obstacle = None, str(error)
+            return function(*inputs)
+        self._plans[key] = plan
+        return result
+
+
+def _form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
+    """What a plan is made for: weights by identity, other tensors by form; None for constants without a hash."""
+    from genfuse_kernels import _cpu
+
+    forms = tuple(
+        (value.shape, value.stride(), value.dtype)
+        if type(value) is Tensor
+        else (id(value), type(value))
+        if isinstance(value, Tensor)
+        else value
+        for value in inputs
+    )
+    try:
+        hash(forms)
+    except TypeError:
+        return None
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
+    return (
+        names,
+        forms,
+        torch.get_num_threads(),
+        _cpu.isa(),
+        dispatch.forced(),
+        dispatch.is_strict(),
+        autocast,
+        torch.is_inference_mode_enabled(),
+    )
+
+
+def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Plan, Any]:
+    """The plan, and the outputs of this first run."""
+    from genfuse_kernels import _cpu
+
+    plan = Plan(_cpu.Program(), Pool())
+    given: list[Any] = []
+    recorder = _Recorder(plan)
+    for value in inputs:
+        static = plan.pool.like(value).copy_(value) if type(value) is Tensor else None
+        plan.inputs.append(static)  # held, and so never given out again
+        given.append(value if static is None else static)
+        if static is not None:
+            plan.pool.track(static)
+        elif isinstance(value, Tensor):
+            recorder.lasts(value)
+    token = packed_weights.on_use.set(recorder.packed)
+    try:
+        with recorder:
+            outputs = function(*given)
+    finally:
+        packed_weights.on_use.reset(token)
+    plan.outputs = tree_map_only(Tensor, recorder.alias, outputs)
+    return plan, tree_map_only(Tensor, torch.clone, outputs)
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._plan = plan
+        self._constant: set[int] = set()  # storages
+
+    def packed(self, weight: Tensor, packed: Tensor) -> None:
+        """A kernel is given this packed weight."""
+        plan = self._plan
+        plan.held.append(packed)
+        if id(weight) not in plan.versions:
+            plan.versions[id(weight)] = (weight, packed_weights.version(weight))
+            plan.program.watch(weight.data_ptr(), packed_weights.memory_bytes(weight))
+            self.lasts(weight)
+
+    def lasts(self, tensor: Tensor) -> None:
+        """The plan reads this tensor's memory, or that of the weight that it is a view of, in every run."""
+        owner: Tensor = tensor._base if tensor._is_view() and tensor._base is not None else tensor
+        self._plan.lasting[id(owner)] = (owner, owner.data_ptr())
+
+    def alias(self, tensor: Tensor) -> Tensor:
+        """The tensor as a plan may hold it."""
+        return self._plan.pool.alias(tensor) if self._plan.pool.has(tensor) else tensor
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func._schema.name in _READS_VALUES:
+            raise CannotPlanError(f"{func._schema.name} reads values")
+        plan, pool = self._plan, self._plan.pool
+        given = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
+        read = {tensor.untyped_storage().data_ptr() for tensor in given}
+        if func._schema.is_mutable and not read.isdisjoint(self._constant):
+            raise CannotPlanError(f"{func._schema.name} edits what is the same in every run")
+        begin = len(plan.program)
+        result = self._run(func, args, named)
+        leaves, form = tree_flatten(result)
+        for tensor in given:
+            if not pool.has(tensor):
+                self.lasts(tensor)
+        fresh = [
+            isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() not in read for leaf in leaves
+        ]
+        if self._is_native(begin, given):
+            self._add_range(begin)
+        elif self._is_constant(func, read):
+            plan.held += (leaf for leaf, new in zip(leaves, fresh, strict=True) if new)
+            self._constant |= {held.untyped_storage().data_ptr() for held in plan.held}
+        else:
+            plan.program.shorten(begin)
+            leaves = [
+                pool.like(leaf).copy_(leaf) if new and not pool.has(leaf) else leaf
+                for leaf, new in zip(leaves, fresh, strict=True)
+            ]
+            if any(fresh) or (func._schema.is_mutable and not func.is_view):
+                targets = [self.alias(leaf) if new else None for leaf, new in zip(leaves, fresh, strict=True)]
+                held_args, held_kwargs = tree_map_only(Tensor, self.alias, (args, named))
+                plan.steps.append(_Call(func, held_args, held_kwargs, targets))
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                pool.track(leaf)
+        return form.unflatten(leaves)
+
+    def _is_constant(self, func: Any, read: set[int]) -> bool:
+        """Whether the result is the same in every run: a table of frequencies, say. It stays outside the pool."""
+        changes = func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags
+        return func.namespace != "genfuse" and not changes and read <= self._constant
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func.namespace != "genfuse":
+            return func(*args, **kwargs)
+        self._plan.program.start()
+        try:
+            with allocated_by(self._plan.pool.empty):
+                return func(*args, **kwargs)
+        finally:
+            self._plan.program.stop()
+
+    def _is_native(self, begin: int, given: list[Tensor]) -> bool:
+        """Whether the call was of kernels alone, and all that they read and wrote will be there again."""
+        plan = self._plan
+        if len(plan.program) == begin:
+            return False
+        there = {tensor.data_ptr() for tensor in (*given, *plan.held)}
+        return all(
+            address in there or plan.pool.covers(address)
+            for step in range(begin, len(plan.program))
+            for address in plan.program.addresses(step)
+        )
+
+    def _add_range(self, begin: int) -> None:
+        steps, end = self._plan.steps, len(self._plan.program)
+        last = steps[-1] if steps else None
+        if isinstance(last, tuple) and last[1] == begin:
+            steps[-1] = (last[0], end)
+        else:
+            steps.append((begin, end))

@@ -1,0 +1,94 @@
+"""Memory of a plan: buffers that are given out again when nothing alive is in them any more."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from bisect import bisect_right, insort
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_ROUND = 4096
+
+
+class Pool:
+    """Buffers on the CPU, kept as long as the pool is; the order of use decides which one a tensor gets.
+
+    A plan repeats the same calls in the same order, so that a buffer which is free while it is made is free at that
+    place in every run.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[int, Tensor] = {}  # by address
+        self._starts: list[int] = []
+        self._free: list[tuple[int, int]] = []  # (bytes, address)
+        self._alive: dict[int, int] = {}  # tensors in the buffer at this address
+
+    @property
+    def nbytes(self) -> int:
+        """Of all buffers."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
+    def empty(self, shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor without values, to be tracked."""
+        last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+        count = 0 if 0 in shape else last + 1
+        return self._view(self._take(count * dtype.itemsize), dtype, 0, shape, stride)
+
+    def like(self, tensor: Tensor) -> Tensor:
+        """A tensor of the same form, to be tracked; dense where the strides overlap or leave gaps."""
+        form = torch.empty_like(tensor, device="meta")
+        return self.empty(tensor.shape, form.stride(), tensor.dtype)
+
+    def alias(self, tensor: Tensor) -> Tensor:
+        """The same memory as another tensor object, which does not keep the buffer from being given out again."""
+        buffer = self._buffers[self._address(tensor)]
+        return self._view(buffer, tensor.dtype, int(tensor.storage_offset()), tensor.shape, tensor.stride())
+
+    def track(self, tensor: Tensor) -> None:
+        """Counts the tensor as alive in its buffer, if it lies in one, until it is gone."""
+        address = self._address(tensor)
+        if address in self._buffers:
+            self._alive[address] = self._alive.get(address, 0) + 1
+            weakref.finalize(tensor, self._dropped, address).atexit = False
+
+    def has(self, tensor: Tensor) -> bool:
+        """Whether the tensor lies in a buffer of this pool."""
+        return self._address(tensor) in self._buffers
+
+    def covers(self, address: int) -> bool:
+        """Whether some buffer contains this address."""
+        place = bisect_right(self._starts, address) - 1
+        if place < 0:
+            return False
+        start = self._starts[place]
+        return address < start + self._buffers[start].nbytes
+
+    @staticmethod
+    def _address(tensor: Tensor) -> int:
+        return tensor.untyped_storage().data_ptr()
+
+    @staticmethod
+    def _view(
+        buffer: Tensor, dtype: torch.dtype, offset: int, shape: Sequence[int], stride: Sequence[int]
+    ) -> Tensor:
+        return torch.empty(0, dtype=dtype).set_(buffer.untyped_storage(), offset, tuple(shape), tuple(stride))
+
+    def _take(self, nbytes: int) -> Tensor:
+        wanted = math.ceil(max(nbytes, 1) / _ROUND) * _ROUND
+        for place, (size, address) in enumerate(self._free):
+            if size >= wanted:
+                del self._free[place]
+                return self._buffers[address]
+        buffer = torch.empty(wanted, dtype=torch.uint8)
+        address = buffer.data_ptr()
+        self._buffers[address] = buffer
+        insort(self._starts, address)
+        return buffer
+
+    def _dropped(self, address: int) -> None:
+        self._alive[address] -= 1
+        if self._alive[address] == 0:
+            insort(self._free, (self._buffers[address].nbytes, address))

@@ -1,0 +1,115 @@
+"""What stands between the convolutions: linear layers, attention and additions of images, each as one call."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from genfuse.ops.attention import attention
+from genfuse.ops.conv_norm_act import Settings
+from genfuse.ops.linear import unit
+from genfuse.rewrite import patterns
+from genfuse.rewrite.norms import run_norm
+
+_LINEAR = (F.linear, torch._C._nn.linear)
+_ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
+_PLAIN: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "enable_gqa": False}
+
+
+def run_linear(settings: Settings, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What the rewritten graph calls."""
+    return unit(x, weight, bias, settings)
+
+
+def run_attention(scale: float | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What the rewritten graph calls."""
+    return attention(q, k, v, scale=scale)
+
+
+def fuse_tokens(graph: Graph) -> tuple[int, int]:
+    """Replaces linear layers, with the activation on either side, and attention; how many of each."""
+    linears = [node for node in graph.nodes if node.op == "call_function" and node.target in _LINEAR]
+    attentions = [node for node in graph.nodes if node.op == "call_function" and node.target in _ATTENTION]
+    return sum(map(_linear, linears)), sum(map(_attention, attentions))
+
+
+def fuse_additions(graph: Graph) -> None:
+    """Sums of two images of one form, that no unit took along."""
+    for node in list(graph.nodes):
+        terms = patterns.added(node)
+        if terms is None or len(patterns.shape(node) or ()) != 4 or not patterns.alike(*terms):
+            continue
+        if not patterns.alike(node, terms[0]) or not _single(node):
+            continue
+        with graph.inserting_before(node):
+            call = graph.call_function(run_norm, (Settings(), False, terms[0]), {"residual": terms[1]})
+        _replace(node, call)
+
+
+def _linear(node: Node) -> bool:
+    found = patterns.arguments(node) or {}
+    x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else found.get("bias")
+    if not isinstance(x, Node) or not patterns.shape(x) or len(patterns.shape(weight) or ()) != 2:
+        return False
+    if not _single(node):
+        return False
+    settings, gone = Settings(), [node]
+    before = patterns.activation(x)
+    if before is not None and patterns.only_user(x) and not before.inplace:
+        settings = settings._replace(activation=before.kind, negative_slope=before.slope)
+        gone.append(x)
+        x = before.source
+    last = node
+    while (behind := patterns.only_user(last)) is not None and patterns.unchanged(behind):
+        gone.insert(0, behind)
+        last = behind
+    after = patterns.activation(behind) if behind is not None else None
+    if behind is not None and after is not None and "leaky_relu" not in (settings.activation, after.kind):
+        settings = settings._replace(out_activation=after.kind)
+        gone.insert(0, behind)
+        last = behind
+    with last.graph.inserting_before(last):
+        call = last.graph.call_function(run_linear, (settings, x, weight, bias))
+    _replace(last, call)
+    for each in gone:
+        if each is not last:
+            each.graph.erase_node(each)
+    return True
+
+
+def _attention(node: Node) -> bool:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+    found = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    heads = [found[name] for name in names[:3]]
+    if any(found.get(name, plain) != plain for name, plain in _PLAIN.items()) or not _single(node):
+        return False
+    shapes = [patterns.shape(each) for each in heads]
+    if any(shape is None or len(shape) != 4 for shape in shapes):
+        return False
+    q, k, v = (shape or () for shape in shapes)
+    if q[:2] != k[:2] or q[:2] != v[:2] or q[3] != k[3] or 0 in k:
+        return False
+    scale: Any = found.get("scale")
+    if scale is not None and not math.isfinite(scale):
+        return False
+    with node.graph.inserting_before(node):
+        call = node.graph.call_function(run_attention, (scale, *heads))
+    _replace(node, call)
+    return True
+
+
+def _single(node: Node) -> bool:
+    """Whether the result is of a dtype that kernels take."""
+    tensor = patterns.value(node)
+    return tensor is not None and tensor.dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _replace(node: Node, call: Node) -> None:
+    call.meta = dict(node.meta)
+    node.replace_all_uses_with(call)
+    node.graph.erase_node(node)
