@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import genfuse
+from genfuse import env
 from genfuse.ops import conv_norm_act
+from genfuse_bench.diffusion_networks import DIFFUSERS, NETWORKS, inputs_of
 from genfuse_bench.module_peers import Inputs, ModulePeer, Run, channels_last
 from genfuse_bench.timing import Call, Effort, Trajectory, measure
 from genfuse_kernels.conv_norm_act import spec
@@ -135,12 +138,23 @@ def transposed() -> Iterator[Workload]:
 
 
 def networks() -> Iterator[Workload]:
-    """Whole networks, through `genfuse.optimize`."""
-    yield Workload(
-        "DCGAN generator", (64, 100, 1, 1), _ready(dcgan_generator()), (torch.randn(64, 100, 1, 1),), 0, 1e-3
-    )
-    picture = (torch.randn(1, 3, 256, 256),)
-    yield Workload("CycleGAN generator", (1, 3, 256, 256), _ready(cyclegan_generator()), picture, 0, 1e-3)
+    """Generators of GANs, through `genfuse.optimize`."""
+    yield _network("DCGAN generator", dcgan_generator(), (torch.randn(64, 100, 1, 1),))
+    yield _network("CycleGAN generator", cyclegan_generator(), (torch.randn(1, 3, 256, 256),))
+
+
+def diffusion() -> Iterator[Workload]:
+    """The networks of diffusion models, through `genfuse.optimize`; none where diffusers is not installed."""
+    for name, make, shape in NETWORKS if env.version(DIFFUSERS) else ():
+        yield _network(name, make(), inputs_of(name, shape))
+
+
+def _network(name: str, module: nn.Module, inputs: Inputs) -> Workload:
+    """Products and sums counted by PyTorch."""
+    module = _ready(module)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    return Workload(name, tuple(inputs[0].shape), module, inputs, counter.get_total_flops(), 1e-3)
 
 
 def dcgan_generator() -> nn.Module:

@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from genfuse_bench.allocator import keep_freed_memory
-from genfuse_bench.conv_norm_act import UnitRow, Workload, networks, transposed, units, workload_row
+from genfuse_bench.conv_norm_act import (
+    UnitRow,
+    Workload,
+    diffusion,
+    networks,
+    transposed,
+    units,
+    workload_row,
+)
 from genfuse_bench.machine import Machine
 from genfuse_bench.module_peers import MODULE_PEERS, ModulePeer
 from genfuse_bench.record import Record
@@ -23,6 +31,7 @@ SECTIONS: dict[str, Callable[[], Iterator[Workload]]] = {
     "units": units,
     "transposed": transposed,
     "networks": networks,
+    "diffusion": diffusion,
 }
 
 

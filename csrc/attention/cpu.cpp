@@ -38,26 +38,76 @@ Matrix<Stored> transposed(const Matrix<Stored>& m) {
     return {m.data, m.stride_column, m.stride_row, m.columns, m.rows};
 }
 
-// to[row·pitch + column] += Σ from[row·from_pitch + k]·panels(k, column), or = where `fresh`.
-void multiply(const float* from, int64_t from_pitch, int64_t rows, int64_t length, const float* panels,
-              int64_t columns, float* to, int64_t pitch, bool fresh) {
-    const int64_t zero = 0;
-    const Stretches stretches{&zero, 1, length};
-    for (int64_t column = 0; column < columns; column += kPanel) {
-        const int64_t left = (columns - column + 15) / 16;
-        const int blocks = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
-        for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
-            const int count = static_cast<int>(rows - row < kRowsAtOnce ? rows - row : kRowsAtOnce);
+// Rows by a panel's columns: to[row·pitch + column] += Σ from[row·from_pitch + k]·panels(k, column), or =
+// where `fresh`.
+struct Product {
+    const float* from;
+    int64_t from_pitch, rows, length;
+    const float* panels;
+    int64_t columns;
+    float* to;
+    int64_t pitch;
+    bool fresh;
+
+    void run() const {
+        constexpr int64_t kFits = 4096;  // floats of panels that all rows may pass over, a few rows at a time
+        if (columns <= kNarrowColumns) {
+            run_narrow();
+        } else if (length * columns <= kFits) {
+            for (int64_t row = 0; row < rows; row += kRowsAtOnce)
+                run_part(row, row + kRowsAtOnce, 0, columns);
+        } else {
+            for (int64_t c = 0; c < columns; c += kPanel) run_part(0, rows, c, c + kPanel);
+        }
+    }
+
+  private:
+    void place(int64_t row, int count, const float** at, float** sums) const {
+        for (int i = 0; i < count; ++i) {
+            at[i] = from + (row + i) * from_pitch;
+            sums[i] = to + (row + i) * pitch;
+        }
+    }
+
+    int count_from(int64_t row, int64_t stop, int at_once) const {
+        const int64_t left = (stop < rows ? stop : rows) - row;
+        return static_cast<int>(left < at_once ? left : at_once);
+    }
+
+    void run_part(int64_t first_row, int64_t stop_row, int64_t first, int64_t stop) const {
+        const int64_t zero = 0;
+        const Stretches stretches{&zero, 1, length};
+        for (int64_t row = first_row; row < stop_row && row < rows; row += kRowsAtOnce) {
             const float* at[kRowsAtOnce];
             float* sums[kRowsAtOnce];
-            for (int i = 0; i < count; ++i) {
-                at[i] = from + (row + i) * from_pitch;
-                sums[i] = to + (row + i) * pitch + column;
+            const int count = count_from(row, stop_row, kRowsAtOnce);
+            place(row, count, at, sums);
+            for (int i = 0; i < count; ++i) sums[i] += first;
+            for (int64_t column = first; column < stop && column < columns; column += kPanel) {
+                const int64_t left = (columns - column + 15) / 16;
+                const int blocks = static_cast<int>(left < kPanelBlocks ? left : kPanelBlocks);
+                multiply_for(count, blocks)(at, stretches, panels + length * column, sums, 16, fresh);
+                for (int i = 0; i < count; ++i) sums[i] += kPanel;
             }
-            multiply_for(count, blocks)(at, stretches, panels, sums, 16, fresh);
         }
-        panels += length * blocks * 16;
     }
+
+    void run_narrow() const {
+        const int64_t zero = 0;
+        const Stretches stretches{&zero, 1, length};
+        for (int64_t row = 0; row < rows; row += kNarrowRows) {
+            const float* at[kNarrowRows];
+            float* sums[kNarrowRows];
+            const int count = count_from(row, rows, kNarrowRows);
+            place(row, count, at, sums);
+            multiply_narrow_for(count)(at, stretches, panels, sums, 16, fresh);
+        }
+    }
+};
+
+// A panel's width where it has so many columns in all.
+int64_t block_for(int64_t columns) {
+    return columns <= kNarrowColumns ? kNarrowColumns : 16;
 }
 
 // In place: a query's scores into weights relative to its largest score so far; returns what the sums so far
@@ -92,9 +142,9 @@ void pack_unit(const AttentionJob& job, int64_t unit) {
     const int64_t count = left < kKeysAtOnce ? left : kKeysAtOnce;
     float* const to = job.packed + unit * job.packed_block();
     pack_panels(transposed(tokens_of<Stored>(args.k, n, head % args.heads, first, count, args.channels)),
-                kPanel, to);
+                kPanel, block_for(count), to);
     pack_panels(tokens_of<Stored>(args.v, n, head % args.heads, first, count, args.value_channels), kPanel,
-                to + kKeysAtOnce * job.depth);
+                block_for(args.value_channels), to + kKeysAtOnce * job.depth);
 }
 
 template <class Stored>
@@ -121,7 +171,8 @@ void run_unit(const AttentionJob& job, int64_t unit, int slot) {
         const float* const keys = job.packed + (place * job.key_blocks + block) * job.packed_block();
         const int64_t rest = args.keys - block * kKeysAtOnce;
         const int64_t count = rest < kKeysAtOnce ? rest : kKeysAtOnce;
-        multiply(frame.query, job.depth, rows, args.channels, keys, count, frame.scores, kKeysAtOnce, true);
+        Product{frame.query, job.depth, rows, args.channels, keys, count, frame.scores, kKeysAtOnce, true}
+            .run();
         for (int64_t row = 0; row < rows; ++row) {
             const float rescale =
                 weigh(frame.scores + row * kKeysAtOnce, count, frame.largest + row, frame.weights + row);
@@ -131,8 +182,9 @@ void run_unit(const AttentionJob& job, int64_t unit, int slot) {
                 store(sums + c, load<f32>(sums + c) * rescale);
             }
         }
-        multiply(frame.scores, kKeysAtOnce, rows, count, keys + kKeysAtOnce * job.depth, args.value_channels,
-                 frame.sums, job.wide, block == 0);
+        Product{frame.scores,        kKeysAtOnce, rows,     count,     keys + kKeysAtOnce * job.depth,
+                args.value_channels, frame.sums,  job.wide, block == 0}
+            .run();
     }
     for (int64_t row = 0; row < rows; ++row) {
         float* const sums = frame.sums + row * job.wide;

@@ -57,12 +57,12 @@ void pack_lanes(const Matrix<Stored>& from, int64_t first, int64_t pitch, float*
     }
 }
 
-// [panel][row][column of the panel]: panels of `wide` columns, a multiple of 16, the last one as many as hold
-// its columns.
+// [panel][row][column of the panel]: panels of `wide` columns, the last one as many, in blocks, as hold its
+// columns. A block is whole vectors.
 template <class Stored>
-void pack_panels(const Matrix<Stored>& from, int64_t wide, float* to) {
+void pack_panels(const Matrix<Stored>& from, int64_t wide, int64_t block, float* to) {
     for (int64_t first = 0; first < from.columns; first += wide) {
-        const int64_t left = (from.columns - first + 15) / 16 * 16;
+        const int64_t left = (from.columns - first + block - 1) / block * block;
         const int64_t pitch = left < wide ? left : wide;
         for (int64_t column = 0; column < pitch; column += kLanes<float>) {
             if (first + column < from.columns) {

@@ -11,7 +11,8 @@ import torch
 from typer.testing import CliRunner
 
 from genfuse_bench.command import app
-from genfuse_bench.conv_norm_act import cyclegan_generator, dcgan_generator, units, workload_row
+from genfuse_bench.conv_norm_act import cyclegan_generator, dcgan_generator, diffusion, units, workload_row
+from genfuse_bench.diffusion_networks import cifar_unet, vae_decoder
 from genfuse_bench.machine import Machine
 from genfuse_bench.module_peers import MODULE_PEERS
 from genfuse_bench.record import Record
@@ -47,8 +48,20 @@ def test_the_networks_are_the_published_ones() -> None:
     with torch.no_grad():
         assert dcgan_generator().eval()(torch.zeros(1, 100, 1, 1)).shape == (1, 3, 64, 64)
         assert cyclegan_generator(1).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
-    counts = sum(p.numel() for p in cyclegan_generator().parameters())
-    assert counts == pytest.approx(11.4e6, rel=0.01)
+    for network, weights in ((cyclegan_generator(), 11.4e6), (cifar_unet(), 35.7e6), (vae_decoder(), 49.5e6)):
+        assert sum(p.numel() for p in network.parameters()) == pytest.approx(weights, rel=0.01)
+
+
+def test_the_diffusion_networks_are_counted_and_optimised_right() -> None:
+    """12.1 GFLOP a picture of the CIFAR-10 U-Net, 0.725 of the small one, whose error is within its tolerance."""
+    for workload in diffusion():
+        if workload.name == "CIFAR-10 U-Net":
+            assert workload.flops == pytest.approx(12.1e9 * workload.shape[0], rel=0.02)
+        elif workload.shape[0] == 1:
+            assert workload.flops == pytest.approx(0.725e9, rel=0.05)
+            row = workload_row(workload, [], QUICK)
+            assert not row.refused, row
+            break
 
 
 @pytest.mark.parametrize(

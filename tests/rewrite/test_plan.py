@@ -146,8 +146,8 @@ def test_what_cannot_be_planned_runs_as_it_is() -> None:
     for _ in range(3):
         assert torch.equal(planned(torch.ones(3)), torch.ones(3))
     assert planned.obstacle is not None and "same in every run" in planned.obstacle
-    listed = Planned(lambda x, sizes: x * len(sizes))
-    assert torch.equal(listed(torch.ones(2), [1, 2]), torch.full((2,), 2.0))
+    listed = Planned(lambda x, sizes: x * len(sizes[0]))
+    assert torch.equal(listed(torch.ones(2), ([1, 2],)), torch.full((2,), 2.0))
 
 
 def test_gradients_and_errors_go_to_the_network() -> None:

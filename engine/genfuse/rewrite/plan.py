@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
@@ -60,9 +61,7 @@ class Plan:
     outputs: Any = None
     lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
     versions: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # of weights that were packed
-    held: list[Tensor] = field(
-        default_factory=list
-    )  # packed weights, and results that no input has a part in
+    held: list[Tensor] = field(default_factory=list)  # packed weights, and what is the same in every run
 
     def is_current(self) -> bool:
         """Whether all weights are where and what they were."""
@@ -109,7 +108,7 @@ class Planned:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         values = (*args, *kwargs.values())
-        tensors = [value for value in values if isinstance(value, Tensor)]
+        tensors = [value for value in values if type(value) is Tensor]
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors) and env.backend_missing("cpu") is None
         plain = not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
         if not (on_cpu and tensors and plain) or not self._lock.acquire(blocking=False):
@@ -148,25 +147,28 @@ class Planned:
 
 
 def _form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
-    """What a plan is made for: weights by identity, other tensors by form; None for constants without a hash."""
+    """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart."""
     from genfuse_kernels import _cpu
 
-    forms = tuple(
-        (value.shape, value.stride(), value.dtype)
-        if type(value) is Tensor
-        else (id(value), type(value))
-        if isinstance(value, Tensor)
-        else value
-        for value in inputs
-    )
+    forms: list[Any] = []
+    for value in inputs:
+        kind = type(value)
+        if kind is Tensor:
+            forms.append((value.shape, value.stride(), value.dtype))
+        elif kind is Parameter:
+            forms.append(id(value))
+        elif isinstance(value, Tensor):
+            return None  # a subclass with ways of its own
+        else:
+            forms.append((kind, value))
+    given = (names, tuple(forms))
     try:
-        hash(forms)
+        hash(given)
     except TypeError:
         return None
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
     return (
-        names,
-        forms,
+        given,
         torch.get_num_threads(),
         _cpu.isa(),
         dispatch.forced(),
@@ -189,7 +191,7 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
         given.append(value if static is None else static)
         if static is not None:
             plan.pool.track(static)
-        elif isinstance(value, Tensor):
+        elif isinstance(value, Parameter):
             recorder.lasts(value)
     token = packed_weights.on_use.set(recorder.packed)
     try:
