@@ -340,3 +340,46 @@ def test_two_convolutions_of_one_sum_run_once_each() -> None:
         ["clone.default"],
         ["clone.default", "clone.default"],
     )
+
+
+def test_memory_of_weights_is_reported_and_bounded() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.Conv2d(32, 32, 3, 2, 1),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.Conv2d(64, 64, 3, padding=1),
+    ).eval()
+    x = torch.randn(1, 3, 16, 16)
+    held = {}
+    for limit in (None, 500_000, 0):
+        optimized = genfuse.optimize(model, memory_limit=limit)
+        with torch.no_grad():
+            assert torch.allclose(optimized(x), model(x), atol=1e-4)
+        report = optimized.report()
+        held[limit] = report.weight_bytes
+        assert f"packed weights {report.weight_bytes / 2**20:.1f} MiB" in str(report)
+        kinds = [unit.algorithm for unit in report.fused]
+        assert kinds[0] == "winograd" or limit == 0, "the largest picture is the last to give way"
+        assert ("winograd" in kinds[2:]) == (limit is None)
+    direct = 4 * 9 * (3 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+    assert held[0] == direct and held[None] > 500_000 >= held[500_000] > held[0]
+    with pytest.raises(ValueError, match="memory_limit is -1"):
+        genfuse.optimize(model, memory_limit=-1)
+
+
+def test_refresh_and_freeze() -> None:
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)).eval()
+    optimized = genfuse.optimize(model)
+    x = torch.randn(1, 64, 6, 6)
+    with torch.no_grad():
+        before = optimized(x)
+        model[0].weight.data[17, 5, 1, 1] += 100.0  # between the cache lines that are watched
+        optimized.refresh()
+        assert torch.allclose(optimized(x), model(x), atol=1e-3)
+        assert not torch.allclose(optimized(x), before, atol=1e-3)
+        optimized.freeze()
+        kept = optimized(x)
+        model[0].weight.mul_(2)
+        assert torch.equal(optimized(x), kept)
+        optimized.freeze(False)
+        assert torch.allclose(optimized(x), model(x), atol=1e-3)

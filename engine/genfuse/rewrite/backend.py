@@ -20,6 +20,8 @@ class Backend:
     """`torch.compile(model, backend=Backend())`; its report says what every graph became."""
 
     accuracy: Accuracy = "fast"
+    memory_limit: int | None = None
+    frozen: bool = False
     report: Report = field(default_factory=Report)
 
     def __call__(self, module: GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
@@ -28,7 +30,8 @@ class Backend:
         gradients = torch.is_grad_enabled() and any(
             isinstance(value, torch.Tensor) and value.requires_grad for value in example_inputs
         )
-        planned = Planned(fuse(module, self.report, self.accuracy, gradients).forward)
+        planned = Planned(fuse(module, self.report, self.accuracy, gradients, self.memory_limit).forward)
+        planned.frozen = self.frozen
         self.report.plans.append(planned)
         return planned
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
+from genfuse import env
 from genfuse.ops.conv_norm_act import Settings, check_settings, unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.norms import fuse_norms
 from genfuse.rewrite.report import Fused, Left, Report
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
+from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair
 
 _TENSORS = ("skip", "norm_weight", "norm_bias", "running_mean", "running_var", "stats", "shift", "residual")
@@ -40,7 +42,13 @@ class Unit:
         return self.last or self.conv
 
 
-def fuse(module: GraphModule, report: Report, accuracy: Accuracy, gradients: bool) -> GraphModule:
+def fuse(
+    module: GraphModule,
+    report: Report,
+    accuracy: Accuracy,
+    gradients: bool,
+    memory_limit: int | None = None,
+) -> GraphModule:
     """The same graph with units; `gradients`: it will be differentiated, so that statistics are not handed on."""
     graph, units = module.graph, []
     for node in graph.nodes:
@@ -53,6 +61,7 @@ def fuse(module: GraphModule, report: Report, accuracy: Accuracy, gradients: boo
                 units.append(found)
     for found in units:
         _absorb_behind(found, {node for other in units for node in (*other.inner, other.conv, other.output)})
+    choose_algorithms(units, memory_limit)
     made: dict[Node, Node] = {}
     for found in units:
         made[found.output] = _replace(graph, found, made)
@@ -316,5 +325,6 @@ def _name(weight: Any) -> str:
 
 
 def _described(found: Unit) -> Fused:
-    algorithm = "winograd or direct" if found.settings.accuracy == "fast" else "direct"
-    return Fused(_name(found.weight), tuple(found.steps), algorithm)
+    if env.backend_missing("cpu") is not None:
+        return Fused(_name(found.weight), tuple(found.steps), "aten", 0)
+    return Fused(_name(found.weight), tuple(found.steps), algorithm(found), packed_bytes(found))

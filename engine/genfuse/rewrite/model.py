@@ -11,26 +11,40 @@ from torch import nn
 from genfuse.names import check_name
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.report import Report
+from genfuse_kernels.common import packed_weights
 from genfuse_kernels.conv_norm_act.settings import ACCURACIES, Accuracy
 
 
 def optimize(
-    model: nn.Module, example: tuple[Any, ...] | None = None, *, accuracy: Accuracy = "fast"
+    model: nn.Module,
+    example: tuple[Any, ...] | None = None,
+    *,
+    accuracy: Accuracy = "fast",
+    memory_limit: int | None = None,
 ) -> nn.Module:
     """The model with its convolutions, and the norms, activations and additions around them, as fused units.
 
-    model     any module that torch.compile can trace; it is left as it is and shares its parameters
-    example   arguments to make the first plan with, without gradient; otherwise the first call makes it
-    accuracy  "fast" admits Winograd, "exact" does not
+    model         any module that torch.compile can trace; it is left as it is and shares its parameters
+    example       arguments to make the first plan with, without gradient; otherwise the first call makes it
+    accuracy      "fast" admits Winograd, "exact" does not
+    memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four times as many of:
+                  where they exceed it, those of the smallest pictures are packed for direct convolution
 
     Returns a module of the same class with the same parameters and state dict. Plans are made at the first call of
-    each input signature, mode and gradient state. Its `report()` prints what was fused, what not, and why.
-    TypeError for anything but a module, ValueError for an unknown accuracy.
+    each input signature, mode and gradient state. It has three methods more:
+
+    report()    what was fused, what not, and why, and the memory that plans and packed weights hold
+    refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
+    freeze()    stop looking whether weights were edited; `freeze(False)` looks again
+
+    TypeError for anything but a module, ValueError for an unknown accuracy or a negative limit.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     check_name("accuracy", accuracy, ACCURACIES)
-    backend = Backend(accuracy)
+    if memory_limit is not None and memory_limit < 0:
+        raise ValueError(f"memory_limit is {memory_limit}, expected bytes, 0 or more")
+    backend = Backend(accuracy, memory_limit)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return model(
@@ -45,7 +59,19 @@ def optimize(
     def report() -> Report:
         return backend.report
 
-    object.__setattr__(optimized, "report", report)
+    def refresh() -> None:
+        for parameter in model.parameters():
+            packed_weights.refresh(parameter)
+        for plan in backend.report.plans:
+            plan.clear()
+
+    def freeze(frozen: bool = True) -> None:
+        backend.frozen = frozen
+        for plan in backend.report.plans:
+            plan.frozen = frozen
+
+    for method in (report, refresh, freeze):
+        object.__setattr__(optimized, method.__name__, method)
     if example is not None:
         with torch.no_grad():
             optimized(*example)

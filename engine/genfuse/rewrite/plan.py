@@ -98,6 +98,8 @@ class Planned:
         self._function = function
         self._plans: dict[Any, Plan | None] = {}  # None: cannot be planned
         self._lock = threading.Lock()
+        self.frozen = False
+        """Whether weights are taken to stay as they are, without a look at them."""
         self.obstacle: str | None = None
         """Why the last form of inputs had no plan."""
 
@@ -105,6 +107,11 @@ class Planned:
     def nbytes(self) -> int:
         """Memory that the plans hold."""
         return sum(plan.pool.nbytes for plan in self._plans.values() if plan is not None)
+
+    def clear(self) -> None:
+        """Forget all plans."""
+        with self._lock:
+            self._plans.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         values = (*args, *kwargs.values())
@@ -132,7 +139,7 @@ class Planned:
             plan = self._plans[key]
             if plan is None:
                 return function(*inputs)
-            if plan.is_current():
+            if self.frozen or plan.is_current():
                 return plan.run(inputs)
             del self._plans[key]
         while len(self._plans) >= _PLANS_KEPT:

@@ -13,11 +13,12 @@ from genfuse.rewrite.plan import Planned
 
 @dataclass(frozen=True)
 class Fused:
-    """One unit: its convolution's parameter, and the steps it does, in order."""
+    """One unit: its convolution's parameter, the steps it does, in order, and the bytes of its packed weights."""
 
     name: str
     steps: tuple[str, ...]
     algorithm: str
+    packed_bytes: int
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Report:
         """Memory for activations that the plans made so far hold."""
         return sum(plan.nbytes for plan in self.plans)
 
+    @property
+    def weight_bytes(self) -> int:
+        """Memory that the packed weights of all convolutions take, each counted once."""
+        return sum({(unit.name, unit.algorithm): unit.packed_bytes for unit in self.fused}.values())
+
     def __str__(self) -> str:
         text = io.StringIO()
         Console(width=110, file=text).print(self)
@@ -57,7 +63,7 @@ class Report:
             f"{len(self.fused)} units fused, {self.norms} norms alone, {self.linears} linear layers, "
             f"{self.attentions} attentions, {len(self.left)} convolutions left"
         )
-        held = f"plans hold {self.plan_bytes / 2**20:.1f} MiB"
+        held = f"plans hold {self.plan_bytes / 2**20:.1f} MiB, packed weights {self.weight_bytes / 2**20:.1f} MiB"
         table = Table()
         for heading in ("convolution", "one kernel does", "algorithm"):
             table.add_column(heading, overflow="fold")
