@@ -137,6 +137,11 @@ def test_what_cannot_be_planned_runs_as_it_is() -> None:
     assert torch.equal(planned(-torch.ones(3)), torch.full((3,), -3.0))
     assert planned.obstacle is not None and "reads values" in planned.obstacle
 
+    shaped = Planned(lambda x: x[x > 0])
+    for x in (torch.tensor([1.0, -1.0]), torch.tensor([1.0, 2.0])):
+        assert torch.equal(shaped(x), x[x > 0])
+    assert shaped.obstacle is not None
+
     def edits_a_constant(x: Tensor) -> Tensor:
         room = torch.zeros(3)
         room += x

@@ -25,7 +25,7 @@ from genfuse.rewrite.pool import Pool
 from genfuse_kernels.common import packed_weights
 
 _PLANS_KEPT = 8
-_READS_VALUES = frozenset({"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::is_nonzero"})
+_READS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class CannotPlanError(Exception):
@@ -54,9 +54,7 @@ class Plan:
 
     program: Any
     pool: Pool
-    inputs: list[Tensor | None] = field(
-        default_factory=list
-    )  # where their values are copied; None: as recorded
+    inputs: list[Tensor | None] = field(default_factory=list)  # where values are copied; None: as recorded
     steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
     outputs: Any = None
     lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
@@ -238,7 +236,7 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if func._schema.name in _READS_VALUES:
+        if not _READS_VALUES.isdisjoint(func.tags):
             raise CannotPlanError(f"{func._schema.name} reads values")
         plan, pool = self._plan, self._plan.pool
         given = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
