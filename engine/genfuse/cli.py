@@ -58,7 +58,7 @@ def _user_errors() -> Iterator[None]:
         extras = (
             "pip install 'genfuse[data]' brings what training needs, 'genfuse[bench]' what the bench needs"
         )
-        _errors.print(f"[bold red]error:[/] {error}; {escape(extras)}", highlight=False)
+        _errors.print(f"[bold red]error:[/] {escape(f'{error}; {extras}')}", highlight=False)
         raise typer.Exit(2) from None
     except (GenfuseError, ValueError, OSError) as error:
         _errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
@@ -162,7 +162,7 @@ def train_ddpm(
 
 @app.command()
 def explain(
-    op: Annotated[str, typer.Argument(help="An op: sampler_step, sampler_reduce, philox_normal.")],
+    op: Annotated[str, typer.Argument(help=f"An op: {', '.join(dispatch.OPS)}.")],
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
 ) -> None:
@@ -175,7 +175,7 @@ def explain(
             place = torch.device(device)
         except RuntimeError:
             raise ValueError(f"device is {device!r}, expected cpu, cuda, cuda:1, ...") from None
-        _console.print(str(dispatch.choose(op, place, kind)), highlight=False)
+        _console.print(str(dispatch.choose(op, place, kind)), highlight=False, markup=False)
 
 
 @app.command()
@@ -188,7 +188,7 @@ def doctor() -> None:
     table.add_row("threads", f"{torch.get_num_threads()}, of {env.workers()}")
     table.add_row("GPUs", ", ".join(env.gpus()) or "none")
     for name in dispatch.BACKENDS:
-        table.add_row(f"backend {name}", env.backend_missing(name) or "ready")
+        table.add_row(f"backend {name}", escape(env.backend_missing(name) or "ready"))
     for package in (
         "torch",
         "triton",

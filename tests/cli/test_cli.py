@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from genfuse import cli
+from genfuse import cli, dispatch, env
 from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
@@ -115,3 +115,16 @@ def test_explain_and_doctor() -> None:
     assert doctor.exit_code == 0
     for word in ("instruction sets", "threads", "backend cpu", "torch"):
         assert word in doctor.output
+
+
+def test_hints_keep_their_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra's name is what the hint is for: `rich` must not take it for markup."""
+    monkeypatch.setattr(env, "backend_missing", lambda name: "pip install 'genfuse[triton]'")
+    for command in (("doctor",), ("explain", "sampler_step")):
+        assert "genfuse[triton]" in run(*command).output
+    monkeypatch.setattr(dispatch, "choose", _missing_module)
+    assert "genfuse[data]'" in run("explain", "sampler_step").output
+
+
+def _missing_module(*_: object) -> None:
+    raise ModuleNotFoundError("scikit-learn is not installed: pip install 'genfuse[data]'")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -307,3 +309,44 @@ def test_a_model_that_returns_something_else(model: Any, error: type[Exception],
 def test_public_names() -> None:
     assert genfuse.sample is sample and genfuse.Sampler is Sampler
     assert "dpmpp_2m" in genfuse.samplers.names()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"device": "cudaa"}, ValueError, "device is 'cudaa'"),
+        ({"device": "meta"}, ValueError, "device is 'meta'"),
+        ({"seeds": [1.5, 2]}, TypeError, "seeds is"),
+        ({"seeds": [None, 1]}, TypeError, "seeds is"),
+        ({"seeds": 2**64 - 1}, ValueError, "seeds is 18446744073709551615"),
+        ({"strength": "a", "init": torch.zeros(2, 1, 4, 4)}, TypeError, "strength is 'a'"),
+        ({"strength": None, "init": torch.zeros(2, 1, 4, 4)}, TypeError, "strength is None"),
+        ({"guidance": "a"}, TypeError, "guidance is 'a'"),
+        ({"clip": True}, TypeError, "clip is True"),
+        ({"init": torch.zeros(2, 1, 4, 4), "mask": torch.full((4, 4), 0.5)}, ValueError, "mask has values"),
+        (
+            {"init": torch.zeros(2, 1, 4, 4), "mask": torch.full((4, 4), math.nan)},
+            ValueError,
+            "mask has values",
+        ),
+    ],
+)
+def test_every_error_names_its_argument(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=re.escape(words)):
+        genfuse.sample(lambda x, t: x, (2, 1, 4, 4), steps=3, **options)
+
+
+def test_errors_of_the_step_object_name_their_argument() -> None:
+    for arguments, options, words in (
+        (("ddim",), {"eta": "x"}, "eta is 'x'"),
+        (("heun",), {"order": 0}, "this solver has no options"),
+        (("euler",), {"timesteps": "karras"}, "timesteps is 'karras'"),
+        (("euler",), {"timesteps": ["a"]}, "timesteps is ['a']"),
+        (("euler",), {"sigmas": ["a", "b"]}, "sigmas is"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(words)):
+            genfuse.Sampler(*arguments, 3, **options)
+    sampler = genfuse.Sampler("euler", 3)
+    for shape in ((), (-1, 3)):
+        with pytest.raises(ValueError, match="shape is"):
+            sampler.start(shape)

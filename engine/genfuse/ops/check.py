@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,26 @@ def sample(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} has dtype {tensor.dtype}, expected float32, float64, bfloat16 or float16")
     if tensor.ndim < 1:
         raise ValueError(f"{name} has shape (), expected (N, ...): the first axis is the batch")
+
+
+def device(name: str, place: torch.device | str) -> torch.device:
+    """A device that tensors can be made on here. ValueError for any other."""
+    try:
+        found = torch.device(place)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"{name} is {str(place)!r}, which is not here: {str(error).splitlines()[0]}"
+        ) from None
+    if found.type == "meta":
+        raise ValueError(f"{name} is 'meta', which holds no values, expected cpu, cuda, cuda:1, ...")
+    return found
+
+
+def number(name: str, value: object) -> None:
+    """TypeError for anything but a real number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}, expected a number")
 
 
 def like(name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | None = None) -> None:

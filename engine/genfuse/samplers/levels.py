@@ -88,9 +88,7 @@ class Levels:
                 )
             return self._flow_grid(steps, timesteps, sigmas)
         if timesteps is not None:
-            return timestep_grid(
-                self.schedule, custom_timesteps(np.asarray(timesteps, dtype=np.float64), len(self.schedule))
-            )
+            return timestep_grid(self.schedule, custom_timesteps(timesteps, len(self.schedule)))
         if sigmas is None:
             return timestep_grid(
                 self.schedule, spaced_timesteps(spacing or "trailing", steps, len(self.schedule))
@@ -101,7 +99,7 @@ class Levels:
                 np.append(spaced_sigmas(sigmas, float(ends[0]), float(ends[-1]), steps), 0.0),
                 schedule=self.schedule,
             )
-        return sigma_grid(custom_sigmas(np.asarray(sigmas, dtype=np.float64)), schedule=self.schedule)
+        return sigma_grid(custom_sigmas(sigmas), schedule=self.schedule)
 
     def _flow_grid(
         self,
@@ -113,12 +111,11 @@ class Levels:
             raise ValueError(f"sigmas is {sigmas!r}, expected levels in [0, 1]: a flow has no such spacing")
         if timesteps is not None:
             levels = np.append(
-                custom_timesteps(np.asarray(timesteps, dtype=np.float64), FLOW_TIMESTEPS + 1)
-                / FLOW_TIMESTEPS,
+                custom_timesteps(timesteps, FLOW_TIMESTEPS + 1) / FLOW_TIMESTEPS,
                 0.0,
             )
         elif sigmas is not None:
-            levels = np.asarray(sigmas, dtype=np.float64)
+            levels = custom_sigmas(sigmas)
         else:
             levels = np.linspace(1.0, 0.0, steps + 1)
         levels = custom_sigmas(levels)

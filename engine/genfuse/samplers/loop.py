@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike
+from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike, check_shape
 from genfuse.samplers.schedule import NoiseSchedule
 
 Model = Callable[..., Tensor]
@@ -53,7 +53,7 @@ def sample(
     return_trajectory  also return the sample after every row, cloned
     init      (N, ...) a picture to start from, at the share `strength` in (0, 1] of the noise
     mask      broadcastable to shape, 1 where to paint and 0 where `init` stays
-    dtype, device  of the sample; from `init` where given
+    dtype, device  of the sample; `init`'s own where it is given
     progress  show a bar
 
     Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one
@@ -72,7 +72,7 @@ def sample(
         raise ValueError(
             f"{'strength' if mask is None else 'mask'} is given without init, expected a picture"
         )
-    device = torch.device(device or "cpu")
+    device = check.device("device", device or "cpu")
     keep = None if mask is None else _keep(mask, shape, device)
 
     x = runner.start(shape, dtype=dtype, device=device) if init is None else runner.add_noise(init, 0)
@@ -139,10 +139,7 @@ def _runner(
 def _check_arguments(model: Any, shape: Any, cond: Any, uncond: Any, callback: Any) -> None:
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a callable model(x, t, **cond)")
-    if not isinstance(shape, Sequence) or not all(isinstance(size, int) for size in shape):
-        raise TypeError(f"shape is {shape!r}, expected ints (N, ...)")
-    if len(shape) < 1 or min(shape) < 0:
-        raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
+    check_shape(shape)
     for name, value in (("cond", cond), ("uncond", uncond)):
         if value is not None and not isinstance(value, dict):
             raise TypeError(
@@ -174,6 +171,10 @@ def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Where the picture stays, as bool of the samples' shape."""
     if not isinstance(mask, Tensor):
         raise TypeError(f"mask is {type(mask).__name__}, expected a tensor that broadcasts to {shape}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            "mask has values between or beyond 0 and 1, expected 1 where to paint and 0 elsewhere"
+        )
     try:
         return (mask.to(device) == 0).broadcast_to(shape)
     except RuntimeError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genfuse.names import check_name, unknown_name
+from genfuse.ops import check
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import Levels
 from genfuse.samplers.table import Clip, Table
@@ -29,9 +30,13 @@ class Solver:
         )
         known = inspect.signature(build).parameters
         own = [name for name in known if name not in _GIVEN]
-        for name in options:
+        for name, value in options.items():
+            if not own:
+                raise TypeError(f"option {name!r} is given, expected none: this solver has no options")
             if name not in own:
                 raise TypeError(unknown_name("option", name, own))
+            if type(known[name].default) is float:
+                check.number(name, value)
         given: dict[str, Any] = {"clip": clip, "prediction": prediction}
         if "schedule" in known:
             given["schedule"] = levels.schedule

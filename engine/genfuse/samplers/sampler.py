@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,10 @@ class Sampler:
         seeds: SeedLike = None,
         **options: Any,
     ) -> None:
+        for argument, value in (
+            ("strength", strength), ("guidance", guidance), ("guidance_rescale", guidance_rescale)
+        ):  # fmt: skip
+            check.number(argument, value)
         chosen = solver(name)
         self.levels = Levels.of(schedule)
         predicts = check_name("prediction", prediction or self.levels.prediction, PREDICTION_TYPES)
@@ -101,7 +106,8 @@ class Sampler:
         self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
         """The noise that a run starts from, (N, ...), by each sample's seed."""
-        seeds = self._batch_seeds(shape[0], torch.device(device))
+        check_shape(shape)
+        seeds = self._batch_seeds(shape[0], check.device("device", device))
         noise = philox_normal(seeds, shape, stream=STREAM_INIT, dtype=dtype)
         scale = self.table.init_scale
         return noise if scale == 1 else noise.mul_(scale)
@@ -162,9 +168,15 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
             raise TypeError(f"seeds has dtype {seeds.dtype}, expected torch.int64")
         given = seeds
     elif isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 2**64 < seeds + batch:
+            raise ValueError(
+                f"seeds is {seeds}, expected at most {2**64 - batch}: {batch} samples count up from it"
+            )
         given = torch.tensor([_signed(seeds + n) for n in range(batch)], dtype=torch.int64)
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
-        given = torch.tensor([_signed(int(seed)) for seed in seeds], dtype=torch.int64)
+        if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
+            raise TypeError(f"seeds is {seeds!r}, expected ints")
+        given = torch.tensor([_signed(index(seed)) for seed in seeds], dtype=torch.int64)
     else:
         raise TypeError(
             f"seeds is {type(seeds).__name__}, expected an int, ints, or an int64 tensor ({batch},)"
@@ -172,6 +184,14 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     if tuple(given.shape) != (batch,):
         raise ValueError(f"seeds has shape {tuple(given.shape)}, expected ({batch},): one seed a sample")
     return given.to(device)
+
+
+def check_shape(shape: Any) -> None:
+    """(N, ...) with no negative size."""
+    if not isinstance(shape, Sequence) or not all(isinstance(size, int) for size in shape):
+        raise TypeError(f"shape is {shape!r}, expected ints (N, ...)")
+    if len(shape) < 1 or min(shape) < 0:
+        raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
 
 
 def _signed(seed: int) -> int:
@@ -185,6 +205,8 @@ def as_clip(clip: ClipLike) -> Clip:
     """The range or threshold that a clip argument means."""
     if clip is None:
         return NO_CLIP
+    if isinstance(clip, bool):
+        raise TypeError(f"clip is {clip}, expected None, a number, (low, high) or a Clip")
     if isinstance(clip, Clip):
         if not (clip.minimum < clip.maximum and 0 <= clip.quantile <= 1 and clip.threshold_max >= 1):
             raise ValueError(

@@ -60,9 +60,17 @@ def check_steps(steps: int, num_train_timesteps: int, argument: str = "num_infer
         )
 
 
+def _numbers(name: str, values: Sequence[float] | Array) -> Array:
+    """float64. TypeError, naming them, for what holds no numbers."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {values!r}, expected numbers") from None
+
+
 def custom_timesteps(timesteps: Sequence[float] | Array, num_train_timesteps: int) -> Array:
     """Given times as (n,) float64. ValueError unless strictly descending within [0, num_train_timesteps)."""
-    values = np.asarray(timesteps, dtype=np.float64)
+    values = _numbers("timesteps", timesteps)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"timesteps has shape {values.shape}, expected (n,) with n >= 1")
     if not (values[1:] < values[:-1]).all():
@@ -77,7 +85,7 @@ def custom_timesteps(timesteps: Sequence[float] | Array, num_train_timesteps: in
 
 def custom_sigmas(sigmas: Sequence[float] | Array) -> Array:
     """Given noise levels as (n + 1,) float64. ValueError unless descending, finite, >= 0."""
-    values = np.asarray(sigmas, dtype=np.float64)
+    values = _numbers("sigmas", sigmas)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
             f"sigmas has shape {values.shape}, expected (n + 1,) with n >= 1: the last is the final level"

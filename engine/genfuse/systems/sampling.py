@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genfuse.ops import check
 from genfuse.rewrite.plan import Planned
 from genfuse.samplers.loop import sample
 from genfuse.samplers.sampler import Sampler
@@ -52,7 +53,7 @@ def sample_pictures(
     label  one of the system's class names; None: the classes in turn. ValueError for another name.
     Other arguments as `genfuse.sample`; x0 is clipped to [−1, 1].
     """
-    place = _device(device)
+    place = check.device("device", device)
     model = system.model.to(place).eval()
     labels = _labels(system, count, label)
     network = _Timed(Planned(model), place)
@@ -79,17 +80,6 @@ def sample_pictures(
         rows += len(runner)
     seconds = network.now() - begin
     return Pictures(torch.cat(images), seconds, seconds - network.seconds, rows)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device is {str(device)!r}, which is not here: {str(error).splitlines()[0]}"
-        ) from None
-    return place
 
 
 def _labels(system: DDPM, count: int, label: str | None) -> Tensor | None:
