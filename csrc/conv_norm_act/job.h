@@ -33,7 +33,7 @@ struct ConvJob {
     int64_t rows, first_row, last_row;  // rows in all, and those that this launch computes
     int64_t rows_a_unit;
     int64_t slice;      // direct: blocks of input channels that are staged at once
-    int64_t part;       // blocks of output channels that are worked on at once
+    int64_t part;       // direct: blocks of output channels of a unit
     bool shares_input;  // Winograd: all threads work on one transformed input of rows [first_row, last_row)
     float* shared;      // it, where they do
     float* memory;      // each slot's own

@@ -27,9 +27,7 @@ struct Blocking {
     int64_t rows_shared = 0;
 };
 
-// Tiles times output channels of a unit: enough to read the weights seldom, few enough that their products
-// stay in the L2 cache.
-constexpr int64_t kProductsAUnit = 1536;
+constexpr int64_t kTilesAUnit = 24;  // enough to read the weights seldom, few enough to stay in the L2 cache
 constexpr int64_t kWeightBytes =
     8 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
@@ -41,10 +39,8 @@ constexpr int64_t kSumBlocks = 16;
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t wide = winograd::tiles(geometry, 1), depth = padded(args.conv.in_channels);
     Blocking blocking;
-    blocking.part = winograd::part_blocks(current_isa());
-    const int64_t tiles = kProductsAUnit / (blocking.part * kBlock);
     blocking.rows = args.batch * winograd::tiles(geometry, 0);
-    blocking.rows_a_unit = std::min(std::max<int64_t>(1, tiles / wide), blocking.rows);
+    blocking.rows_a_unit = std::min(std::max<int64_t>(1, kTilesAUnit / wide), blocking.rows);
     blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
     // Where units do not divide among the threads, the last round leaves some idle; and where the weights are
     // too many for a cache, each unit would fetch them all from memory.
@@ -241,7 +237,7 @@ class Call {
             run_slots(GENFUSE_KERNEL(winograd_unit), job_, blocking_.units, args_.threads);
             return;
         }
-        const int64_t parts = ceil_divide(blocks_of(job_.out_channels), job_.part);
+        const int64_t parts = ceil_divide(blocks_of(job_.out_channels), winograd::kPartBlocks);
         const int64_t blocks = blocks_of(job_.in_channels);
         for (int64_t row = 0; row < job_.rows; row += blocking_.rows_shared) {
             job_.first_row = row;

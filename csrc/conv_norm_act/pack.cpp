@@ -98,11 +98,10 @@ void transform_taps(const Geometry& geometry, const Phase& phase, const Weight& 
 // [phase][part][point][panel][input channel][column]
 void pack_winograd(const Geometry& geometry, const Weight& weight, float* packed) {
     const int64_t in_channels = geometry.group_in, out_channels = padded(geometry.group_out);
-    const int64_t part_columns = winograd::part_blocks(current_isa()) * kBlock;
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            for (int64_t part = 0; part < out_channels; part += part_columns) {
-                const int64_t width = std::min(part_columns, out_channels - part);
+            for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
+                const int64_t width = std::min<int64_t>(winograd::kPart, out_channels - part);
                 each_panel(part, width, [&](int64_t first, int64_t columns) {
                     float* const panel = packed + (first - part) * in_channels;
                     for (int64_t c = 0; c < in_channels; ++c) {

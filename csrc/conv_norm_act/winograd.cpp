@@ -14,6 +14,8 @@ namespace GENFUSE_ISA {
 namespace {
 
 using winograd::Frame;
+using winograd::kPart;
+using winograd::kPartBlocks;
 using winograd::kPoints;
 using winograd::kTile;
 using winograd::kWindow;
@@ -137,7 +139,7 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
                     float* sums[kRowsAtOnce];
                     for (int i = 0; i < count; ++i) {
                         rows[i] = transformed + (tile + i) * frame.depth + channel;
-                        sums[i] = plane + (tile + i) * frame.part + block * kBlock;
+                        sums[i] = plane + (tile + i) * kPart + block * kBlock;
                     }
                     multiply_for(count, wide)(rows, stretches, panel, sums, kBlock, channel == 0);
                 }
@@ -182,7 +184,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
     const int64_t pass_rows = geometry.pass_rows(pass);
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
         for (int block = 0; block < blocks; ++block) {
-            const int64_t k = (part * job.part + block) * kBlock;
+            const int64_t k = (part * kPartBlocks + block) * kBlock;
             const int64_t left = job.out_channels - k;
             const Finish<Stored> finish(job, n, k, static_cast<int>(left < kBlock ? left : kBlock),
                                         frame.residual);
@@ -193,7 +195,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                         const float* const products =
                             frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
                         const int64_t column = kTile * x * frame.phases + pass.phases[phase].column;
-                        transform_products(products + (tile + x) * frame.part + block * kBlock,
+                        transform_products(products + (tile + x) * kPart + block * kBlock,
                                            frame.product_plane, live[phase], frame.phases, row_stride,
                                            frame.output + column * kBlock);
                     }
@@ -216,10 +218,10 @@ template <class Stored>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
                   int64_t last) {
     const Geometry& geometry = *job.geometry;
-    const int64_t left = blocks_of(job.out_channels) - part * job.part;
-    const int blocks = static_cast<int>(left < job.part ? left : job.part);
+    const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
+    const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
     const int64_t phase_floats = winograd::packed_phase(job.in_channels, job.out_channels);
-    const float* packed = job.args->packed + part * kPoints * job.in_channels * frame.part;
+    const float* packed = job.args->packed + part * kPoints * job.in_channels * kPart;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         uint64_t live[2];
@@ -250,7 +252,7 @@ void whole_unit(const ConvJob& job, int64_t unit, int slot) {
     for (int64_t block = 0; block < blocks_of(job.in_channels); ++block) {
         fill_input<Stored>(job, frame, input, block, rows.first, rows.last);
     }
-    const int64_t parts = (blocks_of(job.out_channels) + job.part - 1) / job.part;
+    const int64_t parts = (blocks_of(job.out_channels) + kPartBlocks - 1) / kPartBlocks;
     for (int64_t part = 0; part < parts; ++part) {
         product_part<Stored>(job, frame, input, part, rows.first, rows.last);
     }

@@ -1,8 +1,6 @@
 // Sizes that Winograd's kernel, its launcher and the packing of its weights agree on.
 #pragma once
 
-#include <algorithm>
-
 #include "conv_norm_act/job.h"
 
 namespace genfuse {
@@ -11,13 +9,9 @@ namespace winograd {
 constexpr int kTile = 4;            // output pixels along an axis of a tile
 constexpr int kWindow = kTile + 2;  // input pixels
 constexpr int kPoints = kWindow * kWindow;
+constexpr int kPartBlocks = 4;  // blocks of output channels whose products are held at once
+constexpr int kPart = kPartBlocks * kBlock;
 constexpr int64_t kPlanePad = 16;  // keeps equal places of two planes off the same cache set
-
-// Blocks of output channels whose products are held at once: a whole panel, and few enough that many tiles
-// share a fetch of their weights.
-inline int64_t part_blocks(Isa isa) {
-    return std::max<int64_t>(panel_blocks(isa), 2);
-}
 
 // Which of the 36 products a phase needs: a tap that a phase lacks at the window's edge leaves the products
 // of the point 0 (first tap) or ∞ (last tap) zero.
@@ -63,8 +57,7 @@ struct Frame {
         depth = padded(job.in_channels);
         out_columns = kTile * tiles_wide * geometry.out_step[1];
         phases = geometry.out_step[1];
-        part = job.part * kBlock;
-        product_plane = job.rows_a_unit * tiles_wide * part + kPlanePad;
+        product_plane = job.rows_a_unit * tiles_wide * kPart + kPlanePad;
         Carver carver(memory);
         staged = carver.take<float>((kTile * job.rows_a_unit + 2) * columns * kBlock);
         source = carver.take<float>(job.args->width * kBlock);
@@ -77,7 +70,7 @@ struct Frame {
 
     int64_t input_plane(int64_t rows) const { return rows * tiles_wide * depth + kPlanePad; }
 
-    int64_t tiles_high, tiles_wide, columns, depth, out_columns, phases, part, product_plane;
+    int64_t tiles_high, tiles_wide, columns, depth, out_columns, phases, product_plane;
     float *staged, *source, *products, *output, *residual, *own_input;
     size_t used;
 };
