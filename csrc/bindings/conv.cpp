@@ -37,7 +37,7 @@ const float* floats(uintptr_t pointer) {
 class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
-         Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode, int32_t upsample,
+         Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode, int32_t upsample,
          bool exact) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
@@ -49,6 +49,7 @@ class Conv {
         set(conv_.kernel, kernel);
         set(conv_.stride, stride);
         set(conv_.padding, padding);
+        set(conv_.extra_padding, extra_padding);
         set(conv_.dilation, dilation);
         set(conv_.output_padding, output_padding);
         conv_.transposed = transposed;
@@ -181,9 +182,9 @@ void bind_conv(py::module_& module) {
              py::arg("stats") = 0);
     py::class_<Conv>(module, "Conv")
         .def(
-            py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t, bool>(),
+            py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t, bool>(),
             py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
-            py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("output_padding"),
+            py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"), py::arg("output_padding"),
             py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"), py::arg("exact"))
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))

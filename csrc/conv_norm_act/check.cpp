@@ -68,6 +68,12 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
                            static_cast<int>(conv.dilation[axis]), static_cast<int>(conv.padding[axis]),
                            along);
         }
+        if (conv.padding[axis] + int64_t{conv.extra_padding[axis]} < 0 ||
+            (conv.transposed && conv.extra_padding[axis] != 0)) {
+            return invalid(message,
+                           "extra_padding is %d along the %s, expected at least -padding, and 0 if transposed",
+                           static_cast<int>(conv.extra_padding[axis]), along);
+        }
         if (conv.output_padding[axis] < 0 ||
             (conv.output_padding[axis] > 0 &&
              (!conv.transposed ||
@@ -94,7 +100,7 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     if (conv.algorithm == GENFUSE_CONV_NONE &&
         (conv.in_channels != conv.out_channels || conv.kernel[0] * conv.kernel[1] != 1 || conv.transposed ||
          conv.stride[0] * conv.stride[1] != 1 || conv.padding[0] + conv.padding[1] != 0 ||
-         conv.upsample != 1)) {
+         conv.extra_padding[0] != 0 || conv.extra_padding[1] != 0 || conv.upsample != 1)) {
         return invalid(message, "a unit without a convolution keeps its channels and pixels%s", "");
     }
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
@@ -122,13 +128,14 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                            axis ? "width" : "height", static_cast<long long>(size[axis]));
         }
         const int64_t reads = size[axis] * args.conv.upsample;
-        if (args.conv.padding_mode == GENFUSE_PAD_REFLECT && args.conv.padding[axis] >= reads) {
-            return invalid(message, "padding is %d, expected less than the %lld pixels that it reflects",
-                           static_cast<int>(args.conv.padding[axis]), static_cast<long long>(reads));
+        const int64_t padding = args.conv.padding[axis] + int64_t{std::max(0, args.conv.extra_padding[axis])};
+        if (args.conv.padding_mode == GENFUSE_PAD_REFLECT && padding >= reads) {
+            return invalid(message, "padding is %lld, expected less than the %lld pixels that it reflects",
+                           static_cast<long long>(padding), static_cast<long long>(reads));
         }
-        if (args.conv.padding_mode == GENFUSE_PAD_CIRCULAR && args.conv.padding[axis] > reads) {
-            return invalid(message, "padding is %d, expected at most the %lld pixels that it repeats",
-                           static_cast<int>(args.conv.padding[axis]), static_cast<long long>(reads));
+        if (args.conv.padding_mode == GENFUSE_PAD_CIRCULAR && padding > reads) {
+            return invalid(message, "padding is %lld, expected at most the %lld pixels that it repeats",
+                           static_cast<long long>(padding), static_cast<long long>(reads));
         }
     }
     status = check_prologue(args.prologue, args.conv.in_channels, message);

@@ -43,7 +43,8 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
         return (size - 1) * conv.stride[axis] - 2 * int64_t{conv.padding[axis]} + reach +
                conv.output_padding[axis];
     }
-    const int64_t room = size * conv.upsample + 2 * int64_t{conv.padding[axis]} - reach;
+    const int64_t room =
+        size * conv.upsample + 2 * int64_t{conv.padding[axis]} + conv.extra_padding[axis] - reach;
     return room < 0 ? room : room / conv.stride[axis] + 1;
 }
 

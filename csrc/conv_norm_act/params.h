@@ -38,6 +38,7 @@ typedef enum {
 typedef struct {
     int32_t in_channels, out_channels, groups;
     int32_t kernel[2], stride[2], padding[2], dilation[2], output_padding[2]; /* height, width */
+    int32_t extra_padding[2]; /* rows at the bottom and columns at the right beyond padding's, or fewer: < 0 */
     int32_t transposed;
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */

@@ -130,6 +130,7 @@ class Conv:
         kernel: _Pair,
         stride: _Pair,
         padding: _Pair,
+        extra_padding: _Pair,
         dilation: _Pair,
         output_padding: _Pair,
         transposed: bool,

@@ -52,9 +52,12 @@ def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, 
     mode = "zeros" if transposed or rng.random() < 0.6 else PADDING_MODES[rng.integers(1, 3)]
     upsample = 2 if not transposed and rng.random() < 0.15 else 1
     norm = NORMS[rng.integers(len(NORMS))]
+    padding = tuple(int(p) for p in rng.integers(0, 3, 2))
+    uneven = not transposed and rng.random() < 0.3
     settings = Settings(
         stride=(stride, stride),
-        padding=tuple(int(p) for p in rng.integers(0, 3, 2)),  # type: ignore[arg-type]
+        padding=padding,  # type: ignore[arg-type]
+        extra_padding=tuple(int(rng.integers(-p, 3)) for p in padding) if uneven else (0, 0),  # type: ignore[arg-type]
         dilation=(dilation, dilation),
         groups=groups,
         transposed=transposed,
@@ -133,7 +136,7 @@ def _enlarged(
 ) -> tuple[int, int]:
     while (
         output_size(s, weight_shape[2:], size)[axis] < 1  # type: ignore[arg-type]
-        or s.padding[axis] >= size[axis] * s.upsample
+        or s.padding[axis] + max(0, s.extra_padding[axis]) >= size[axis] * s.upsample
     ):
         size = (size[0] + (axis == 0), size[1] + (axis == 1))
     return size

@@ -39,6 +39,19 @@ def test_it_is_what_pytorch_composes() -> None:
     assert torch.allclose(stats[..., 1].double(), want.var((2, 3), correction=0), rtol=1e-4)
 
 
+def test_padding_may_differ_on_opposite_sides() -> None:
+    x, weight, bias = tensors()
+    for mode, name in (("zeros", "constant"), ("reflect", "reflect"), ("circular", "circular")):
+        for stride in (1, 2):
+            sides = (0, 1, 3, 2)
+            y = conv_norm_act(x, weight, bias, stride=stride, padding=sides, padding_mode=mode)  # type: ignore[arg-type]
+            padded = torch.nn.functional.pad(x.double(), sides, mode=name)
+            want = torch.nn.functional.conv2d(padded, weight.double(), bias.double(), stride)
+            assert isinstance(y, Tensor) and torch.allclose(y.double(), want, atol=1e-4)
+    with pytest.raises(ValueError, match="transposed"):
+        conv_norm_act(x, weight.transpose(0, 1), padding=(0, 1, 0, 1), transposed=True)
+
+
 def test_gradients_are_pytorchs() -> None:
     leaves = [t.requires_grad_() for t in tensors(torch.float64)]
     composed(*leaves).square().sum().backward()
@@ -93,6 +106,9 @@ def test_compiles_without_a_break() -> None:
         ({"activation": "swish"}, ValueError, "activation is 'swish'"),
         ({"padding": -1}, ValueError, "padding is"),
         ({"padding": 1.5}, TypeError, "padding is 1.5"),
+        ({"padding": (0, 1, 0, -1)}, ValueError, "padding is"),
+        ({"padding": (0, 1, 0, 0.5)}, TypeError, "four ints"),
+        ({"padding": (1, 9, 1, 1), "padding_mode": "reflect"}, ValueError, "less than the 9 pixels"),
         ({"stride": 0}, ValueError, "stride is"),
         ({"groups": 3}, ValueError, "groups=3"),
         ({"norm": "group", "num_groups": 5}, ValueError, "num_groups is 5"),

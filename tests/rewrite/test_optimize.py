@@ -75,6 +75,21 @@ def translator() -> nn.Module:
     )
 
 
+def encoder() -> nn.Module:
+    """Halves pictures with a border at the bottom and the right only, as diffusers' AutoencoderKL."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.GroupNorm(4, 16),
+        nn.SiLU(),
+        nn.ZeroPad2d((0, 1, 0, 1)),
+        nn.Conv2d(16, 24, 3, stride=2),
+        nn.GroupNorm(4, 24),
+        nn.SiLU(),
+        nn.ReflectionPad2d((1, 2, 0, 1)),
+        nn.Conv2d(24, 8, 3),
+    )
+
+
 class TimeBlock(nn.Module):
     """A diffusion block: shift by an embedding, skip, upsampling, residual with projection, scale."""
 
@@ -101,6 +116,7 @@ def block_inputs() -> tuple[Tensor, ...]:
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]], int]] = {
     "generator": (generator, lambda: (torch.randn(3, 20, 1, 1),), 4),
+    "encoder": (encoder, lambda: (torch.randn(2, 3, 20, 24),), 3),
     "translator": (translator, lambda: (torch.randn(2, 3, 20, 24),), 8),
     "time block": (TimeBlock, block_inputs, 5),
 }

@@ -50,7 +50,7 @@ def conv_norm_act(
     bias: Tensor | None = None,
     *,
     stride: int | Pair = 1,
-    padding: int | Pair = 0,
+    padding: int | Pair | tuple[int, int, int, int] = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
     transposed: bool = False,
@@ -83,7 +83,8 @@ def conv_norm_act(
               channels-last memory without a copy
     weight    (K, C/groups, kernel height, width); transposed: (C, K/groups, ...)
     bias      (K,)
-    stride, padding, dilation, groups, output_padding   as `torch.nn.functional.conv2d` and `conv_transpose2d`
+    stride, padding, dilation, groups, output_padding   as `torch.nn.functional.conv2d` and `conv_transpose2d`; padding
+              may be (left, right, top, bottom) too, as `torch.nn.functional.pad` has it, unless transposed
     padding_mode  "zeros", "reflect" or "circular", of the normalised and activated input
     upsample  2 repeats each pixel of the input twice along both axes
     skip      (N, C', H, W): channels behind x's, without a concatenation in memory
@@ -101,9 +102,11 @@ def conv_norm_act(
     PyTorch's own kernels (`aten`). What is computed stands in `genfuse_kernels/conv_norm_act/spec.py`. ValueError or
     TypeError, naming the argument, before anything is computed; UnsupportedError where no permitted backend can run.
     """
+    before, extra = _paddings(padding)
     settings = Settings(
         stride=_pair("stride", stride),
-        padding=_pair("padding", padding),
+        padding=before,
+        extra_padding=extra,
         dilation=_pair("dilation", dilation),
         groups=groups,
         transposed=transposed,
@@ -158,7 +161,8 @@ def output_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
                 + settings.output_padding[axis]
             )
         else:
-            room = size[axis] * settings.upsample + 2 * settings.padding[axis] - reach
+            padding = 2 * settings.padding[axis] + settings.extra_padding[axis]
+            room = size[axis] * settings.upsample + padding - reach
             out = room // settings.stride[axis] + 1
         sizes.append(out)
     return sizes[0], sizes[1]
@@ -213,8 +217,8 @@ def _composed(
 define(
     "conv_norm_act(Tensor x, Tensor weight, Tensor? bias, "
     + ", ".join(f"Tensor? {name}" for name in _TENSORS)
-    + ", int[2] stride, int[2] padding, int[2] dilation, int groups, bool transposed, int[2] output_padding, "
-    "str padding_mode, int upsample, str norm, int num_groups, float eps, str activation, float negative_slope, "
+    + ", int[2] stride, int[2] padding, int[2] extra_padding, int[2] dilation, int groups, bool transposed, "
+    "int[2] output_padding, str padding_mode, int upsample, str norm, int num_groups, float eps, str activation, float negative_slope, "
     "float scale, str out_activation, str accuracy, bool return_stats) -> (Tensor, Tensor)"
 )
 
@@ -272,6 +276,16 @@ def _pair(name: str, value: int | Pair) -> Pair:
     raise TypeError(f"{name} is {value!r}, expected an int or (height, width)")
 
 
+def _paddings(padding: Any) -> tuple[Pair, Pair]:
+    """`Settings.padding` and `Settings.extra_padding`."""
+    if not isinstance(padding, (tuple, list)) or len(padding) != 4:
+        return _pair("padding", padding), (0, 0)
+    left, right, top, bottom = padding
+    if not all(isinstance(side, int) for side in padding):
+        raise TypeError(f"padding is {padding!r}, expected four ints: left, right, top, bottom")
+    return (top, left), (bottom - top, right - left)
+
+
 def check_settings(s: Settings) -> None:
     """ValueError for a name or number that no unit has."""
     check_name("norm", s.norm, NORMS)
@@ -285,6 +299,12 @@ def check_settings(s: Settings) -> None:
     for name in ("padding", "output_padding"):
         if min(getattr(s, name)) < 0:
             raise ValueError(f"{name} is {getattr(s, name)}, expected 0 or more")
+    for axis in (0, 1):
+        if s.padding[axis] + s.extra_padding[axis] < 0 or (s.transposed and s.extra_padding[axis]):
+            raise ValueError(
+                f"padding is {s.padding} at top and left, {_end_padding(s)} at bottom and right, expected 0 or more"
+                f"{', and the same on opposite sides where transposed' if s.transposed else ''}"
+            )
     if s.upsample not in (1, 2):
         raise ValueError(f"upsample is {s.upsample}, expected 1 or 2")
     if s.transposed and (s.upsample != 1 or s.padding_mode != "zeros"):
@@ -303,6 +323,11 @@ def check_settings(s: Settings) -> None:
         raise ValueError(f"eps is {s.eps}, expected a finite number, 0 or more")
     if s.groups < 1 or s.num_groups < 1:
         raise ValueError(f"groups is {s.groups} and num_groups {s.num_groups}, expected 1 or more")
+
+
+def _end_padding(s: Settings) -> Pair:
+    """At the bottom and the right."""
+    return s.padding[0] + s.extra_padding[0], s.padding[1] + s.extra_padding[1]
 
 
 def _check(
@@ -383,9 +408,10 @@ def _check_padding(s: Settings, x: Tensor) -> None:
         return
     for axis in (0, 1):
         reads = x.shape[2 + axis] * s.upsample
-        if s.padding[axis] > reads - (s.padding_mode == "reflect"):
+        padding = max(s.padding[axis], _end_padding(s)[axis])
+        if padding > reads - (s.padding_mode == "reflect"):
             raise ValueError(
-                f"padding is {s.padding}, expected {'less than' if s.padding_mode == 'reflect' else 'at most'} the "
+                f"padding is {padding}, expected {'less than' if s.padding_mode == 'reflect' else 'at most'} the "
                 f"{reads} pixels of the input, for padding_mode={s.padding_mode!r}"
             )
 

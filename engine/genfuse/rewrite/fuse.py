@@ -145,7 +145,14 @@ def _absorb_before(found: Unit) -> None:
     pad = patterns.padded(found.source)
     plain = not found.settings.transposed
     if pad and plain and patterns.only_user(found.source) and found.settings.padding == (0, 0):
-        take(f"{pad[2]} padding", found.source, pad[0], padding=pad[1], padding_mode=pad[2])
+        take(
+            f"{pad.mode} padding",
+            found.source,
+            pad.source,
+            padding=pad.padding,
+            extra_padding=pad.extra,
+            padding_mode=pad.mode,
+        )
     double = patterns.doubled(found.source)
     if double and plain and patterns.only_user(found.source):
         take("2× upsampling", found.source, double, upsample=2)

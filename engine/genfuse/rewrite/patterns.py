@@ -234,8 +234,18 @@ def joined(node: Node) -> tuple[Node, Node] | None:
     return tensors[0], tensors[1]
 
 
-def padded(node: Node) -> tuple[Node, tuple[int, int], PaddingMode] | None:
-    """Input, (height, width) and mode of a padding that is the same on opposite sides."""
+@dataclass(frozen=True)
+class Padding:
+    """As `Settings` has it."""
+
+    source: Node
+    padding: tuple[int, int]
+    extra: tuple[int, int]
+    mode: PaddingMode
+
+
+def padded(node: Node) -> Padding | None:
+    """A padding of rows and columns with what a convolution can put there itself."""
     found = arguments(node)
     if found is None or node.target not in _PADS:
         return None
@@ -244,10 +254,10 @@ def padded(node: Node) -> tuple[Node, tuple[int, int], PaddingMode] | None:
     if (
         mode is None
         or len(pad) != 4
-        or pad[0] != pad[1]
-        or pad[2] != pad[3]
+        or not all(isinstance(side, int) for side in pad)
         or min(pad) < 0
         or found.get("value")
     ):
         return None
-    return found["input"], (int(pad[2]), int(pad[0])), mode
+    left, right, top, bottom = pad
+    return Padding(found["input"], (top, left), (bottom - top, right - left), mode)

@@ -124,6 +124,7 @@ def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
         kernel=(weight_shape[2], weight_shape[3]),
         stride=s.stride,
         padding=s.padding,
+        extra_padding=s.extra_padding,
         dilation=s.dilation,
         output_padding=s.output_padding,
         transposed=s.transposed,

@@ -139,7 +139,8 @@ def _convolved(h: Tensor, weight: Tensor, bias: Tensor | None, s: Settings) -> T
             h, weight, bias, s.stride, s.padding, s.output_padding, s.groups, s.dilation
         )
     padding = s.padding
-    if s.padding_mode != "zeros":
-        (top, left), padding = s.padding, (0, 0)
-        h = F.pad(h, (left, left, top, top), mode=s.padding_mode)
+    if s.padding_mode != "zeros" or s.extra_padding != (0, 0):
+        (top, left), (bottom, right), padding = s.padding, s.extra_padding, (0, 0)
+        mode = "constant" if s.padding_mode == "zeros" else s.padding_mode
+        h = F.pad(h, (left, left + right, top, top + bottom), mode=mode)
     return F.conv2d(h, weight, bias, s.stride, padding, s.dilation, s.groups)

@@ -24,6 +24,8 @@ Pair = tuple[int, int]
 class Settings(NamedTuple):
     """A unit's numbers and names; pairs are (height, width).
 
+    padding   at the top and the left
+    extra_padding   (bottom, right) beyond padding's; at least −padding
     norm      "batch" (running statistics where given, else the batch's), "instance", "group", "layer" (over C, H
               and W), "layer_pixel" and "rms_pixel" (over C at each pixel; without weight the latter is pixel norm)
     scale     of the sum of convolution, bias, shift and residual, before the output's activation
@@ -32,6 +34,7 @@ class Settings(NamedTuple):
 
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
+    extra_padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
     transposed: bool = False
