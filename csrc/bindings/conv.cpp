@@ -1,4 +1,4 @@
-// conv_norm_act: a convolution, its packed weights, and its calls.
+// conv_norm_act: a convolution, its packed weights, and its calls; norm_stats.
 #include <tuple>
 #include <utility>
 
@@ -6,6 +6,7 @@
 #include "common/arena.h"
 #include "common/checksum.h"
 #include "conv_norm_act/params.h"
+#include "norm_stats/params.h"
 
 namespace py = pybind11;
 
@@ -167,6 +168,19 @@ genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_st
     return epilogue;
 }
 
+void norm_stats(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
+                const py::object& x, uintptr_t stats) {
+    genfuse_norm_stats_args args{};
+    args.dtype = dtype;
+    args.threads = threads;
+    args.batch = batch;
+    args.height = height;
+    args.width = width;
+    args.x = image_from(x);
+    args.stats = static_cast<float*>(address(stats));
+    run_recorded(genfuse_norm_stats, args, {args.x.data, args.stats});
+}
+
 }  // namespace
 
 void bind_conv(py::module_& module) {
@@ -195,6 +209,8 @@ void bind_conv(py::module_& module) {
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
              py::arg("epilogue"), py::arg("residual"), py::arg("out"));
+    module.def("norm_stats", &norm_stats, py::arg("dtype"), py::arg("threads"), py::arg("batch"),
+               py::arg("height"), py::arg("width"), py::arg("x"), py::arg("stats"));
     module.def(
         "checksum", [](uintptr_t data, int64_t bytes) { return checksum(address(data), bytes); },
         py::arg("data"), py::arg("bytes"), "Of 16 cache lines spread over the memory.");

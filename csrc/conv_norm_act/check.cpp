@@ -11,19 +11,6 @@ namespace {
 
 constexpr int32_t kMaxTaps = 4096;
 
-genfuse_status check_image(const char* name, const genfuse_image& image, int64_t channels,
-                           genfuse_message* message) {
-    if (image.layout < GENFUSE_PLANAR || image.layout > GENFUSE_BLOCKED) {
-        return invalid(message, "%s has layout code %d, expected planar, channels last or blocked", name,
-                       static_cast<int>(image.layout));
-    }
-    if (image.channels != channels) {
-        return invalid(message, "%s has %d channels, expected %lld", name, static_cast<int>(image.channels),
-                       static_cast<long long>(channels));
-    }
-    return GENFUSE_OK;
-}
-
 genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels, genfuse_message* message) {
     if (prologue.kind < GENFUSE_NORM_NONE || prologue.kind > GENFUSE_NORM_PIXEL) {
         return invalid(message, "norm has code %d, which is none", static_cast<int>(prologue.kind));
@@ -49,6 +36,19 @@ genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels
 }
 
 }  // namespace
+
+genfuse_status check_image(const char* name, const genfuse_image& image, int64_t channels,
+                           genfuse_message* message) {
+    if (image.layout < GENFUSE_PLANAR || image.layout > GENFUSE_BLOCKED) {
+        return invalid(message, "%s has layout code %d, expected planar, channels last or blocked", name,
+                       static_cast<int>(image.layout));
+    }
+    if (image.channels != channels) {
+        return invalid(message, "%s has %d channels, expected %lld", name, static_cast<int>(image.channels),
+                       static_cast<long long>(channels));
+    }
+    return GENFUSE_OK;
+}
 
 genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     if (conv.in_channels < 1 || conv.out_channels < 1 || conv.groups < 1 || conv.in_channels % conv.groups ||

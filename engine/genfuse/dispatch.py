@@ -37,6 +37,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "conv_norm_act": ("cpu", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "aten", "reference"),
+    "norm_stats": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "aten", "reference"),
@@ -44,10 +45,12 @@ OPS: dict[str, tuple[Backend, ...]] = {
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "timestep_embedding"})
+FORWARD_ONLY = frozenset(
+    {"attention", "conv_norm_act", "linear", "norm_act", "norm_stats", "timestep_embedding"}
+)
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
-FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})
+FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
 """Ops whose kernels take no float64."""
 
 _forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)

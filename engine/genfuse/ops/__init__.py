@@ -4,6 +4,7 @@ from genfuse.ops.attention import attention
 from genfuse.ops.conv_norm_act import conv_norm_act
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
+from genfuse.ops.norm_stats import norm_stats
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
@@ -14,6 +15,7 @@ __all__ = [
     "conv_norm_act",
     "linear",
     "norm_act",
+    "norm_stats",
     "philox_normal",
     "sampler_reduce",
     "sampler_step",

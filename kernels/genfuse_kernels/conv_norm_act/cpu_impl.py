@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PLANAR, _CHANNELS_LAST = 0, 1
 
-_Image = tuple[int, int, int, int, int, int, int]
+Image = tuple[int, int, int, int, int, int, int]
 
 
 def conv_norm_act(
@@ -58,9 +58,9 @@ def run(
 ) -> None:
     """One unit with weights as `conv` packs them; None for a unit without a convolution."""
     s = settings
-    x = _readable(x)
-    skip = None if skip is None else _readable(skip)
-    residual = None if residual is None else _readable(residual)
+    x = readable(x)
+    skip = None if skip is None else readable(skip)
+    residual = None if residual is None else readable(residual)
     of_norm = {
         name: None if tensor is None else tensor.to(torch.float32).contiguous()
         for name, tensor in {
@@ -102,13 +102,13 @@ def run(
         x.shape[0],
         x.shape[2],
         x.shape[3],
-        _image(x),
-        None if skip is None else _image(skip),
+        image(x),
+        None if skip is None else image(skip),
         prologue,
         0 if weights is None else weights.data_ptr(),
         epilogue,
-        None if residual is None else _image(residual),
-        _image(out),
+        None if residual is None else image(residual),
+        image(out),
     )
 
 
@@ -153,16 +153,14 @@ def _sample_stride(tensor: Tensor | None) -> int:
     return tensor.shape[1] if tensor is not None and tensor.ndim == 2 else 0
 
 
-def _readable(image: Tensor) -> Tensor:
+def readable(x: Tensor) -> Tensor:
     """In a layout that the kernels read; a copy where it is in none."""
-    if image.stride(3) == 1 or image.stride(1) == 1:
-        return image
-    return image.contiguous()
+    return x if x.stride(3) == 1 or x.stride(1) == 1 else x.contiguous()
 
 
-def _image(image: Tensor) -> _Image:
+def image(x: Tensor) -> Image:
     """`genfuse_image` of csrc/common/image.h."""
-    n, c, h, w = image.stride()
+    n, c, h, w = x.stride()
     # a picture of one column, or of one channel, is both
-    layout = _CHANNELS_LAST if c == 1 and (w != 1 or image.shape[3] == 1) else _PLANAR
-    return image.data_ptr(), layout, image.shape[1], n, c, h, w
+    layout = _CHANNELS_LAST if c == 1 and (w != 1 or x.shape[3] == 1) else _PLANAR
+    return x.data_ptr(), layout, x.shape[1], n, c, h, w
