@@ -38,8 +38,8 @@ const float* floats(uintptr_t pointer) {
 class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
-         Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode, int32_t upsample,
-         bool exact) {
+         Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
+         int32_t upsample, bool exact) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -156,7 +156,7 @@ genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32
 }
 
 genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_stride, float scale,
-                               int32_t activation, float slope, uintptr_t stats) {
+                               int32_t activation, float slope, int32_t pool, uintptr_t stats) {
     genfuse_epilogue epilogue{};
     epilogue.bias = floats(bias);
     epilogue.shift = floats(shift);
@@ -164,6 +164,7 @@ genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_st
     epilogue.scale = scale;
     epilogue.activation = activation;
     epilogue.slope = slope;
+    epilogue.pool = pool;
     epilogue.stats = static_cast<float*>(address(stats));
     return epilogue;
 }
@@ -192,14 +193,15 @@ void bind_conv(py::module_& module) {
              py::arg("film_shift") = 0, py::arg("film_stride") = 0);
     py::class_<genfuse_epilogue>(module, "Epilogue")
         .def(py::init(&make_epilogue), py::arg("bias") = 0, py::arg("shift") = 0, py::arg("shift_stride") = 0,
-             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f,
+             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("pool") = 1,
              py::arg("stats") = 0);
     py::class_<Conv>(module, "Conv")
-        .def(
-            py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t, bool>(),
-            py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
-            py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"), py::arg("output_padding"),
-            py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"), py::arg("exact"))
+        .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t,
+                      bool>(),
+             py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
+             py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
+             py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
+             py::arg("exact"))
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("algorithm", &Conv::algorithm)

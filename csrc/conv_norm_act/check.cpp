@@ -70,9 +70,9 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
         }
         if (conv.padding[axis] + int64_t{conv.extra_padding[axis]} < 0 ||
             (conv.transposed && conv.extra_padding[axis] != 0)) {
-            return invalid(message,
-                           "extra_padding is %d along the %s, expected at least -padding, and 0 if transposed",
-                           static_cast<int>(conv.extra_padding[axis]), along);
+            return invalid(
+                message, "extra_padding is %d along the %s, expected at least -padding, and 0 if transposed",
+                static_cast<int>(conv.extra_padding[axis]), along);
         }
         if (conv.output_padding[axis] < 0 ||
             (conv.output_padding[axis] > 0 &&
@@ -121,10 +121,19 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                        static_cast<long long>(args.batch), static_cast<long long>(args.height),
                        static_cast<long long>(args.width));
     }
+    if (args.epilogue.pool < 1 || args.epilogue.pool > 2 ||
+        (args.epilogue.pool == 2 && args.conv.transposed)) {
+        return invalid(message, "pool is %d, expected 1, or 2 without transposed",
+                       static_cast<int>(args.epilogue.pool));
+    }
     const int64_t size[2] = {args.height, args.width};
     for (int axis = 0; axis < 2; ++axis) {
         if (output_size(args.conv, axis, size[axis]) < 1) {
             return invalid(message, "%s is %lld, too small for the kernel: the output would have none",
+                           axis ? "width" : "height", static_cast<long long>(size[axis]));
+        }
+        if (output_size(args.conv, axis, size[axis]) < args.epilogue.pool) {
+            return invalid(message, "%s is %lld, too small to be pooled: the output would have none",
                            axis ? "width" : "height", static_cast<long long>(size[axis]));
         }
         const int64_t reads = size[axis] * args.conv.upsample;

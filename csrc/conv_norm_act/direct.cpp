@@ -112,15 +112,15 @@ void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const
     for (int64_t block = 0; block < unit.blocks; ++block) {
         const int64_t within = (unit.block + block) * kBlock;
         const int64_t left = geometry.group_out - within;
-        const Finish<Stored> finish(job, unit.n, unit.group * geometry.group_out + within,
-                                    static_cast<int>(left < kBlock ? left : kBlock), frame.residual);
+        Finish<Stored> finish(job, unit.n, unit.group * geometry.group_out + within,
+                              static_cast<int>(left < kBlock ? left : kBlock), frame.residual);
         for (int64_t row = unit.first; row < unit.last && row < rows; ++row) {
             const int64_t y = pass.row + row * geometry.out_step[0];
             RowMoments moments;
             finish.row(y, geometry.out_width,
                        sums + block * frame.sums_block + (row - unit.first) * frame.sums_row,
                        job.partial ? &moments : nullptr);
-            if (job.partial) finish.keep(moments, y);
+            if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool);
         }
     }
 }

@@ -81,20 +81,33 @@ class Finish {
     }
 
     // `count` pixels of row y, from column 0 on; `sums` are the convolution's and are overwritten.
-    void row(int64_t y, int64_t count, float* sums, RowMoments* moments) const {
+    //
+    // Where pixels are pooled, rows come in order from an even one on, and an even row's `sums` stay
+    // untouched until the next row is done.
+    void row(int64_t y, int64_t count, float* sums, RowMoments* moments) {
+        const bool pool = epilogue_.pool == 2;
+        RowMoments* const of_row = pool ? nullptr : moments;
         if (epilogue_.residual.data) {
             load_run<Stored>(epilogue_.residual, n_, k_, lanes_, y, 0, count, residual_);
         }
         if (epilogue_.activation != GENFUSE_IDENTITY) {
             combine<false>(count, sums, nullptr);
             activate(epilogue_.activation, epilogue_.slope, sums, count * kBlockLanes);
-            if (moments) moments->add(sums, count);
-        } else if (moments) {
-            combine<true>(count, sums, moments);
+            if (of_row) of_row->add(sums, count);
+        } else if (of_row) {
+            combine<true>(count, sums, of_row);
         } else {
             combine<false>(count, sums, nullptr);
         }
-        store_run<Stored>(job_.args->out, n_, k_, lanes_, y, 0, count, sums);
+        if (!pool) {
+            store_run<Stored>(job_.args->out, n_, k_, lanes_, y, 0, count, sums);
+        } else if (y % 2 == 0) {
+            even_ = sums;
+        } else {
+            average(even_, sums, count / 2);
+            if (moments) moments->add(even_, count / 2);
+            store_run<Stored>(job_.args->out, n_, k_, lanes_, y / 2, 0, count / 2, even_);
+        }
     }
 
     // Keeps the moments of some rows as the sample's partial result number `index`.
@@ -109,6 +122,19 @@ class Finish {
     }
 
   private:
+    // Means of 2x2 pixels, in place of the even row's first ones.
+    static void average(float* even, const float* odd, int64_t count) {
+        const f32 quarter = broadcast<f32>(0.25f);
+        for (int64_t i = 0; i < count; ++i) {
+            for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+                const int64_t left = 2 * i * kBlockLanes + lane, right = left + kBlockLanes;
+                const f32 upper = load<f32>(even + left) + load<f32>(even + right);
+                const f32 lower = load<f32>(odd + left) + load<f32>(odd + right);
+                store(even + i * kBlockLanes + lane, (upper + lower) * quarter);
+            }
+        }
+    }
+
     // Bias, shift, residual and scale in one pass, with the moments where nothing comes between.
     template <bool with_moments>
     void combine(int64_t count, float* sums, RowMoments* moments) const {
@@ -137,6 +163,7 @@ class Finish {
     const int64_t n_, k_;
     const int lanes_;
     float* const residual_;
+    float* even_ = nullptr;  // the row before, to be pooled
     float offset_[kBlockLanes] = {};
 };
 

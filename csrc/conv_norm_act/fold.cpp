@@ -80,14 +80,15 @@ void merge_partials(const ConvJob& job, const std::vector<int64_t>& counts, floa
     for (int64_t n = 0; n < job.args->batch; ++n) {
         const float* const first = job.partial + n * job.partial_rows * 2 * channels;
         for (int64_t c = 0; c < channels; ++c) mean[c] = squares[c] = 0;
-        for (int64_t row = 1; row < job.partial_rows;
-             ++row) {  // about the first row's mean: nothing large cancels
+        for (int64_t row = 1; row < job.partial_rows; ++row) {  // about the first row's mean: nothing cancels
+            if (counts[row] == 0) continue;                     // nobody wrote it
             const float* const at = first + row * 2 * channels;
             const float weight = static_cast<float>(counts[row]) * share;
             for (int64_t c = 0; c < channels; ++c) mean[c] += weight * (at[c] - first[c]);
         }
         for (int64_t c = 0; c < channels; ++c) mean[c] += first[c];
         for (int64_t row = 0; row < job.partial_rows; ++row) {
+            if (counts[row] == 0) continue;
             const float* const at = first + row * 2 * channels;
             const float weight = static_cast<float>(counts[row]);
             for (int64_t c = 0; c < channels; ++c) {

@@ -19,14 +19,15 @@ void run_unit(const ConvJob& job, int64_t unit, int slot) {
     const int64_t n = unit / frame.stretches / blocks, c = unit / frame.stretches % blocks * kBlock;
     const int lanes = static_cast<int>(job.in_channels - c < kBlock ? job.in_channels - c : kBlock);
     const int64_t first = unit % frame.stretches * job.rows_a_unit, end = first + job.rows_a_unit;
-    const Finish<Stored> finish(job, n, c, lanes, frame.residual);
+    Finish<Stored> finish(job, n, c, lanes, frame.residual);
     for (int64_t y = first; y < end && y < job.rows; ++y) {
-        load_channels<Stored>(*job.args, n, c, lanes, y, frame.pixels);
-        normalise(job, n, c, lanes, y, frame.pixels);
-        activate(prologue.activation, prologue.slope, frame.pixels, width * kBlock);
+        float* const pixels = frame.pixels + y % 2 * width * kBlock;
+        load_channels<Stored>(*job.args, n, c, lanes, y, pixels);
+        normalise(job, n, c, lanes, y, pixels);
+        activate(prologue.activation, prologue.slope, pixels, width * kBlock);
         RowMoments moments;
-        finish.row(y, width, frame.pixels, job.partial ? &moments : nullptr);
-        if (job.partial) finish.keep(moments, y);
+        finish.row(y, width, pixels, job.partial ? &moments : nullptr);
+        if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool);
     }
 }
 

@@ -10,7 +10,7 @@ struct Frame {
     Frame(const ConvJob& job, float* memory) {
         stretches = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;
         Carver carver(memory);
-        pixels = carver.take<float>(job.args->width * kBlock);
+        pixels = carver.take<float>(2 * job.args->width * kBlock);  // an even row and an odd one
         residual = carver.take<float>(job.args->width * kBlock);
         used = carver.used();
     }

@@ -56,6 +56,12 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     return blocking;
 }
 
+// Rows of a unit: an even number where rows are pooled in pairs.
+int64_t rows_for(const Args& args, int64_t wanted, int64_t rows) {
+    const int64_t pool = args.epilogue.pool;
+    return std::min(ceil_divide(wanted, pool) * pool, rows);
+}
+
 Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
     size_t taps = 1;
@@ -69,7 +75,7 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     const int64_t panel = panel_blocks(current_isa());
     const int64_t in_blocks = blocks_of(geometry.group_in), out_blocks = blocks_of(geometry.group_out);
     blocking.rows_a_unit =
-        std::min(std::max<int64_t>(1, kPixelsAUnit / (geometry.out_width * passes)), blocking.rows);
+        rows_for(args, std::max<int64_t>(1, kPixelsAUnit / (geometry.out_width * passes)), blocking.rows);
     const int64_t panel_bytes = static_cast<int64_t>(taps) * kBlock * panel * kBlock * 4;
     blocking.slice = std::min(in_blocks, std::max<int64_t>(1, kPanelBytes / panel_bytes));
     blocking.part = std::min(out_blocks, kSumBlocks);
@@ -84,7 +90,7 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
 Blocking identity_blocking(const Args& args) {
     Blocking blocking;
     blocking.rows = args.height;
-    blocking.rows_a_unit = std::min(std::max<int64_t>(1, kPixelsWithout / args.width), args.height);
+    blocking.rows_a_unit = rows_for(args, std::max<int64_t>(1, kPixelsWithout / args.width), args.height);
     blocking.units =
         args.batch * blocks_of(args.conv.in_channels) * ceil_divide(args.height, blocking.rows_a_unit);
     return blocking;
@@ -150,14 +156,15 @@ class Call {
 
     void count_partials(bool winograd) {
         if (!args_.epilogue.stats) return;
+        const int64_t pool = args_.epilogue.pool, width = geometry_.out_width / pool;
         if (!winograd) {
-            counts_.assign(static_cast<size_t>(geometry_.out_height), geometry_.out_width);
+            counts_.assign(static_cast<size_t>(geometry_.out_height / pool), width);
         } else {
             for (int64_t row = 0; row < winograd::tiles(geometry_, 0); ++row) {
                 for (const Pass& pass : geometry_.passes) {
                     const int64_t left = geometry_.pass_rows(pass) - winograd::kTile * row;
                     const int64_t rows = std::max<int64_t>(0, std::min<int64_t>(left, winograd::kTile));
-                    counts_.push_back(rows * geometry_.out_width);
+                    counts_.push_back(rows / pool * width);
                 }
             }
         }

@@ -38,7 +38,8 @@ typedef enum {
 typedef struct {
     int32_t in_channels, out_channels, groups;
     int32_t kernel[2], stride[2], padding[2], dilation[2], output_padding[2]; /* height, width */
-    int32_t extra_padding[2]; /* rows at the bottom and columns at the right beyond padding's, or fewer: < 0 */
+    int32_t
+        extra_padding[2]; /* rows at the bottom and columns at the right beyond padding's, or fewer: < 0 */
     int32_t transposed;
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */
@@ -72,6 +73,7 @@ typedef struct {
     float scale; /* of the sum of convolution, bias, shift and residual */
     int32_t activation;
     float slope;
+    int32_t pool; /* 1, or 2: 2x2 pixels become their mean; a last odd row or column is dropped */
     float* stats; /* (N, K, 2): mean and variance over space of what is written, before rounding; or NULL */
 } genfuse_epilogue;
 

@@ -186,8 +186,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
         for (int block = 0; block < blocks; ++block) {
             const int64_t k = (part * kPartBlocks + block) * kBlock;
             const int64_t left = job.out_channels - k;
-            const Finish<Stored> finish(job, n, k, static_cast<int>(left < kBlock ? left : kBlock),
-                                        frame.residual);
+            Finish<Stored> finish(job, n, k, static_cast<int>(left < kBlock ? left : kBlock), frame.residual);
             for (int64_t r = within; r < within + rows; ++r) {
                 const int64_t tile = (row - first + r - within) * frame.tiles_wide;
                 for (int64_t x = 0; x < frame.tiles_wide; ++x) {
@@ -205,7 +204,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                     finish.row(pass.row + i * geometry.out_step[0], geometry.out_width,
                                frame.output + (i - kTile * r) * row_stride, job.partial ? &moments : nullptr);
                 }
-                if (job.partial && kTile * r < pass_rows) {
+                if (!moments.empty()) {
                     finish.keep(moments, r * static_cast<int64_t>(geometry.passes.size()) + pass_number);
                 }
             }

@@ -1,6 +1,4 @@
 // norm_stats from its arguments to the kernel that conv_norm_act computes missing statistics with.
-#include "norm_stats/params.h"
-
 #include <algorithm>
 #include <new>
 
@@ -9,6 +7,7 @@
 #include "common/message.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/statistics.h"
+#include "norm_stats/params.h"
 
 namespace genfuse {
 namespace {
@@ -26,8 +25,8 @@ void run(const genfuse_norm_stats_args& args) {
     job.width = args.width;
     job.stats = args.stats;
     job.memory_a_slot = kBlock * args.width;
-    job.memory = static_cast<float*>(
-        thread_arena(static_cast<size_t>(job.memory_a_slot) * threads * sizeof(float)));
+    job.memory =
+        static_cast<float*>(thread_arena(static_cast<size_t>(job.memory_a_slot) * threads * sizeof(float)));
     run_slots(GENFUSE_KERNEL(statistics_unit), job, args.batch * blocks_of(job.channels), threads);
 }
 

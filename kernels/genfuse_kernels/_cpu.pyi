@@ -118,6 +118,7 @@ class Epilogue:
         scale: float = 1.0,
         activation: int = 0,
         slope: float = 0.0,
+        pool: int = 1,
         stats: int = 0,
     ) -> None: ...
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genfuse.ops.conv_norm_act import output_size
+from genfuse.ops.conv_norm_act import convolved_size, output_size
 from genfuse_kernels.conv_norm_act import reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings
@@ -71,6 +71,7 @@ def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, 
         negative_slope=0.2,
         scale=float(rng.choice([1.0, 0.70710678])),
         out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))] if rng.random() < 0.3 else "none",
+        pool=2 if not transposed and rng.random() < 0.2 else 1,
         accuracy="exact" if rng.random() < 0.3 else "fast",
     )
     batch, size = int(rng.integers(1, 4)), (int(rng.integers(3, 21)), int(rng.integers(3, 21)))
@@ -105,7 +106,7 @@ def make_case(
     outputs = weight_shape[1] * s.groups if s.transposed else weight_shape[0]
     for axis in (0, 1):  # until there is an output
         size = _enlarged(s, weight_shape, size, axis)
-    out = output_size(s, weight_shape[2:], size)  # type: ignore[arg-type]
+    out = convolved_size(s, weight_shape[2:], size)  # type: ignore[arg-type]
     split = int(rng.integers(1, channels)) if channels > 1 and rng.random() < 0.3 else channels
     of_running = s.norm == "batch" and rng.random() < 0.5
     film = rng.random() < 0.2

@@ -52,6 +52,20 @@ def test_padding_may_differ_on_opposite_sides() -> None:
         conv_norm_act(x, weight.transpose(0, 1), padding=(0, 1, 0, 1), transposed=True)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_pooling_averages_pairs_and_drops_the_odd_row(kernel: int) -> None:
+    x, _, bias = tensors()
+    weight, residual = torch.randn(8, 16, kernel, kernel), torch.randn(2, 8, 11, 9)
+    options: dict[str, Any] = {"padding": kernel // 2, "residual": residual, "out_activation": "leaky_relu"}
+    y, stats = conv_norm_act(x, weight, bias, pool=2, return_stats=True, **options)
+    full = conv_norm_act(x, weight, bias, **options)
+    assert isinstance(full, Tensor) and y.shape == (2, 8, 5, 4)
+    want = torch.nn.functional.avg_pool2d(full.double(), 2)
+    assert torch.allclose(y.double(), want, atol=1e-6)
+    assert torch.allclose(stats[..., 0].double(), want.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(stats[..., 1].double(), want.var((2, 3), correction=0), rtol=1e-4)
+
+
 def test_gradients_are_pytorchs() -> None:
     leaves = [t.requires_grad_() for t in tensors(torch.float64)]
     composed(*leaves).square().sum().backward()
@@ -131,6 +145,8 @@ def test_compiles_without_a_break() -> None:
         ),
         ({"dilation": 6}, ValueError, "too few for a kernel"),
         ({"output_padding": 1}, ValueError, "output_padding"),
+        ({"pool": 3}, ValueError, "pool is 3"),
+        ({"pool": 2, "stride": 9}, ValueError, "before it is pooled"),
         ({"upsample": 3}, ValueError, "upsample is 3"),
         ({"accuracy": "sloppy"}, ValueError, "accuracy is 'sloppy'"),
     ],

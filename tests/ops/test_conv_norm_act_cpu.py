@@ -98,6 +98,29 @@ def test_non_finite_where_pytorch_is() -> None:
             assert torch.equal(got.isfinite(), want.isfinite())
 
 
+def test_no_statistics_from_rows_that_do_not_exist() -> None:
+    """Scratch memory full of NaN; a transposed convolution's last tiles have rows of some phases only."""
+    settings = Settings(padding=(1, 1), stride=(2, 2), transposed=True)
+    poison = Case(settings, torch.full((2, 16, 16, 16), math.nan), torch.randn(16, 24, 4, 4), None, {})
+    run(poison, poison.reference())
+    for kernel, height in ((4, 5), (3, 5), (3, 1), (4, 1)):
+        case = Case(settings, torch.randn(1, 16, height, 5), torch.randn(16, 24, kernel, kernel), None, {})
+        want = case.double().reference()
+        _, stats = run(case, want)
+        assert torch.allclose(stats.double(), reference.channel_stats(want), rtol=1e-3, atol=1e-3)
+    for height in (5, 6, 9):
+        case = Case(
+            Settings(padding=(1, 1), pool=2),
+            torch.randn(1, 16, height, 5),
+            torch.randn(24, 16, 3, 3),
+            None,
+            {},
+        )
+        want = case.double().reference()
+        _, stats = run(case, want)
+        assert torch.allclose(stats.double(), reference.channel_stats(want), rtol=1e-3, atol=1e-3)
+
+
 def test_a_large_mean_over_a_small_variance() -> None:
     """Statistics must not cancel: four roundings of numbers as large as the mean are allowed.
 

@@ -31,6 +31,7 @@ def test_random_cases(isa: str, seed: int) -> None:
         activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
         scale=float(rng.choice([1.0, 0.5])),
         out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
+        pool=2 if min(h, w) > 1 and rng.random() < 0.4 else 1,
     )
 
     def image() -> torch.Tensor:
@@ -45,7 +46,7 @@ def test_random_cases(isa: str, seed: int) -> None:
     wide = {name: None if t is None else t.double() for name, t in tensors.items()}
     want = reference.norm_act(x.double(), settings, **wide)
     out = laid_out(
-        torch.full((n, c, h, w), math.nan, dtype=dtype), ("contiguous", "channels_last")[seed // 2 % 2]
+        torch.full(want.shape, math.nan, dtype=dtype), ("contiguous", "channels_last")[seed // 2 % 2]
     )
     stats = torch.full((n, c, 2), math.nan)
     with instruction_set(isa):
@@ -55,10 +56,11 @@ def test_random_cases(isa: str, seed: int) -> None:
     inner = reference.norm_act(x.double().abs() + 1, Settings(norm="none"), **wide | {"residual": None}).abs()
     deviation = 1.0 if settings.norm == "none" else float(1e-3**-0.5)
     size = (
-        want.abs()
+        reference.norm_act(x.double(), settings._replace(pool=1), **wide).abs()
         + deviation * (inner + x.double().abs() + 2)
         + (0 if tensors["residual"] is None else wide["residual"].abs())
     )  # type: ignore[union-attr]
+    size = torch.nn.functional.avg_pool2d(size, settings.pool)
     store = 0.0 if dtype == torch.float32 else spec.tolerance(dtype, 1, False)
     assert (
         (out.double() - want).abs() <= spec.tolerance(torch.float32, c, False) * size + store * want.abs()
@@ -90,7 +92,7 @@ def test_gradients_compile_and_backends() -> None:
     assert genfuse.explain("norm_act", x.detach()).backend == "cpu"
     compiled = torch.compile(lambda t: norm_act(t, norm="instance", activation="relu"), fullgraph=True)
     assert torch.equal(compiled(x.detach()), norm_act(x.detach(), norm="instance", activation="relu"))
-    arguments = (x.detach(), *(None,) * 8, "instance", 1, 1e-5, "relu", 0.01, 1.0, "none", True)
+    arguments = (x.detach(), *(None,) * 8, "instance", 1, 1e-5, "relu", 0.01, 1.0, "none", 1, True)
     torch.library.opcheck(torch.ops.genfuse.norm_act.default, arguments)
 
 
@@ -100,6 +102,7 @@ def test_bad_arguments() -> None:
         ({"norm": "group", "num_groups": 4}, "num_groups is 4"),
         ({"residual": torch.ones(2, 6, 4, 5)}, "residual has shape"),
         ({"norm_weight": torch.ones(5)}, "norm_weight has shape"),
+        ({"pool": 4}, "pool is 4"),
         ({"activation": "rleu"}, "did you mean 'relu'"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -90,6 +90,21 @@ def encoder() -> nn.Module:
     )
 
 
+class Critic(nn.Module):
+    """Blocks that halve the picture: ResNet's (Gulrajani et al. 2017), progressive growing's (Karras et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.shortcut, self.third = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 24, 3, padding=1)
+        self.norm = nn.GroupNorm(4, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.avg_pool2d(self.second(F.relu(self.first(x))), 2) + self.shortcut(F.avg_pool2d(x, 2))
+        h = nn.AvgPool2d(2)(F.leaky_relu(self.third(h), 0.2))
+        return F.avg_pool2d(F.silu(self.norm(h)), 2)
+
+
 class TimeBlock(nn.Module):
     """A diffusion block: shift by an embedding, skip, upsampling, residual with projection, scale."""
 
@@ -116,6 +131,7 @@ def block_inputs() -> tuple[Tensor, ...]:
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]], int]] = {
     "generator": (generator, lambda: (torch.randn(3, 20, 1, 1),), 4),
+    "critic": (Critic, lambda: (torch.randn(2, 3, 20, 25),), 4),
     "encoder": (encoder, lambda: (torch.randn(2, 3, 20, 24),), 3),
     "translator": (translator, lambda: (torch.randn(2, 3, 20, 24),), 8),
     "time block": (TimeBlock, block_inputs, 5),

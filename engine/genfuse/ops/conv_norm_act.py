@@ -74,10 +74,11 @@ def conv_norm_act(
     residual: Tensor | None = None,
     scale: float = 1.0,
     out_activation: Activation = "none",
+    pool: int = 1,
     accuracy: Accuracy = "fast",
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """out_activation((conv(activation(norm([x, skip]))) + bias + shift + residual)·scale).
+    """pool(out_activation((conv(activation(norm([x, skip]))) + bias + shift + residual)·scale)).
 
     x         (N, C, H, W) float32, bfloat16 or float16 (arithmetic in float32), or any dtype on `aten`; planar and
               channels-last memory without a copy
@@ -94,7 +95,8 @@ def conv_norm_act(
     film_scale, film_shift   (N, C): behind the norm, times 1 + film_scale plus film_shift
     stats     (N, C, 2) float32 as `return_stats` gave them for x: saves the pass that the norm would need
     shift     (N, K), as of a time embedding
-    residual  like the output
+    residual  like the output before it is pooled
+    pool      2 averages each 2x2 pixels of the result; a last odd row or column is dropped; not with transposed
     accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
@@ -120,6 +122,7 @@ def conv_norm_act(
         negative_slope=negative_slope,
         scale=scale,
         out_activation=out_activation,
+        pool=pool,
         accuracy=accuracy,
     )
     tensors = (
@@ -150,6 +153,12 @@ def unit(
 
 def output_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
     """Height and width of the output for an input of this height and width; may be less than 1."""
+    height, width = convolved_size(settings, kernel, size)
+    return height // settings.pool, width // settings.pool
+
+
+def convolved_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
+    """`output_size` before pooling."""
     sizes = []
     for axis in (0, 1):
         reach = settings.dilation[axis] * (kernel[axis] - 1) + 1
@@ -218,8 +227,9 @@ define(
     "conv_norm_act(Tensor x, Tensor weight, Tensor? bias, "
     + ", ".join(f"Tensor? {name}" for name in _TENSORS)
     + ", int[2] stride, int[2] padding, int[2] extra_padding, int[2] dilation, int groups, bool transposed, "
-    "int[2] output_padding, str padding_mode, int upsample, str norm, int num_groups, float eps, str activation, float negative_slope, "
-    "float scale, str out_activation, str accuracy, bool return_stats) -> (Tensor, Tensor)"
+    "int[2] output_padding, str padding_mode, int upsample, str norm, int num_groups, float eps, str activation, "
+    "float negative_slope, float scale, str out_activation, int pool, str accuracy, bool return_stats) "
+    "-> (Tensor, Tensor)"
 )
 
 
@@ -268,7 +278,7 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
 # --- checks ---
 
 
-def _pair(name: str, value: int | Pair) -> Pair:
+def _pair(name: str, value: Any) -> Pair:
     if isinstance(value, int) and not isinstance(value, bool):
         return value, value
     if isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, int) for v in value):
@@ -276,7 +286,7 @@ def _pair(name: str, value: int | Pair) -> Pair:
     raise TypeError(f"{name} is {value!r}, expected an int or (height, width)")
 
 
-def _paddings(padding: Any) -> tuple[Pair, Pair]:
+def _paddings(padding: int | tuple[int, ...]) -> tuple[Pair, Pair]:
     """`Settings.padding` and `Settings.extra_padding`."""
     if not isinstance(padding, (tuple, list)) or len(padding) != 4:
         return _pair("padding", padding), (0, 0)
@@ -307,6 +317,8 @@ def check_settings(s: Settings) -> None:
             )
     if s.upsample not in (1, 2):
         raise ValueError(f"upsample is {s.upsample}, expected 1 or 2")
+    if s.pool not in (1, 2) or (s.pool == 2 and s.transposed):
+        raise ValueError(f"pool is {s.pool}, expected 1, or 2 without transposed")
     if s.transposed and (s.upsample != 1 or s.padding_mode != "zeros"):
         raise ValueError(
             f"transposed is True, expected upsample=1 and padding_mode='zeros' beside it, got {s.upsample} and "
@@ -342,11 +354,12 @@ def _check(
         check.like("skip", skip, x, expected)
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
     outputs = _check_weight(weight, channels, s, x)
-    size = output_size(s, (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3]))
-    if min(x.shape[2:]) < 1 or min(size) < 1:
+    size = convolved_size(s, (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3]))
+    if min(x.shape[2:]) < 1 or min(size) < s.pool:
         raise ValueError(
             f"x has {x.shape[2]} x {x.shape[3]} pixels, too few for a kernel of "
             f"{weight.shape[2]} x {weight.shape[3]}: the output would have {size[0]} x {size[1]}"
+            f"{' before it is pooled' if s.pool > 1 else ''}"
         )
     batch = x.shape[0]
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {

@@ -47,14 +47,15 @@ def norm_act(
     residual: Tensor | None = None,
     scale: float = 1.0,
     out_activation: Activation = "none",
+    pool: int = 1,
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """out_activation((activation(norm(x)) + residual)·scale).
+    """pool(out_activation((activation(norm(x)) + residual)·scale)).
 
     x, residual   (N, C, H, W) alike, float32, bfloat16 or float16, or any dtype on `aten`
-    Everything else as in `conv_norm_act`. Returns a tensor like x, with return_stats also the mean and biased variance
-    over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels. ValueError or TypeError, naming the
-    argument, before anything is computed.
+    Everything else as in `conv_norm_act`. Returns a tensor like x, (N, C, H//2, W//2) with pool=2; with return_stats also
+    the mean and biased variance over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels. ValueError
+    or TypeError, naming the argument, before anything is computed.
     """
     settings = Settings(
         norm=norm,
@@ -64,6 +65,7 @@ def norm_act(
         negative_slope=negative_slope,
         scale=scale,
         out_activation=out_activation,
+        pool=pool,
     )
     check_settings(settings)
     tensors = (
@@ -82,7 +84,7 @@ def unit(
         s = settings
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
             x, *tensors, s.norm, s.num_groups, s.eps, s.activation, s.negative_slope, s.scale, s.out_activation,
-            return_stats,
+            s.pool, return_stats,
         )  # fmt: skip
         return result
     return _launch(x, settings, tensors, return_stats)
@@ -91,15 +93,16 @@ def unit(
 def _launch(
     x: Tensor, settings: Settings, tensors: tuple[Tensor | None, ...], return_stats: bool
 ) -> tuple[Tensor, Tensor]:
-    out, stats_out = _outputs(x, return_stats)
+    out, stats_out = _outputs(x, settings.pool, return_stats)
     launch = dispatch.select("norm_act", x.device, x.dtype)
     launch(out, stats_out if return_stats else None, x, settings, **dict(zip(_TENSORS, tensors, strict=True)))
     return out, stats_out
 
 
-def _outputs(x: Tensor, return_stats: bool) -> tuple[Tensor, Tensor]:
+def _outputs(x: Tensor, pool: int, return_stats: bool) -> tuple[Tensor, Tensor]:
     last = x.stride(1) == 1 and x.shape[1] > 1
-    out = empty(x, x.shape, x.dtype, channels_last=last)
+    batch, channels, height, width = x.shape
+    out = empty(x, (batch, channels, height // pool, width // pool), x.dtype, channels_last=last)
     return out, empty_stats(x, x.shape[1], return_stats)
 
 
@@ -109,7 +112,7 @@ define(
     "norm_act(Tensor x, "
     + ", ".join(f"Tensor? {name}" for name in _TENSORS)
     + ", str norm, int num_groups, float eps, str activation, float negative_slope, float scale, str out_activation, "
-    "bool return_stats) -> (Tensor, Tensor)"
+    "int pool, bool return_stats) -> (Tensor, Tensor)"
 )
 
 
@@ -124,7 +127,7 @@ class _Call(NamedTuple):
     @classmethod
     def of(cls, arguments: tuple[Any, ...]) -> _Call:
         x, *rest, return_stats = arguments
-        norm, num_groups, eps, activation, slope, scale, out_activation = rest[len(_TENSORS) :]
+        norm, num_groups, eps, activation, slope, scale, out_activation, pool = rest[len(_TENSORS) :]
         settings = Settings(
             norm=norm,
             num_groups=num_groups,
@@ -133,6 +136,7 @@ class _Call(NamedTuple):
             negative_slope=slope,
             scale=scale,
             out_activation=out_activation,
+            pool=pool,
         )
         return cls(x, settings, tuple(rest[: len(_TENSORS)]), return_stats)
 
@@ -146,7 +150,7 @@ def _norm_act(*arguments: Any) -> tuple[Tensor, Tensor]:
 @fake("norm_act")
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = _Call.of(arguments)
-    return _outputs(call.x, call.return_stats)
+    return _outputs(call.x, call.settings.pool, call.return_stats)
 
 
 @torch.library.impl(LIBRARY, "norm_act", "Autograd")
@@ -167,6 +171,8 @@ def _check(x: Tensor, s: Settings, tensors: dict[str, Tensor | None]) -> None:
     check.sample("x", x)
     if x.ndim != 4 or min(x.shape[1:]) < 1:
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (N, C, H, W) with channels and pixels")
+    if min(x.shape[2:]) < s.pool:
+        raise ValueError(f"x has {x.shape[2]} x {x.shape[3]} pixels, expected 2 x 2 or more for pool=2")
     batch, channels = x.shape[:2]
     both = ((channels,), (batch, channels))
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {

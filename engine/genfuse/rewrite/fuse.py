@@ -185,7 +185,7 @@ def _absorb_before(found: Unit) -> None:
 
 
 def _absorb_behind(found: Unit, taken: set[Node]) -> None:
-    """Shift, residual, scale and activation, from the convolution forwards, where no other unit reads between."""
+    """Shift, residual, scale, activation and pooling, forwards from the convolution, where no other unit reads between."""
     place = {node: i for i, node in enumerate(found.conv.graph.nodes)}
 
     def take(step: str | None, node: Node) -> None:
@@ -219,6 +219,10 @@ def _absorb_behind(found: Unit, taken: set[Node]) -> None:
                 return
         elif patterns.unchanged(node):
             take(None, node)
+        elif patterns.halved(node) and not found.settings.transposed:
+            found.settings = found.settings._replace(pool=2)
+            take("2× average pooling", node)
+            return
         elif factor and found.settings.out_activation == "none":
             found.settings = found.settings._replace(scale=found.settings.scale * factor[1])
             take(f"×{factor[1]:.3g}", node)

@@ -77,6 +77,10 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
         if alike and other is not taken[-1] and place[other] < place[behind]:
             named["residual"] = other
             taken.append(behind)
+    behind = patterns.only_user(taken[-1])
+    if behind is not None and patterns.halved(behind):
+        settings = settings._replace(pool=2)
+        taken.append(behind)
     with graph.inserting_before(taken[-1]):
         call = graph.call_function(run_norm, (settings, False, norm.source), named)
     call.meta = dict(taken[-1].meta)

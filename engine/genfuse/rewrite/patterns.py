@@ -35,6 +35,15 @@ _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.mul: ("input", "other"),
     operator.truediv: ("input", "other"),
     torch.cat: ("tensors", "dim"),
+    F.avg_pool2d: (
+        "input",
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
     torch.tanh: ("input",),
     torch.sigmoid: ("input",),
     torch.relu: ("input",),
@@ -217,6 +226,22 @@ def doubled(node: Node) -> Node | None:
         return None
     source: Node = found["input"]
     return source if after[2:] == (2 * before[2], 2 * before[3]) else None
+
+
+def halved(node: Node) -> Node | None:
+    """The input of a pooling that averages each 2x2 pixels."""
+    found = arguments(node)
+    if found is None or node.target is not F.avg_pool2d:
+        return None
+    two, none = (2, (2, 2), [2, 2]), (0, (0, 0), [0, 0])
+    same = found["kernel_size"] in two and found.get("stride", 2) in (*two, None, (), [])
+    before = shape(found["input"])
+    if not same or found.get("padding", 0) not in none or found.get("divisor_override") is not None:
+        return None
+    if before is None or len(before) != 4 or (found.get("ceil_mode") and (before[2] % 2 or before[3] % 2)):
+        return None
+    source: Node = found["input"]
+    return source
 
 
 def joined(node: Node) -> tuple[Node, Node] | None:

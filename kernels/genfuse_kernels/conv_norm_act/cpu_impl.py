@@ -94,6 +94,7 @@ def run(
         scale=s.scale,
         activation=ACTIVATIONS.index(s.out_activation),
         slope=s.negative_slope,
+        pool=s.pool,
         stats=0 if stats_out is None else stats_out.data_ptr(),
     )
     conv.run(

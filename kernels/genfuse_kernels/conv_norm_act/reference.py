@@ -55,12 +55,13 @@ def read(x: Tensor, s: Settings, normalise: Normalise | None, tensors: NormTenso
 
 
 def written(y: Tensor, s: Settings, residual: Tensor | None) -> Tensor:
-    """y with residual, scale and the output's activation: what comes after it."""
+    """y with residual, scale, the output's activation and pooling: what comes after it."""
     if residual is not None:
         y = y + residual
     if s.scale != 1:
         y = y * s.scale
-    return activated(y, s.out_activation, s.negative_slope)
+    y = activated(y, s.out_activation, s.negative_slope)
+    return y if s.pool == 1 else F.avg_pool2d(y, s.pool)
 
 
 def channel_stats(x: Tensor) -> Tensor:

@@ -29,6 +29,8 @@ class Settings(NamedTuple):
     norm      "batch" (running statistics where given, else the batch's), "instance", "group", "layer" (over C, H
               and W), "layer_pixel" and "rms_pixel" (over C at each pixel; without weight the latter is pixel norm)
     scale     of the sum of convolution, bias, shift and residual, before the output's activation
+    pool      2 makes the mean of each 2x2 pixels one pixel of the output, behind its activation; a last odd row or
+              column is dropped
     accuracy  "fast" admits Winograd, "exact" does not
     """
 
@@ -48,6 +50,7 @@ class Settings(NamedTuple):
     negative_slope: float = 0.01
     scale: float = 1.0
     out_activation: Activation = "none"
+    pool: int = 1
     accuracy: Accuracy = "fast"
 
 

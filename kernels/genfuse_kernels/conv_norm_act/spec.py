@@ -10,6 +10,7 @@ With s = settings (`settings.Settings`) and h = x, or x and skip along the chann
     h   = s.activation(h), each pixel repeated s.upsample times along both axes
     y   = convolution(h, weight) + bias                          as torch.nn.functional.conv2d, conv_transpose2d
     out = s.out_activation((y + shift + residual)·s.scale)       shift (N, K)
+    out = the mean of each s.pool x s.pool pixels of it          the last odd row or column is dropped
     stats_out = mean and biased variance over space of out, (N, K, 2), before out is rounded to its dtype
 
 A border of zeros is put around h, behind norm and activation. `stats`, (N, C, 2) like stats_out of the unit that

@@ -6,10 +6,10 @@
 With s = settings (`conv_norm_act.settings.Settings`, of which what concerns a convolution is not read):
 
     h   = (x − mean)/√(var + s.eps)·norm_weight + norm_bias, and film, as `conv_norm_act` has them
-    out = s.out_activation((s.activation(h) + residual)·s.scale)
+    out = s.out_activation((s.activation(h) + residual)·s.scale), its s.pool x s.pool pixels averaged
     stats_out = mean and biased variance over space of out, (N, C, 2), before out is rounded
 
-x, out and residual are (N, C, H, W) alike; everything else as in `conv_norm_act`.
+x and residual are (N, C, H, W) alike, out too unless pooled; everything else as in `conv_norm_act`.
 """
 
 from __future__ import annotations
