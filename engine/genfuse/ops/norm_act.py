@@ -53,9 +53,9 @@ def norm_act(
     """pool(out_activation((activation(norm(x)) + residual)·scale)).
 
     x, residual   (N, C, H, W) alike, float32, bfloat16 or float16, or any dtype on `aten`
-    Everything else as in `conv_norm_act`. Returns a tensor like x, (N, C, H//2, W//2) with pool=2; with return_stats also
-    the mean and biased variance over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels. ValueError
-    or TypeError, naming the argument, before anything is computed.
+    Everything else as in `conv_norm_act`. Returns a tensor like x, (N, C, H//2, W//2) with pool=2; with return_stats
+    also the mean and biased variance over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels.
+    ValueError or TypeError, naming the argument, before anything is computed.
     """
     settings = Settings(
         norm=norm,

@@ -185,7 +185,7 @@ def _absorb_before(found: Unit) -> None:
 
 
 def _absorb_behind(found: Unit, taken: set[Node]) -> None:
-    """Shift, residual, scale, activation and pooling, forwards from the convolution, where no other unit reads between."""
+    """Shift, residual, scale, activation, pooling: forwards from the convolution, where no other unit reads between."""
     place = {node: i for i, node in enumerate(found.conv.graph.nodes)}
 
     def take(step: str | None, node: Node) -> None:
