@@ -98,8 +98,9 @@ class Workload:
         """Our ways to run it: a unit's own call in both layouts, or the optimised module."""
         call: Callable[..., Tensor] | None = getattr(self.module, "ours", None)
         if call is None:
-            optimized = genfuse.optimize(copy.deepcopy(self.module))
-            return {"ours": lambda: optimized(*self.inputs)}
+            frozen, guarded = (genfuse.optimize(copy.deepcopy(self.module)) for _ in range(2))
+            frozen.freeze()  # as OpenVINO, ONNX Runtime and a compiled model with freezing are
+            return {"ours": lambda: frozen(*self.inputs), "ours guarded": lambda: guarded(*self.inputs)}
         last = channels_last(self.inputs)
         return {"ours": lambda: call(*last), "ours planar": lambda: call(*self.inputs)}
 
@@ -225,6 +226,7 @@ class UnitRow:
     device: str
     ours_ms: float | None
     planar_ms: float | None
+    guarded_ms: float | None
     peers_ms: dict[str, float]
     fastest_ms: dict[str, float]
     best_peer: str | None
@@ -265,6 +267,7 @@ def workload_row(workload: Workload, peers: Sequence[ModulePeer], effort: Effort
         device="cpu",
         ours_ms=ms["ours"] if fine else None,
         planar_ms=ms.get("ours planar") if fine else None,
+        guarded_ms=ms.get("ours guarded") if fine else None,
         peers_ms=times,
         fastest_ms={name: us / 1e3 for name, us in result.fastest_us.items()},
         best_peer=best,

@@ -102,13 +102,24 @@ def _show(section: str, rows: Sequence[UnitRow], console: Console) -> None:
     table = Table(
         title=f"{section}: ms a call (medians), float32", title_justify="left", pad_edge=False, box=None
     )
-    for heading in ("workload", "shape", "ours", "planar", *peers, "× best", "GFLOP/s", "error", ""):
+    for heading in (
+        "workload",
+        "shape",
+        "ours",
+        "planar",
+        "guarded",
+        *peers,
+        "× best",
+        "GFLOP/s",
+        "error",
+        "",
+    ):
         table.add_column(heading, justify="left" if heading in ("workload", "shape", "") else "right")
     for row in rows:
         times = [_number(row.peers_ms.get(name)) for name in peers]
         note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
         shape = "×".join(map(str, row.shape))
-        ours = (_number(row.ours_ms), _number(row.planar_ms))
+        ours = (_number(row.ours_ms), _number(row.planar_ms), _number(row.guarded_ms))
         table.add_row(
             row.workload,
             shape,

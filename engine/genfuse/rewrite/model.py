@@ -11,6 +11,7 @@ from torch import nn
 from genfuse.names import check_name
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.report import Report
+from genfuse.rewrite.shortcut import Shortcuts
 from genfuse_kernels.common import packed_weights
 from genfuse_kernels.conv_norm_act.settings import ACCURACIES, Accuracy
 
@@ -35,7 +36,8 @@ def optimize(
 
     report()    what was fused, what not, and why, and the memory that plans and packed weights hold
     refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
-    freeze()    stop looking whether weights were edited; `freeze(False)` looks again
+    freeze()    stop looking whether weights were edited, and whether modules, attributes, hooks and global values that
+                the forward reads are others than before, which costs milliseconds a call; `freeze(False)` looks again
 
     TypeError for anything but a module, ValueError for an unknown accuracy or a negative limit.
     """
@@ -51,12 +53,16 @@ def optimize(
             *args, **kwargs
         )  # from a function of ours: Dynamo does not trace containers' own forward
 
+    def compiled(whole: bool) -> Any:
+        return torch.compile(forward, backend=backend, dynamic=False, fullgraph=whole)
+
+    guarded = compiled(whole=False)
+    shortcuts = Shortcuts(model, guarded, compiled(whole=True))
     optimized = copy.copy(model)
-    object.__setattr__(
-        optimized, "_compiled_call_impl", torch.compile(forward, backend=backend, dynamic=False)
-    )
+    object.__setattr__(optimized, "_compiled_call_impl", guarded)
 
     def report() -> Report:
+        backend.report.guards_kept = shortcuts.obstacle
         return backend.report
 
     def refresh() -> None:
@@ -64,11 +70,13 @@ def optimize(
             packed_weights.refresh(parameter)
         for plan in backend.report.plans:
             plan.clear()
+        shortcuts.clear()
 
     def freeze(frozen: bool = True) -> None:
         backend.frozen = frozen
         for plan in backend.report.plans:
             plan.frozen = frozen
+        object.__setattr__(optimized, "_compiled_call_impl", shortcuts if frozen else guarded)
 
     for method in (report, refresh, freeze):
         object.__setattr__(optimized, method.__name__, method)

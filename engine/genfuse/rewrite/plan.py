@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,20 @@ class Plan:
         return tree_map_only(Tensor, torch.clone, self.outputs)
 
 
+@dataclass
+class Run:
+    """One call that went through a plan."""
+
+    planned: Planned
+    plan: Plan
+    inputs: tuple[Any, ...]
+    outputs: Any
+
+
+on_run: ContextVar[Callable[[Run], None] | None] = ContextVar("genfuse_on_run", default=None)
+"""Told of every call that goes through a plan."""
+
+
 class Planned:
     """`function` of tensors and constants, by a plan for each form of its inputs, under `torch.no_grad()`.
 
@@ -95,7 +110,8 @@ class Planned:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._plans: dict[Any, Plan | None] = {}  # None: cannot be planned
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Of whoever runs a plan."""
         self.frozen = False
         """Whether weights are taken to stay as they are, without a look at them."""
         self.obstacle: str | None = None
@@ -108,7 +124,7 @@ class Planned:
 
     def clear(self) -> None:
         """Forget all plans."""
-        with self._lock:
+        with self.lock:
             self._plans.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +132,7 @@ class Planned:
         tensors = [value for value in values if type(value) is Tensor]
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors) and env.backend_missing("cpu") is None
         plain = not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
-        if not (on_cpu and tensors and plain) or not self._lock.acquire(blocking=False):
+        if not (on_cpu and tensors and plain) or not self.lock.acquire(blocking=False):
             return self._function(*args, **kwargs)
         names = tuple(kwargs)
 
@@ -127,10 +143,10 @@ class Planned:
         try:
             return self._planned(function, names, values)
         finally:
-            self._lock.release()
+            self.lock.release()
 
     def _planned(self, function: Callable[..., Any], names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
-        key = _form(names, inputs)
+        key = form(names, inputs)
         if key is None:
             return function(*inputs)
         if key in self._plans:
@@ -138,7 +154,7 @@ class Planned:
             if plan is None:
                 return function(*inputs)
             if self.frozen or plan.is_current():
-                return plan.run(inputs)
+                return self._told(plan, inputs, plan.run(inputs))
             del self._plans[key]
         while len(self._plans) >= _PLANS_KEPT:
             del self._plans[next(iter(self._plans))]
@@ -148,10 +164,16 @@ class Planned:
             self._plans[key], self.obstacle = None, str(error)
             return function(*inputs)
         self._plans[key] = plan
-        return result
+        return self._told(plan, inputs, result)
+
+    def _told(self, plan: Plan, inputs: tuple[Any, ...], outputs: Any) -> Any:
+        tell = on_run.get()
+        if tell is not None:
+            tell(Run(self, plan, inputs, outputs))
+        return outputs
 
 
-def _form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
+def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart."""
     from genfuse_kernels import _cpu
 

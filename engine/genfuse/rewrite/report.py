@@ -42,6 +42,8 @@ class Report:
     graphs: int = 0
     plans: list[Planned] = field(default_factory=list)
     """one a graph"""
+    guards_kept: str | None = None
+    """why the last call of a frozen model could not go straight to a plan"""
 
     @property
     def plan_bytes(self) -> int:
@@ -74,4 +76,6 @@ class Report:
         for number, plan in enumerate(self.plans):
             if plan.obstacle:
                 table.add_row(f"graph {number}", f"without a plan: {plan.obstacle}", "")
+        if self.guards_kept:
+            table.add_row("frozen calls", f"behind Dynamo's guards: {self.guards_kept}", "")
         return Group(f"{counts}\nin {self.graphs} graphs; {held}", table)
