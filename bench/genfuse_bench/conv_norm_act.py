@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +99,8 @@ class Workload:
         """Our ways to run it: a unit's own call in both layouts, or the optimised module."""
         call: Callable[..., Tensor] | None = getattr(self.module, "ours", None)
         if call is None:
-            frozen, guarded = (genfuse.optimize(copy.deepcopy(self.module)) for _ in range(2))
+            frozen: Any = genfuse.optimize(copy.deepcopy(self.module))
+            guarded = genfuse.optimize(copy.deepcopy(self.module))
             frozen.freeze()  # as OpenVINO, ONNX Runtime and a compiled model with freezing are
             return {"ours": lambda: frozen(*self.inputs), "ours guarded": lambda: guarded(*self.inputs)}
         last = channels_last(self.inputs)
