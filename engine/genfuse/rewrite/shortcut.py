@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from genfuse.ops.library import needs_dispatcher
@@ -95,6 +94,8 @@ class Shortcuts:
             shortcut.planned.lock.release()
 
     def _first(self, key: Any, leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from torch._dynamo.exc import TorchDynamoException  # here, not on import: it brings Triton along
+
         while len(self._found) >= _KEPT:
             del self._found[next(iter(self._found))]
         runs: list[Run] = []
