@@ -33,11 +33,13 @@ constexpr int kNarrowColumns = kLanes<float> < 16 ? 8 : 16;
 constexpr int kNarrowRows = kLanes<float> == 8 ? 8 : kLanes<float> == 4 ? 4 : 6;
 constexpr int kMaxRows = kNarrowRows > kRowsAtOnce ? kNarrowRows : kRowsAtOnce;
 
-// What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer.
+// What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer; and
+// how far from there what will be multiplied next lies, to be fetched meanwhile; 0: nowhere.
 struct Stretches {
     const int64_t* offset;
     int64_t segments;
     int64_t length;
+    int64_t next = 0;
 };
 
 // sums[i][column] = Σ rows[i][k]·panel[k·columns + column], added to what is there unless `fresh`; from one
@@ -60,6 +62,10 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
 #pragma GCC unroll 12
         for (int i = 0; i < rows; ++i) at[i] = row[i] + stretches.offset[segment];
         for (int64_t k = 0; k < stretches.length; ++k) {
+            if (stretches.next != 0 && k % 16 == 0) {
+#pragma GCC unroll 12
+                for (int i = 0; i < rows; ++i) __builtin_prefetch(at[i] + k + stretches.next, 0, 2);
+            }
             f32 column[vectors];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; ++v) column[v] = load<f32>(panel + v * lanes);

@@ -43,6 +43,7 @@ void load_adjacent(const Stored* from, int64_t stride, int64_t count, int lanes,
         for (int64_t i = 0; i < count; ++i) {
             // The next block of channels is read next: in channels last it lies behind this one.
             __builtin_prefetch(from + i * stride + kBlockLanes);
+            __builtin_prefetch(from + (i + 16) * stride);
             for (int part = 0; part < kParts; ++part) {
                 store(to + i * kBlockLanes + part * kLanes<float>,
                       widen(from + i * stride + part * kLanes<float>));

@@ -40,9 +40,12 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t wide = winograd::tiles(geometry, 1), depth = padded(args.conv.in_channels);
     Blocking blocking;
     blocking.rows = args.batch * winograd::tiles(geometry, 0);
-    blocking.rows_a_unit = std::min(std::max<int64_t>(1, kTilesAUnit / wide), blocking.rows);
+    // As many units in every round as there are threads, of equal size.
+    const int64_t most = std::max<int64_t>(1, kTilesAUnit / wide);
+    blocking.rows_a_unit =
+        ceil_divide(blocking.rows, args.threads * ceil_divide(blocking.rows, args.threads * most));
     blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
-    // Where units do not divide among the threads, the last round leaves some idle; and where the weights are
+    // Where there are too few rows for that, the last round leaves threads idle; and where the weights are
     // too many for a cache, each unit would fetch them all from memory.
     const int64_t rounds = ceil_divide(blocking.units, args.threads);
     const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
@@ -219,9 +222,8 @@ class Call {
         statistics.memory_a_slot = job_.memory_a_slot;
         if (computes_stats()) {
             statistics.stats = stats_;
-            const int64_t blocks =
-                blocks_of(args_.x.channels) + (args_.skip.data ? blocks_of(args_.skip.channels) : 0);
-            run_slots(GENFUSE_KERNEL(statistics_unit), statistics, args_.batch * blocks, args_.threads);
+            const int64_t units = deal_statistics(statistics, args_.threads);
+            run_slots(GENFUSE_KERNEL(statistics_unit), statistics, units, args_.threads);
         }
         if (pixel_scale_) {
             statistics.pixel_scale = pixel_scale_;
@@ -245,12 +247,12 @@ class Call {
             return;
         }
         const int64_t parts = ceil_divide(blocks_of(job_.out_channels), winograd::kPartBlocks);
-        const int64_t blocks = blocks_of(job_.in_channels);
+        const int64_t input_parts = winograd::input_parts(blocks_of(job_.in_channels));
         for (int64_t row = 0; row < job_.rows; row += blocking_.rows_shared) {
             job_.first_row = row;
             job_.last_row = std::min(job_.rows, row + blocking_.rows_shared);
             const int64_t stretches = ceil_divide(job_.last_row - job_.first_row, job_.rows_a_unit);
-            run_slots(GENFUSE_KERNEL(winograd_input_unit), job_, stretches * blocks, args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_input_unit), job_, stretches * input_parts, args_.threads);
             run_slots(GENFUSE_KERNEL(winograd_product_unit), job_, stretches * parts, args_.threads);
         }
     }

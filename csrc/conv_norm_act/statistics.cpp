@@ -38,22 +38,6 @@ struct Merged {
     }
 };
 
-template <class Stored>
-void block_statistics(const StatisticsJob& job, int64_t n, int64_t c, int lanes, float* row) {
-    Merged merged;
-    for (int64_t y = 0; y < job.height; ++y) {
-        load_row<Stored>(job, n, c, lanes, y, row);
-        RowMoments moments;
-        moments.add(row, job.width);
-        merged.add(moments, job.width);
-    }
-    float* const to = job.stats + (n * job.channels + c) * 2;
-    for (int lane = 0; lane < lanes; ++lane) {
-        to[2 * lane] = merged.base[lane] + merged.mean[lane];
-        to[2 * lane + 1] = merged.squares[lane] / static_cast<float>(merged.count);
-    }
-}
-
 // Calls run(c, lanes) for blocks of channels that come from one image.
 template <class Run>
 void each_block(const StatisticsJob& job, Run run) {
@@ -63,6 +47,34 @@ void each_block(const StatisticsJob& job, Run run) {
         run(c, lanes);
         c += lanes;
     }
+}
+
+// Blocks [first, last) of sample n, a row of all of them before the next.
+template <class Stored>
+void block_statistics(const StatisticsJob& job, int64_t n, int64_t first, int64_t last, float* row) {
+    Merged merged[kMostStatisticsBlocks];
+    const auto each = [&](auto run) {
+        int64_t number = 0;
+        each_block(job, [&](int64_t c, int lanes) {
+            if (number >= first && number < last) run(c, lanes, merged[number - first]);
+            ++number;
+        });
+    };
+    for (int64_t y = 0; y < job.height; ++y) {
+        each([&](int64_t c, int lanes, Merged& block) {
+            load_row<Stored>(job, n, c, lanes, y, row);
+            RowMoments moments;
+            moments.add(row, job.width);
+            block.add(moments, job.width);
+        });
+    }
+    each([&](int64_t c, int lanes, const Merged& block) {
+        float* const to = job.stats + (n * job.channels + c) * 2;
+        for (int lane = 0; lane < lanes; ++lane) {
+            to[2 * lane] = block.base[lane] + block.mean[lane];
+            to[2 * lane + 1] = block.squares[lane] / static_cast<float>(block.count);
+        }
+    });
 }
 
 template <class Stored>
@@ -106,15 +118,13 @@ void row_statistics(const StatisticsJob& job, int64_t n, int64_t y, float* row) 
 
 void statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {
     float* const row = job.memory + slot * job.memory_a_slot;
-    int64_t number = 0;
-    const int64_t blocks = blocks_of(job.x->channels) + (job.skip->data ? blocks_of(job.skip->channels) : 0);
-    each_block(job, [&](int64_t c, int lanes) {
-        if (number++ != unit % blocks) return;
-        const int64_t n = unit / blocks;
-        if (job.dtype == GENFUSE_BFLOAT16) return block_statistics<bfloat16>(job, n, c, lanes, row);
-        if (job.dtype == GENFUSE_FLOAT16) return block_statistics<float16>(job, n, c, lanes, row);
-        block_statistics<float>(job, n, c, lanes, row);
-    });
+    const int64_t blocks = statistics_blocks(job);
+    const int64_t parts = (blocks + job.blocks_a_unit - 1) / job.blocks_a_unit;
+    const int64_t n = unit / parts, first = unit % parts * job.blocks_a_unit;
+    const int64_t last = first + job.blocks_a_unit < blocks ? first + job.blocks_a_unit : blocks;
+    if (job.dtype == GENFUSE_BFLOAT16) return block_statistics<bfloat16>(job, n, first, last, row);
+    if (job.dtype == GENFUSE_FLOAT16) return block_statistics<float16>(job, n, first, last, row);
+    block_statistics<float>(job, n, first, last, row);
 }
 
 void pixel_statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {

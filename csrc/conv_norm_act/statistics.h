@@ -12,6 +12,7 @@ struct StatisticsJob {
     int32_t dtype;
     int64_t batch, channels, height, width;
     float* stats;  // (N, C, 2): mean and variance over space; of statistics_unit
+    int64_t blocks_a_unit;
 
     // Of pixel_statistics_unit: (N, H, W), so that x·pixel_scale + pixel_offset is normalised over C.
     float* pixel_scale;
@@ -23,8 +24,8 @@ struct StatisticsJob {
     int64_t memory_a_slot;
 };
 
-#define GENFUSE_STATISTICS_UNITS(UNIT)                 \
-    UNIT(statistics_unit)       /* n, channel block */ \
+#define GENFUSE_STATISTICS_UNITS(UNIT)                  \
+    UNIT(statistics_unit)       /* n, channel blocks */ \
     UNIT(pixel_statistics_unit) /* n, row */
 
 #define GENFUSE_DECLARE_UNIT(name) void name(const StatisticsJob& job, int64_t unit, int slot);
@@ -38,6 +39,21 @@ namespace avx512 {
 GENFUSE_STATISTICS_UNITS(GENFUSE_DECLARE_UNIT)
 }
 #undef GENFUSE_DECLARE_UNIT
+
+constexpr int64_t kMostStatisticsBlocks = 4;
+
+// Blocks of 16 channels, which begin anew with skip's.
+inline int64_t statistics_blocks(const StatisticsJob& job) {
+    return blocks_of(job.x->channels) + (job.skip->data ? blocks_of(job.skip->channels) : 0);
+}
+
+// Units of a launch on some threads. A unit takes neighbouring blocks: each pixel's lines are read together.
+inline int64_t deal_statistics(StatisticsJob& job, int64_t threads) {
+    constexpr int64_t most = kMostStatisticsBlocks;
+    const int64_t blocks = statistics_blocks(job), share = job.batch * blocks / threads;
+    job.blocks_a_unit = share < 1 ? 1 : share < most ? share : most;
+    return job.batch * ((blocks + job.blocks_a_unit - 1) / job.blocks_a_unit);
+}
 
 // scale and offset (N, C) such that x·scale + offset is the prologue's normalisation; stats (N, C, 2) where
 // the kind reads them.

@@ -6,6 +6,7 @@
 #include "conv_norm_act/winograd.h"
 
 #include "common/gemm.h"
+#include "conv_norm_act/ahead.h"
 #include "conv_norm_act/finish.h"
 #include "conv_norm_act/stage.h"
 
@@ -117,12 +118,14 @@ void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int6
 
 // products[point][tile][column] of one phase and one part of the output channels.
 void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, uint64_t live,
-                     const float* packed, int blocks, int64_t first, int64_t last, float* products) {
+                     const float* packed, int blocks, int64_t first, int64_t last, float* products,
+                     Ahead& ahead, int64_t steps) {
     const int64_t tiles = (last - first) * frame.tiles_wide;
     const int64_t start = (first - input.first) * frame.tiles_wide;
     const int64_t channels = job.in_channels;
     const int64_t no_offset = 0;
     for (int point = 0; point < kPoints; ++point, packed += channels * blocks * kBlock) {
+        ahead.step(steps);
         if (!(live >> point & 1)) continue;
         const float* const transformed = input.data + point * input.plane + start * frame.depth;
         float* const plane = products + point * frame.product_plane;
@@ -131,7 +134,8 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
             const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
             for (int64_t channel = 0; channel < channels; channel += kDepth) {
                 const Stretches stretches{&no_offset, 1,
-                                          channels - channel < kDepth ? channels - channel : kDepth};
+                                          channels - channel < kDepth ? channels - channel : kDepth,
+                                          point + 1 < kPoints ? input.plane : -point * input.plane};
                 for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
                     const int count =
                         static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
@@ -212,6 +216,29 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
     });
 }
 
+// What finish_part will read and write.
+template <class Stored>
+Ahead epilogue_of(const ConvJob& job, const Frame& frame, const Pass& pass, int64_t part, int blocks,
+                  int64_t first, int64_t last) {
+    const Geometry& geometry = *job.geometry;
+    const genfuse_epilogue& epilogue = job.args->epilogue;
+    const int64_t c = part * kPart;
+    const int64_t channels = job.out_channels - c < blocks * kBlock ? job.out_channels - c : blocks * kBlock;
+    Ahead ahead;
+    for (int64_t row = first; row < last; ++row) {
+        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high * kTile;
+        const int64_t left = geometry.pass_rows(pass) - within, rows = left < kTile ? left : kTile;
+        const int64_t y = pass.row + within * geometry.out_step[0];
+        ahead.add(lines_of<Stored>(epilogue.residual, n, c, channels, y, geometry.out_step[0], rows,
+                                   geometry.out_width));
+        if (epilogue.pool == 1) {
+            ahead.add(lines_of<Stored>(job.args->out, n, c, channels, y, geometry.out_step[0], rows,
+                                       geometry.out_width));
+        }
+    }
+    return ahead;
+}
+
 // All of one part of the output channels, for rows [first, last).
 template <class Stored>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
@@ -224,11 +251,14 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         uint64_t live[2];
+        Ahead ahead = epilogue_of<Stored>(job, frame, pass, part, blocks, first, last);
+        const int64_t steps = static_cast<int64_t>(pass.phases.size()) * kPoints;
         for (size_t phase = 0; phase < pass.phases.size(); ++phase, packed += phase_floats) {
             live[phase] = winograd::live_points(geometry, pass.phases[phase]);
             float* const products =
                 frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
-            multiply_points(job, frame, input, live[phase], packed, blocks, first, last, products);
+            multiply_points(job, frame, input, live[phase], packed, blocks, first, last, products, ahead,
+                            steps);
         }
         finish_part<Stored>(job, frame, pass, static_cast<int64_t>(number), live, part, blocks, first, last);
     }
@@ -264,9 +294,12 @@ Input shared_input(const ConvJob& job, const Frame& frame) {
 template <class Stored>
 void input_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t blocks = blocks_of(job.in_channels);
-    const Range rows = rows_of_unit(job, unit / blocks);
-    fill_input<Stored>(job, frame, shared_input(job, frame), unit % blocks, rows.first, rows.last);
+    const int64_t blocks = blocks_of(job.in_channels), parts = winograd::input_parts(blocks);
+    const Range rows = rows_of_unit(job, unit / parts);
+    const int64_t first = unit % parts * winograd::kInputBlocks;
+    for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
+        fill_input<Stored>(job, frame, shared_input(job, frame), block, rows.first, rows.last);
+    }
 }
 
 template <class Stored>
@@ -295,7 +328,7 @@ void winograd_unit(const ConvJob& job, int64_t unit, int slot) {
     GENFUSE_BY_DTYPE(whole_unit)
 }
 
-// One block of input channels of some rows, into the shared memory.
+// Some blocks of input channels of some rows, into the shared memory.
 void winograd_input_unit(const ConvJob& job, int64_t unit, int slot) {
     GENFUSE_BY_DTYPE(input_unit)
 }

@@ -11,6 +11,9 @@ constexpr int kWindow = kTile + 2;  // input pixels
 constexpr int kPoints = kWindow * kWindow;
 constexpr int kPartBlocks = 4;  // blocks of output channels whose products are held at once
 constexpr int kPart = kPartBlocks * kBlock;
+// Blocks of input channels that a thread transforms into shared memory: neighbouring lines of one tile, which
+// two threads would take from each other's caches.
+constexpr int64_t kInputBlocks = 4;
 constexpr int64_t kPlanePad = 16;  // keeps equal places of two planes off the same cache set
 
 // Which of the 36 products a phase needs: a tap that a phase lacks at the window's edge leaves the products
@@ -40,6 +43,10 @@ inline uint64_t live_points(const Geometry& geometry, const Phase& phase) {
 inline int64_t tiles(const Geometry& geometry, int axis) {
     const int64_t out = axis ? geometry.out_width : geometry.out_height;
     return ((out + geometry.out_step[axis] - 1) / geometry.out_step[axis] + kTile - 1) / kTile;
+}
+
+inline int64_t input_parts(int64_t blocks) {
+    return (blocks + kInputBlocks - 1) / kInputBlocks;
 }
 
 // Floats from one phase's packed weights to the next: every point has room, live or not.

@@ -27,7 +27,8 @@ void run(const genfuse_norm_stats_args& args) {
     job.memory_a_slot = kBlock * args.width;
     job.memory =
         static_cast<float*>(thread_arena(static_cast<size_t>(job.memory_a_slot) * threads * sizeof(float)));
-    run_slots(GENFUSE_KERNEL(statistics_unit), job, args.batch * blocks_of(job.channels), threads);
+    const int64_t units = deal_statistics(job, threads);
+    run_slots(GENFUSE_KERNEL(statistics_unit), job, units, threads);
 }
 
 }  // namespace
