@@ -39,7 +39,7 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         int32_t upsample, bool exact) {
+         int32_t upsample, int32_t dtype, bool exact) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -59,7 +59,7 @@ class Conv {
         genfuse_message message{};
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
-        conv_.algorithm = genfuse_conv_choose(&conv_, exact);
+        genfuse_conv_choose(&conv_, dtype, exact);
     }
 
     // A unit of `channels` channels without a convolution.
@@ -76,6 +76,8 @@ class Conv {
                : conv_.algorithm == GENFUSE_CONV_DIRECT ? "direct"
                                                         : "none";
     }
+
+    const char* product() const { return conv_.product == GENFUSE_BFLOAT16 ? "bfloat16" : "float32"; }
 
     std::pair<int64_t, int64_t> output(int64_t height, int64_t width) const {
         genfuse_message message{};
@@ -197,14 +199,15 @@ void bind_conv(py::module_& module) {
              py::arg("stats") = 0);
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t,
-                      bool>(),
+                      int32_t, bool>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
              py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
-             py::arg("exact"))
+             py::arg("dtype"), py::arg("exact"))
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("algorithm", &Conv::algorithm)
+        .def_property_readonly("product", &Conv::product, "The dtype of the factors.")
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
         .def_property_readonly("packed_size", &Conv::packed_size)
         .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"))

@@ -6,8 +6,10 @@ namespace genfuse {
 namespace {
 
 Isa best_isa() {
-    if (isa_available(Isa::avx512)) return Isa::avx512;
-    return isa_available(Isa::avx2) ? Isa::avx2 : Isa::baseline;
+    for (int isa = kIsas - 1; isa > 0; --isa) {
+        if (isa_available(static_cast<Isa>(isa))) return static_cast<Isa>(isa);
+    }
+    return Isa::baseline;
 }
 
 std::atomic<Isa>& chosen_isa() {
@@ -19,6 +21,8 @@ std::atomic<Isa>& chosen_isa() {
 
 const char* isa_name(Isa isa) {
     switch (isa) {
+        case Isa::avx512_bf16:
+            return "avx512_bf16";
         case Isa::avx512:
             return "avx512";
         case Isa::avx2:
@@ -32,8 +36,9 @@ const char* isa_name(Isa isa) {
 bool isa_available(Isa isa) {
 #if defined(GENFUSE_X86)
     __builtin_cpu_init();
-    if (isa == Isa::avx512) {
+    if (isa == Isa::avx512 || isa == Isa::avx512_bf16) {
         if (GENFUSE_EMULATE_AVX512) return true;
+        if (isa == Isa::avx512_bf16 && !__builtin_cpu_supports("avx512bf16")) return false;
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     }

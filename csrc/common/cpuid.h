@@ -3,8 +3,9 @@
 
 namespace genfuse {
 
-enum class Isa { baseline = 0, avx2 = 1, avx512 = 2 };
-constexpr int kIsas = 3;
+// avx512_bf16 is avx512's kernels, with products of bfloat16 where both factors are given in it.
+enum class Isa { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
+constexpr int kIsas = 4;
 
 const char* isa_name(Isa isa);
 

@@ -18,7 +18,7 @@
 
 #if defined(GENFUSE_X86)
 #define GENFUSE_KERNEL(name) \
-    (current_isa() == Isa::avx512 ? avx512::name : current_isa() == Isa::avx2 ? avx2::name : baseline::name)
+    (current_isa() >= Isa::avx512 ? avx512::name : current_isa() == Isa::avx2 ? avx2::name : baseline::name)
 #else
 #define GENFUSE_KERNEL(name) (baseline::name)
 #endif

@@ -33,6 +33,36 @@ constexpr int kNarrowColumns = kLanes<float> < 16 ? 8 : 16;
 constexpr int kNarrowRows = kLanes<float> == 8 ? 8 : kLanes<float> == 4 ? 4 : 6;
 constexpr int kMaxRows = kNarrowRows > kRowsAtOnce ? kNarrowRows : kRowsAtOnce;
 
+// Factors of float32.
+struct Singles {
+    static constexpr int kChannels = 1;  // of the sum, in 4 bytes
+    static GENFUSE_INLINE f32 repeat(const float* value) { return broadcast<f32>(*value); }
+    static GENFUSE_INLINE f32 multiply(f32 value, f32 column, f32 sum) { return fma(value, column, sum); }
+};
+
+// Pairs of bfloat16 in the place of a float32, neighbours along the sum: both products are added in float32.
+struct Pairs {
+    static constexpr int kChannels = 2;
+    static GENFUSE_INLINE f32 repeat(const float* pair) {
+        int32_t bits;
+        __builtin_memcpy(&bits, pair, sizeof bits);
+        return reinterpret_cast<f32>(broadcast<i32>(bits));
+    }
+    static GENFUSE_INLINE f32 multiply(f32 pair, f32 column, f32 sum) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+        // As text: the intrinsic would want all of its callers compiled for processors that have it.
+        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(pair), "v"(column));
+        return sum;
+#else
+        const auto upper = [](f32 v) {
+            return reinterpret_cast<f32>(reinterpret_cast<u32>(v) & 0xFFFF0000u);
+        };
+        const auto lower = [](f32 v) { return reinterpret_cast<f32>(reinterpret_cast<u32>(v) << 16); };
+        return fma(upper(pair), upper(column), fma(lower(pair), lower(column), sum));
+#endif
+    }
+};
+
 // What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer; and
 // how far from there what will be multiplied next lies, to be fetched meanwhile; 0: nowhere.
 struct Stretches {
@@ -46,7 +76,7 @@ struct Stretches {
 // block of 16 columns to the next, sums lie `block_stride` apart. Each sum runs over k in order, whatever the
 // number of rows: a row's result does not depend on its neighbours. It starts at zero in each call, so that a
 // long reduction is a sum of shorter ones, which rounds less than one long chain.
-template <int rows, int vectors>
+template <class Product, int rows, int vectors>
 void multiply_rows(const float* const* row, const Stretches& stretches, const float* panel,
                    float* const* sums, int64_t block_stride, bool fresh) {
     constexpr int lanes = kLanes<float>;
@@ -72,9 +102,9 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
             panel += vectors * lanes;
 #pragma GCC unroll 12
             for (int i = 0; i < rows; ++i) {
-                const f32 value = broadcast<f32>(at[i][k]);
+                const f32 value = Product::repeat(at[i] + k);
 #pragma GCC unroll 4
-                for (int v = 0; v < vectors; ++v) sum[i][v] = fma(value, column[v], sum[i][v]);
+                for (int v = 0; v < vectors; ++v) sum[i][v] = Product::multiply(value, column[v], sum[i][v]);
             }
         }
     }
@@ -91,44 +121,46 @@ void multiply_rows(const float* const* row, const Stretches& stretches, const fl
 using MultiplyRows = void (*)(const float* const*, const Stretches&, const float*, float* const*, int64_t,
                               bool);
 
-template <int vectors, int... rows>
+template <class Product, int vectors, int... rows>
 MultiplyRows by_rows(int count) {
-    static const MultiplyRows kernels[] = {nullptr, multiply_rows<rows, vectors>...};
+    static const MultiplyRows kernels[] = {nullptr, multiply_rows<Product, rows, vectors>...};
     return kernels[count];
 }
 
 // The kernel for `count` rows, 1 to kRowsAtOnce, and a panel of `blocks` blocks of 16 columns.
-inline MultiplyRows multiply_for(int count, int blocks) {
+template <class Product = Singles>
+MultiplyRows multiply_for(int count, int blocks) {
     constexpr int a_block = 16 / kLanes<float>;
 #if GENFUSE_VECTOR_BYTES == 64
     switch (blocks) {
         case 1:
-            return by_rows<a_block, 1, 2, 3, 4, 5, 6>(count);
+            return by_rows<Product, a_block, 1, 2, 3, 4, 5, 6>(count);
         case 2:
-            return by_rows<2 * a_block, 1, 2, 3, 4, 5, 6>(count);
+            return by_rows<Product, 2 * a_block, 1, 2, 3, 4, 5, 6>(count);
         case 3:
-            return by_rows<3 * a_block, 1, 2, 3, 4, 5, 6>(count);
+            return by_rows<Product, 3 * a_block, 1, 2, 3, 4, 5, 6>(count);
         default:
-            return by_rows<4 * a_block, 1, 2, 3, 4, 5, 6>(count);
+            return by_rows<Product, 4 * a_block, 1, 2, 3, 4, 5, 6>(count);
     }
 #elif GENFUSE_VECTOR_BYTES == 32
     (void)blocks;
-    return by_rows<a_block, 1, 2, 3, 4, 5, 6>(count);
+    return by_rows<Product, a_block, 1, 2, 3, 4, 5, 6>(count);
 #else
     (void)blocks;
-    return by_rows<a_block, 1, 2>(count);
+    return by_rows<Product, a_block, 1, 2>(count);
 #endif
 }
 
 // The kernel for `count` rows, 1 to kNarrowRows, and a panel of kNarrowColumns columns.
-inline MultiplyRows multiply_narrow_for(int count) {
+template <class Product = Singles>
+MultiplyRows multiply_narrow_for(int count) {
     constexpr int vectors = kNarrowColumns / kLanes<float>;
 #if GENFUSE_VECTOR_BYTES == 64
-    return by_rows<vectors, 1, 2, 3, 4, 5, 6>(count);
+    return by_rows<Product, vectors, 1, 2, 3, 4, 5, 6>(count);
 #elif GENFUSE_VECTOR_BYTES == 32
-    return by_rows<vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(count);
+    return by_rows<Product, vectors, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(count);
 #else
-    return by_rows<vectors, 1, 2, 3, 4>(count);
+    return by_rows<Product, vectors, 1, 2, 3, 4>(count);
 #endif
 }
 

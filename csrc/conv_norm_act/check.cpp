@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "common/cpuid.h"
 #include "common/message.h"
 #include "conv_norm_act/geometry.h"
 
@@ -115,6 +116,11 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
     if (args.dtype != GENFUSE_FLOAT32 && args.dtype != GENFUSE_BFLOAT16 && args.dtype != GENFUSE_FLOAT16) {
         return invalid(message, "dtype is code %d, expected float32, bfloat16 or float16",
                        static_cast<int>(args.dtype));
+    }
+    if (args.conv.product == GENFUSE_BFLOAT16 &&
+        (args.dtype != GENFUSE_BFLOAT16 || current_isa() == Isa::avx512)) {
+        return invalid(message,
+                       "product is bfloat16, expected images of it and an instruction set that has it%s", "");
     }
     if (args.batch < 0 || args.height < 1 || args.width < 1) {
         return invalid(message, "x has %lld samples of %lld x %lld pixels, expected pixels",

@@ -33,15 +33,16 @@ int64_t offsets_of(const Geometry& geometry, const Frame& frame, const Phase& ph
     int64_t count = 0;
     for (int64_t block = 0; block < blocks; ++block) {
         for (const Tap& tap : phase.taps) {
-            offsets[count++] =
-                block * frame.staged_block +
-                ((tap.y - geometry.first_tap[0]) * frame.columns + tap.x - geometry.first_tap[1]) * kBlock;
+            offsets[count++] = block * frame.staged_block + ((tap.y - geometry.first_tap[0]) * frame.columns +
+                                                             tap.x - geometry.first_tap[1]) *
+                                                                frame.pixel;
         }
     }
     return count;
 }
 
 // Adds a slice's products to the sums of one phase, for one panel of packed weights.
+template <class Product>
 void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& unit, const Phase& phase,
                      const Stretches& stretches, const float* staged, const float* panel, int wide,
                      float* sums, bool fresh) {
@@ -53,14 +54,15 @@ void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& u
     int count = 0;
     for (int64_t row = unit.first; row < unit.last; ++row) {
         const int64_t y = row - unit.first;
-        const float* from = staged + y * geometry.in_step[0] * frame.columns * kBlock;
+        const float* from = staged + y * geometry.in_step[0] * frame.columns * frame.pixel;
         float* sum = sums + y * frame.sums_row + phase.column * kBlock;
         for (int64_t x = 0; x < columns; ++x) {
-            rows[count] = from + x * geometry.in_step[1] * kBlock;
+            rows[count] = from + x * geometry.in_step[1] * frame.pixel;
             to[count] = sum + x * geometry.out_step[1] * kBlock;
             const bool last = row + 1 == unit.last && x + 1 == columns;
             if (++count == at_once || last) {
-                const MultiplyRows multiply = narrow ? multiply_narrow_for(count) : multiply_for(count, wide);
+                const MultiplyRows multiply =
+                    narrow ? multiply_narrow_for<Product>(count) : multiply_for<Product>(count, wide);
                 multiply(rows, stretches, panel, to, frame.sums_block, fresh);
                 count = 0;
             }
@@ -69,9 +71,12 @@ void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& u
 }
 
 // All phases of a pass, for staged blocks [slice, slice + blocks) of the group's input.
+template <class Product>
 void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, const Pass& pass, int64_t slice,
                     int64_t blocks, float* sums) {
     const Geometry& geometry = *job.geometry;
+    const genfuse_conv& conv = job.args->conv;
+    const int64_t depth = steps_of(conv, geometry.group_in);
     int64_t rows = geometry.pass_rows(pass);
     Unit rows_there = unit;
     if (rows_there.last > rows) rows_there.last = rows;
@@ -80,27 +85,29 @@ void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, co
     for (const Phase& phase : pass.phases) {
         const int64_t taps = static_cast<int64_t>(phase.taps.size());
         const int64_t whole = (slice + blocks) * kBlock <= geometry.group_in ? blocks : blocks - 1;
-        const int64_t rest = geometry.group_in - (slice + whole) * kBlock;
+        const int64_t rest = steps_of(conv, geometry.group_in - (slice + whole) * kBlock);
         const int64_t stretches = offsets_of(geometry, frame, phase, blocks, offsets);
         const float* packed = job.args->packed + phase.packed +
-                              unit.group * direct::packed_group(geometry, phase) +
-                              unit.block * kBlock * geometry.group_in * taps;
+                              unit.group * direct::packed_group(conv, geometry, phase) +
+                              unit.block * kBlock * depth * taps;
         for (int64_t block = 0; block < unit.blocks; block += kPanelBlocks) {
             const int wide =
                 static_cast<int>(unit.blocks - block < kPanelBlocks ? unit.blocks - block : kPanelBlocks);
             const int64_t columns = is_narrow(geometry) ? kNarrowColumns : wide * kBlock;
-            const float* const panel = packed + slice * kBlock * taps * columns;
+            const float* const panel = packed + slice * frame.pixel * taps * columns;
             float* const to = sums + block * frame.sums_block;
             if (whole > 0 || taps == 0) {
-                multiply_pixels(geometry, frame, rows_there, phase, {offsets, whole * taps, kBlock},
-                                frame.staged, panel, wide, to, slice == 0);
+                multiply_pixels<Product>(geometry, frame, rows_there, phase,
+                                         {offsets, whole * taps, frame.pixel}, frame.staged, panel, wide, to,
+                                         slice == 0);
             }
             if (whole < blocks && taps > 0) {
-                multiply_pixels(geometry, frame, rows_there, phase,
-                                {offsets + whole * taps, stretches - whole * taps, rest}, frame.staged,
-                                panel + whole * kBlock * taps * columns, wide, to, slice == 0 && whole == 0);
+                multiply_pixels<Product>(geometry, frame, rows_there, phase,
+                                         {offsets + whole * taps, stretches - whole * taps, rest},
+                                         frame.staged, panel + whole * frame.pixel * taps * columns, wide, to,
+                                         slice == 0 && whole == 0);
             }
-            packed += geometry.group_in * taps * columns;
+            packed += depth * taps * columns;
         }
     }
 }
@@ -125,7 +132,24 @@ void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const
     }
 }
 
+// A block of channels of some rows, as the products read them.
 template <class Stored>
+void stage_block(Singles, const ConvJob& job, const Frame& frame, int64_t n, int64_t c, int lanes,
+                 int64_t row, int64_t rows, float* to) {
+    stage<Stored>(job, n, c, lanes, row, rows, frame.source, to);
+}
+
+template <class Stored>
+void stage_block(Pairs, const ConvJob& job, const Frame& frame, int64_t n, int64_t c, int lanes, int64_t row,
+                 int64_t rows, float* to) {
+    stage<Stored>(job, n, c, lanes, row, rows, frame.source, frame.wide);
+    bfloat16* const pairs = reinterpret_cast<bfloat16*>(to);
+    for (int64_t i = 0; i < rows * frame.columns * kBlock; i += kLanes<float>) {
+        narrow(pairs + i, load<f32>(frame.wide + i));
+    }
+}
+
+template <class Stored, class Product>
 void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const Geometry& geometry = *job.geometry;
     const int64_t pass_floats = job.part * frame.sums_block;
@@ -141,14 +165,14 @@ void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
             const int64_t left = geometry.group_in - within;
             const int64_t first = unit.first * geometry.in_step[0];
             const int64_t all = static_cast<int64_t>(geometry.rows.size()) - first;
-            stage<Stored>(job, unit.n, unit.group * geometry.group_in + within,
-                          static_cast<int>(left < kBlock ? left : kBlock), first,
-                          all < frame.staged_rows ? all : frame.staged_rows, frame.source,
-                          frame.staged + block * frame.staged_block);
+            stage_block<Stored>(Product(), job, frame, unit.n, unit.group * geometry.group_in + within,
+                                static_cast<int>(left < kBlock ? left : kBlock), first,
+                                all < frame.staged_rows ? all : frame.staged_rows,
+                                frame.staged + block * frame.staged_block);
         }
         for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
-            multiply_slice(job, frame, unit, geometry.passes[pass], slice, blocks,
-                           frame.sums + static_cast<int64_t>(pass) * pass_floats);
+            multiply_slice<Product>(job, frame, unit, geometry.passes[pass], slice, blocks,
+                                    frame.sums + static_cast<int64_t>(pass) * pass_floats);
         }
     }
     for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
@@ -170,11 +194,13 @@ void direct_unit(const ConvJob& job, int64_t unit, int slot) {
                      part * job.part, left < job.part ? left : job.part};
     switch (job.args->dtype) {
         case GENFUSE_BFLOAT16:
-            return run_unit<bfloat16>(job, frame, place);
+            return job.args->conv.product == GENFUSE_BFLOAT16
+                       ? run_unit<bfloat16, Pairs>(job, frame, place)
+                       : run_unit<bfloat16, Singles>(job, frame, place);
         case GENFUSE_FLOAT16:
-            return run_unit<float16>(job, frame, place);
+            return run_unit<float16, Singles>(job, frame, place);
         default:
-            return run_unit<float>(job, frame, place);
+            return run_unit<float, Singles>(job, frame, place);
     }
 }
 

@@ -7,8 +7,9 @@ namespace genfuse {
 namespace direct {
 
 // Floats from one group's packed weights of a phase to the next group's.
-inline int64_t packed_group(const Geometry& geometry, const Phase& phase) {
-    return static_cast<int64_t>(phase.taps.size()) * geometry.group_in * padded(geometry.group_out);
+inline int64_t packed_group(const genfuse_conv& conv, const Geometry& geometry, const Phase& phase) {
+    return static_cast<int64_t>(phase.taps.size()) * steps_of(conv, geometry.group_in) *
+           padded(geometry.group_out);
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
@@ -20,19 +21,23 @@ struct Frame {
         columns = static_cast<int64_t>(geometry.columns.size());
         staged_rows =
             (job.rows_a_unit - 1) * geometry.in_step[0] + geometry.last_tap[0] - geometry.first_tap[0] + 1;
-        staged_block = staged_rows * columns * kBlock;
+        pixel = steps_of(job.args->conv, kBlock);
+        staged_block = staged_rows * columns * pixel;
         sums_row = geometry.out_width * kBlock;
         sums_block = job.rows_a_unit * sums_row;
         Carver carver(memory);
         staged = carver.take<float>(job.slice * staged_block);
         source = carver.take<float>(job.args->width * kBlock);
+        wide = carver.take<float>(pixel < kBlock ? staged_rows * columns * kBlock : 0);
         sums = carver.take<float>(static_cast<int64_t>(geometry.passes.size()) * job.part * sums_block);
         residual = carver.take<float>(sums_row);
         used = carver.used();
     }
 
     int64_t row_blocks, parts, columns, staged_rows, staged_block, sums_row, sums_block;
+    int64_t pixel;  // steps of the sum, each 4 bytes, that a block of a pixel's channels takes
     float *staged, *source, *sums, *residual;
+    float* wide;  // a block in float32 on its way to bfloat16
     size_t used;
 };
 

@@ -79,7 +79,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
                 }
             }
             packed +=
-                static_cast<int64_t>(phase.taps.size()) * group_in * conv.groups *
+                static_cast<int64_t>(phase.taps.size()) * steps_of(conv, group_in) * conv.groups *
                 ((group_out + GENFUSE_CHANNEL_BLOCK - 1) / GENFUSE_CHANNEL_BLOCK * GENFUSE_CHANNEL_BLOCK);
             pass.phases.push_back(std::move(phase));
         }

@@ -53,6 +53,11 @@ struct Geometry {
     }
 };
 
+// Steps of a sum over some neighbouring channels: two a step where products are of bfloat16.
+inline int64_t steps_of(const genfuse_conv& conv, int64_t channels) {
+    return conv.product == GENFUSE_BFLOAT16 ? (channels + 1) / 2 : channels;
+}
+
 // Output size along an axis (0 height, 1 width); may be negative.
 int64_t output_size(const genfuse_conv& conv, int axis, int64_t size);
 

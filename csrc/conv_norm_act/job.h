@@ -64,12 +64,12 @@ GENFUSE_CONV_UNITS(GENFUSE_DECLARE_UNIT)
 
 // Blocks of 16 columns of a panel of packed weights.
 inline int panel_blocks(Isa isa) {
-    return isa == Isa::avx512 ? 4 : 1;
+    return isa >= Isa::avx512 ? 4 : 1;
 }
 
 // Columns of a panel for at most 8 output channels: half a block where a vector is no longer than that.
 inline int64_t narrow_columns(Isa isa) {
-    return isa == Isa::avx512 ? kBlock : kBlock / 2;
+    return isa >= Isa::avx512 ? kBlock : kBlock / 2;
 }
 
 }  // namespace genfuse

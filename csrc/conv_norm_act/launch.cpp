@@ -37,7 +37,8 @@ constexpr int64_t kPanelBytes = 16 << 10;  // of weights that stay in the L1 cac
 constexpr int64_t kSumBlocks = 16;
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
-    const int64_t wide = winograd::tiles(geometry, 1), depth = padded(args.conv.in_channels);
+    const int64_t wide = winograd::tiles(geometry, 1);
+    const int64_t depth = steps_of(args.conv, padded(args.conv.in_channels));
     Blocking blocking;
     blocking.rows = args.batch * winograd::tiles(geometry, 0);
     // As many units in every round as there are threads, of equal size.
@@ -50,8 +51,7 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t rounds = ceil_divide(blocking.units, args.threads);
     const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
     const int64_t phases = geometry.out_step[0] * geometry.out_step[1];
-    const int64_t weight_bytes =
-        phases * winograd::packed_phase(args.conv.in_channels, args.conv.out_channels) * 4;
+    const int64_t weight_bytes = phases * winograd::packed_phase(args.conv) * 4;
     blocking.shared = idle || (weight_bytes > kWeightBytes && blocking.units > 1);
     const int64_t row_bytes = winograd::kPoints * wide * depth * 4;
     const int64_t stretches = std::max<int64_t>(1, kSharedBytes / (row_bytes * blocking.rows_a_unit));
@@ -79,7 +79,7 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     const int64_t in_blocks = blocks_of(geometry.group_in), out_blocks = blocks_of(geometry.group_out);
     blocking.rows_a_unit =
         rows_for(args, std::max<int64_t>(1, kPixelsAUnit / (geometry.out_width * passes)), blocking.rows);
-    const int64_t panel_bytes = static_cast<int64_t>(taps) * kBlock * panel * kBlock * 4;
+    const int64_t panel_bytes = static_cast<int64_t>(taps) * steps_of(args.conv, kBlock) * panel * kBlock * 4;
     blocking.slice = std::min(in_blocks, std::max<int64_t>(1, kPanelBytes / panel_bytes));
     blocking.part = std::min(out_blocks, kSumBlocks);
     const int64_t samples = args.batch * args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit);
@@ -283,6 +283,9 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
     return GENFUSE_OK;
 }
 
-genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact) {
-    return !exact && genfuse::winograd_applies(*conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
+void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int32_t exact) {
+    using namespace genfuse;
+    const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
+    conv->algorithm = !exact && winograd_applies(*conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
+    conv->product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
 }

@@ -1,6 +1,7 @@
 // Weights in the order that the kernels read them, padded with zeros to whole blocks of output channels.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/direct.h"
@@ -30,6 +31,36 @@ class Weight {
     const float* data_;
 };
 
+uint16_t rounded_to_bfloat16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);
+    return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+// Packed weights from some place on: `columns` columns for each step of the sum over channels.
+class Panel {
+  public:
+    Panel(const genfuse_conv& conv, float* to, int64_t columns)
+        : pairs_(conv.product == GENFUSE_BFLOAT16), to_(to), columns_(columns) {}
+
+    // Where there is an odd number of channels, the last pair's other half stays as it is.
+    void put(int64_t channel, int64_t column, float value) const {
+        if (!pairs_) {
+            to_[channel * columns_ + column] = value;
+            return;
+        }
+        const uint16_t half = rounded_to_bfloat16(value);
+        char* const pair = reinterpret_cast<char*>(to_ + channel / 2 * columns_ + column);
+        std::memcpy(pair + channel % 2 * sizeof half, &half, sizeof half);
+    }
+
+  private:
+    bool pairs_;
+    float* to_;
+    int64_t columns_;
+};
+
 // Calls run(first column, columns) for the panels of `columns` output channels from `first` on.
 template <class Run>
 void each_panel(int64_t first, int64_t columns, Run run) {
@@ -44,20 +75,23 @@ int64_t direct_columns(int64_t group_out) {
     return group_out <= kBlock / 2 ? narrow_columns(current_isa()) : padded(group_out);
 }
 
-// [phase][group][panel][input block][tap][channel of the block][column]
-void pack_direct(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
+// [phase][group][panel][input block][tap][step of the block][column]
+void pack_direct(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            for (int64_t group = 0; group < groups; ++group) {
-                float* to = packed + phase.packed + group * direct::packed_group(geometry, phase);
+            for (int64_t group = 0; group < conv.groups; ++group) {
+                float* to = packed + phase.packed + group * direct::packed_group(conv, geometry, phase);
                 each_panel(0, direct_columns(geometry.group_out), [&](int64_t first, int64_t columns) {
                     for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
+                        const int64_t channels = std::min<int64_t>(kBlock, geometry.group_in - block);
                         for (const Tap& tap : phase.taps) {
-                            for (int64_t c = block; c < block + kBlock && c < geometry.group_in; ++c) {
-                                for (int64_t k = first; k < first + columns; ++k) {
-                                    *to++ = k < geometry.group_out ? weight.at(group, k, c, tap) : 0.0f;
+                            const Panel panel(conv, to, columns);
+                            for (int64_t c = 0; c < channels; ++c) {
+                                for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
+                                    panel.put(c, k - first, weight.at(group, k, block + c, tap));
                                 }
                             }
+                            to += steps_of(conv, channels) * columns;
                         }
                     }
                 });
@@ -95,29 +129,30 @@ void transform_taps(const Geometry& geometry, const Phase& phase, const Weight& 
     }
 }
 
-// [phase][part][point][panel][input channel][column]
-void pack_winograd(const Geometry& geometry, const Weight& weight, float* packed) {
-    const int64_t in_channels = geometry.group_in, out_channels = padded(geometry.group_out);
+// [phase][part][point][panel][step of the sum over input channels][column]
+void pack_winograd(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
+    const int64_t depth = steps_of(conv, geometry.group_in), out_channels = padded(geometry.group_out);
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
             for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
                 const int64_t width = std::min<int64_t>(winograd::kPart, out_channels - part);
                 each_panel(part, width, [&](int64_t first, int64_t columns) {
-                    float* const panel = packed + (first - part) * in_channels;
-                    for (int64_t c = 0; c < in_channels; ++c) {
-                        for (int64_t k = first; k < first + columns; ++k) {
-                            Transformed transformed = {};
-                            if (k < geometry.group_out)
-                                transform_taps(geometry, phase, weight, k, c, transformed);
+                    float* const panels = packed + (first - part) * depth;
+                    for (int64_t c = 0; c < geometry.group_in; ++c) {
+                        for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
+                            Transformed transformed;
+                            transform_taps(geometry, phase, weight, k, c, transformed);
                             for (int point = 0; point < winograd::kPoints; ++point) {
-                                panel[(point * width * in_channels) + c * columns + k - first] =
+                                const Panel panel(conv, panels + point * width * depth, columns);
+                                panel.put(
+                                    c, k - first,
                                     static_cast<float>(
-                                        transformed[point / winograd::kWindow][point % winograd::kWindow]);
+                                        transformed[point / winograd::kWindow][point % winograd::kWindow]));
                             }
                         }
                     }
                 });
-                packed += winograd::kPoints * in_channels * width;
+                packed += winograd::kPoints * depth * width;
             }
         }
     }
@@ -139,7 +174,7 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
             taps += static_cast<int64_t>(phase.taps.size());
         }
     }
-    const int64_t products = geometry.group_in * conv->groups * padded(geometry.group_out);
+    const int64_t products = steps_of(*conv, geometry.group_in) * conv->groups * padded(geometry.group_out);
     *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::kPoints : taps);
     return GENFUSE_OK;
 }
@@ -150,10 +185,12 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
     if (status != GENFUSE_OK) return status;
     const Geometry geometry(*conv, 8, 8);
     const Weight weights(*conv, geometry, weight);
+    int64_t floats = 0;
+    if (genfuse_conv_packed_size(conv, &floats, message) == GENFUSE_OK) std::fill_n(packed, floats, 0.0f);
     if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
-        pack_winograd(geometry, weights, packed);
+        pack_winograd(*conv, geometry, weights, packed);
     } else {
-        pack_direct(geometry, weights, conv->groups, packed);
+        pack_direct(*conv, geometry, weights, packed);
     }
     return GENFUSE_OK;
 }

@@ -44,6 +44,7 @@ typedef struct {
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */
     int32_t algorithm;    /* genfuse_conv_algorithm */
+    int32_t product;      /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
 } genfuse_conv;
 
 /* Normalisation and activation that the convolution applies while it reads. */
@@ -93,9 +94,9 @@ typedef struct {
 genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
                                    genfuse_message* message);
 
-/* The algorithm that a convolution of this shape runs: Winograd where it has one and `exact` does not forbid
- * it. */
-genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact);
+/* Sets algorithm and product for images of this dtype: Winograd where the convolution has one and `exact`
+ * does not forbid it; products of bfloat16 where images are and the instruction set in use has them. */
+void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int32_t exact);
 
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);

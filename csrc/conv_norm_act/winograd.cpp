@@ -23,7 +23,7 @@ using winograd::kWindow;
 
 constexpr float kA = 0.70710678118654752f,
                 kB = 1.41421356237309505f;  // the points ±a, ±b; a² = ½, b² = 2, ab = 1
-constexpr int64_t kDepth = 256;             // input channels summed in registers at once
+constexpr int64_t kDepth = 256;             // steps summed in registers at once
 
 GENFUSE_INLINE f32 times(float factor, f32 value) {
     return broadcast<f32>(factor) * value;
@@ -54,8 +54,8 @@ GENFUSE_INLINE void transform_output(const f32 (&m)[kWindow], f32 (&to)[kTile]) 
     to[3] = plus_times(plus_times(m[5], 0.5f * kA, odd_a), 2.0f * kB, odd_b);
 }
 
-// The transformed input of rows [first, last): input[point·plane + tile·depth + channel], tiles from `first`
-// on.
+// The transformed input of rows [first, last): input[point·plane + tile·depth + step of the sum over
+// channels], tiles from `first` on.
 struct Input {
     float* data;
     int64_t plane;
@@ -75,8 +75,18 @@ void each_sample(const Frame& frame, int64_t first, int64_t last, Run run) {
     }
 }
 
+GENFUSE_INLINE void keep(Singles, float* to, f32 transformed) {
+    store(to, transformed);
+}
+
+GENFUSE_INLINE void keep(Pairs, float* to, f32 transformed) {
+    narrow(reinterpret_cast<bfloat16*>(to), transformed);
+}
+
+template <class Product>
 void transform_tile(const float* staged, int64_t columns, float* to, int64_t plane) {
-    for (int part = 0; part < kParts; ++part, staged += kLanes<float>, to += kLanes<float>) {
+    constexpr int steps = kLanes<float> / Product::kChannels;
+    for (int part = 0; part < kParts; ++part, staged += kLanes<float>, to += steps) {
         f32 vertical[kWindow][kWindow];
 #pragma GCC unroll 6
         for (int j = 0; j < kWindow; ++j) {
@@ -92,12 +102,12 @@ void transform_tile(const float* staged, int64_t columns, float* to, int64_t pla
             f32 transformed[kWindow];
             transform_input(vertical[i], transformed);
 #pragma GCC unroll 6
-            for (int j = 0; j < kWindow; ++j) store(to + (i * kWindow + j) * plane, transformed[j]);
+            for (int j = 0; j < kWindow; ++j) keep(Product(), to + (i * kWindow + j) * plane, transformed[j]);
         }
     }
 }
 
-template <class Stored>
+template <class Stored, class Product>
 void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int64_t block, int64_t first,
                 int64_t last) {
     const int64_t channel = block * kBlock;
@@ -107,24 +117,26 @@ void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int6
         stage<Stored>(job, n, channel, lanes, kTile * within, kTile * rows + 2, frame.source, frame.staged);
         for (int64_t r = 0; r < rows; ++r) {
             const float* const staged = frame.staged + kTile * r * frame.columns * kBlock;
-            float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth + channel;
+            float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth +
+                              channel / Product::kChannels;
             for (int64_t tile = 0; tile < frame.tiles_wide; ++tile) {
-                transform_tile(staged + kTile * tile * kBlock, frame.columns, to + tile * frame.depth,
-                               input.plane);
+                transform_tile<Product>(staged + kTile * tile * kBlock, frame.columns,
+                                        to + tile * frame.depth, input.plane);
             }
         }
     });
 }
 
 // products[point][tile][column] of one phase and one part of the output channels.
+template <class Product>
 void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, uint64_t live,
                      const float* packed, int blocks, int64_t first, int64_t last, float* products,
                      Ahead& ahead, int64_t steps) {
     const int64_t tiles = (last - first) * frame.tiles_wide;
     const int64_t start = (first - input.first) * frame.tiles_wide;
-    const int64_t channels = job.in_channels;
+    const int64_t depth = steps_of(job.args->conv, job.in_channels);
     const int64_t no_offset = 0;
-    for (int point = 0; point < kPoints; ++point, packed += channels * blocks * kBlock) {
+    for (int point = 0; point < kPoints; ++point, packed += depth * blocks * kBlock) {
         ahead.step(steps);
         if (!(live >> point & 1)) continue;
         const float* const transformed = input.data + point * input.plane + start * frame.depth;
@@ -132,9 +144,8 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
         const float* panel = packed;
         for (int block = 0; block < blocks; block += kPanelBlocks) {
             const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
-            for (int64_t channel = 0; channel < channels; channel += kDepth) {
-                const Stretches stretches{&no_offset, 1,
-                                          channels - channel < kDepth ? channels - channel : kDepth,
+            for (int64_t step = 0; step < depth; step += kDepth) {
+                const Stretches stretches{&no_offset, 1, depth - step < kDepth ? depth - step : kDepth,
                                           point + 1 < kPoints ? input.plane : -point * input.plane};
                 for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
                     const int count =
@@ -142,10 +153,10 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
                     const float* rows[kRowsAtOnce];
                     float* sums[kRowsAtOnce];
                     for (int i = 0; i < count; ++i) {
-                        rows[i] = transformed + (tile + i) * frame.depth + channel;
+                        rows[i] = transformed + (tile + i) * frame.depth + step;
                         sums[i] = plane + (tile + i) * kPart + block * kBlock;
                     }
-                    multiply_for(count, wide)(rows, stretches, panel, sums, kBlock, channel == 0);
+                    multiply_for<Product>(count, wide)(rows, stretches, panel, sums, kBlock, step == 0);
                 }
                 panel += stretches.length * wide * kBlock;
             }
@@ -240,14 +251,15 @@ Ahead epilogue_of(const ConvJob& job, const Frame& frame, const Pass& pass, int6
 }
 
 // All of one part of the output channels, for rows [first, last).
-template <class Stored>
+template <class Stored, class Product>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
                   int64_t last) {
     const Geometry& geometry = *job.geometry;
     const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
     const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
-    const int64_t phase_floats = winograd::packed_phase(job.in_channels, job.out_channels);
-    const float* packed = job.args->packed + part * kPoints * job.in_channels * kPart;
+    const int64_t phase_floats = winograd::packed_phase(job.args->conv);
+    const float* packed =
+        job.args->packed + part * kPoints * steps_of(job.args->conv, job.in_channels) * kPart;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         uint64_t live[2];
@@ -257,8 +269,8 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
             live[phase] = winograd::live_points(geometry, pass.phases[phase]);
             float* const products =
                 frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
-            multiply_points(job, frame, input, live[phase], packed, blocks, first, last, products, ahead,
-                            steps);
+            multiply_points<Product>(job, frame, input, live[phase], packed, blocks, first, last, products,
+                                     ahead, steps);
         }
         finish_part<Stored>(job, frame, pass, static_cast<int64_t>(number), live, part, blocks, first, last);
     }
@@ -273,17 +285,17 @@ Range rows_of_unit(const ConvJob& job, int64_t unit) {
     return {first, last < job.last_row ? last : job.last_row};
 }
 
-template <class Stored>
+template <class Stored, class Product>
 void whole_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
     const Range rows = rows_of_unit(job, unit);
     const Input input{frame.own_input, frame.input_plane(job.rows_a_unit), rows.first};
     for (int64_t block = 0; block < blocks_of(job.in_channels); ++block) {
-        fill_input<Stored>(job, frame, input, block, rows.first, rows.last);
+        fill_input<Stored, Product>(job, frame, input, block, rows.first, rows.last);
     }
     const int64_t parts = (blocks_of(job.out_channels) + kPartBlocks - 1) / kPartBlocks;
     for (int64_t part = 0; part < parts; ++part) {
-        product_part<Stored>(job, frame, input, part, rows.first, rows.last);
+        product_part<Stored, Product>(job, frame, input, part, rows.first, rows.last);
     }
 }
 
@@ -291,34 +303,37 @@ Input shared_input(const ConvJob& job, const Frame& frame) {
     return {job.shared, frame.input_plane(job.last_row - job.first_row), job.first_row};
 }
 
-template <class Stored>
+template <class Stored, class Product>
 void input_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
     const int64_t blocks = blocks_of(job.in_channels), parts = winograd::input_parts(blocks);
     const Range rows = rows_of_unit(job, unit / parts);
     const int64_t first = unit % parts * winograd::kInputBlocks;
     for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
-        fill_input<Stored>(job, frame, shared_input(job, frame), block, rows.first, rows.last);
+        fill_input<Stored, Product>(job, frame, shared_input(job, frame), block, rows.first, rows.last);
     }
 }
 
-template <class Stored>
+template <class Stored, class Product>
 void product_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
     // Neighbouring units read the same weights, which are then in the shared cache.
     const int64_t stretches = (job.last_row - job.first_row + job.rows_a_unit - 1) / job.rows_a_unit;
     const Range rows = rows_of_unit(job, unit % stretches);
-    product_part<Stored>(job, frame, shared_input(job, frame), unit / stretches, rows.first, rows.last);
+    product_part<Stored, Product>(job, frame, shared_input(job, frame), unit / stretches, rows.first,
+                                  rows.last);
 }
 
-#define GENFUSE_BY_DTYPE(function)                      \
-    switch (job.args->dtype) {                          \
-        case GENFUSE_BFLOAT16:                          \
-            return function<bfloat16>(job, unit, slot); \
-        case GENFUSE_FLOAT16:                           \
-            return function<float16>(job, unit, slot);  \
-        default:                                        \
-            return function<float>(job, unit, slot);    \
+#define GENFUSE_BY_DTYPE(function)                                     \
+    switch (job.args->dtype) {                                         \
+        case GENFUSE_BFLOAT16:                                         \
+            return job.args->conv.product == GENFUSE_BFLOAT16          \
+                       ? function<bfloat16, Pairs>(job, unit, slot)    \
+                       : function<bfloat16, Singles>(job, unit, slot); \
+        case GENFUSE_FLOAT16:                                          \
+            return function<float16, Singles>(job, unit, slot);        \
+        default:                                                       \
+            return function<float, Singles>(job, unit, slot);          \
     }
 
 }  // namespace

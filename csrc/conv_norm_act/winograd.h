@@ -50,8 +50,8 @@ inline int64_t input_parts(int64_t blocks) {
 }
 
 // Floats from one phase's packed weights to the next: every point has room, live or not.
-inline int64_t packed_phase(int64_t in_channels, int64_t out_channels) {
-    return kPoints * in_channels * padded(out_channels);
+inline int64_t packed_phase(const genfuse_conv& conv) {
+    return kPoints * steps_of(conv, conv.in_channels) * padded(conv.out_channels);
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
@@ -61,7 +61,7 @@ struct Frame {
         tiles_high = tiles(geometry, 0);
         tiles_wide = tiles(geometry, 1);
         columns = static_cast<int64_t>(geometry.columns.size());
-        depth = padded(job.in_channels);
+        depth = steps_of(job.args->conv, padded(job.in_channels));
         out_columns = kTile * tiles_wide * geometry.out_step[1];
         phases = geometry.out_step[1];
         product_plane = job.rows_a_unit * tiles_wide * kPart + kPlanePad;
@@ -75,6 +75,7 @@ struct Frame {
         used = carver.used();
     }
 
+    // In steps of the product's sum, each 4 bytes.
     int64_t input_plane(int64_t rows) const { return rows * tiles_wide * depth + kPlanePad; }
 
     int64_t tiles_high, tiles_wide, columns, depth, out_columns, phases, product_plane;

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from genfuse.ops.conv_norm_act import convolved_size, output_size
+from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings
@@ -143,8 +144,11 @@ def _enlarged(
     return size
 
 
-def allowed_error(case: Case) -> Tensor:
-    """The error that `spec.tolerance` allows each element of the output of a float64 case."""
+def allowed_error(case: Case, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The error that `spec.tolerance` allows each element of a float64 case's output, stored in float32.
+
+    dtype  of the images that the kernel was given
+    """
     s, tensors = case.settings, case.tensors
     winograd = uses_winograd(case)
     # Σ|h·weight| + |bias| + |shift| + |residual|, h's own rounding included: x·scale + offset may cancel.
@@ -179,8 +183,13 @@ def allowed_error(case: Case) -> Tensor:
     if winograd:  # its error spreads over a tile
         size = size.amax((2, 3), keepdim=True).expand_as(size)
     reduction = case.weight[0].numel() if not s.transposed else case.weight[:, 0].numel() // s.groups
-    return spec.tolerance(torch.float32, reduction, winograd) * size
+    product = {"float32": torch.float32, "bfloat16": torch.bfloat16}[_conv(case, dtype).product]
+    return spec.tolerance(torch.float32, reduction, winograd, product) * size
 
 
 def uses_winograd(case: Case) -> bool:
-    return convolution(tuple(case.weight.shape), case.settings).algorithm == "winograd"
+    return _conv(case, torch.float32).algorithm == "winograd"
+
+
+def _conv(case: Case, dtype: torch.dtype) -> _cpu.Conv:
+    return convolution(tuple(case.weight.shape), case.settings, dtype, _cpu.isa())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act import reference, spec
+from genfuse_kernels.conv_norm_act import aten_impl, reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
 from ops.conv_cases import Case, allowed_error, make_case, random_case, uses_winograd
@@ -38,7 +38,7 @@ def check(case: Case, layout: str = "contiguous") -> None:
     want = wide.reference()
     got, stats = run(case, want, layout)
     store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
-    allowed = allowed_error(wide) + store * want.abs()
+    allowed = allowed_error(wide, case.x.dtype) + store * want.abs()
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), (
         f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"
@@ -56,8 +56,34 @@ def test_random_units(seed: int) -> None:
     check(random_case(rng, dtype), ("contiguous", "channels_last", "batch_strided")[seed % 3])
 
 
+@pytest.mark.parametrize(
+    "shape, settings",
+    [
+        ((64, 64, 3, 3), Settings(padding=(1, 1))),
+        ((48, 129, 3, 3), Settings(padding=(1, 1), stride=(2, 2))),
+        ((96, 512, 1, 1), Settings()),
+        ((80, 40, 4, 4), Settings(padding=(1, 1), stride=(2, 2), transposed=True)),
+        ((33, 31, 5, 3), Settings(padding=(2, 1), padding_mode="reflect")),
+    ],
+)
+def test_exact_bfloat16_is_as_good_as_pytorch(shape: tuple[int, ...], settings: Settings) -> None:
+    """At most twice the error of PyTorch's own kernels at that dtype, largest and root mean square."""
+    rng = np.random.default_rng(11)
+    channels = shape[0] if settings.transposed else shape[1]
+    settings = settings._replace(norm="layer", activation="silu", accuracy="exact")
+    case = make_case(rng, torch.bfloat16, settings, 2, channels, shape, (14, 13))
+    want = case.double().reference()
+    ours = run(case, want)[0].double() - want
+    out = torch.empty_like(want, dtype=torch.bfloat16)
+    aten_impl.conv_norm_act(out, None, case.x, case.weight, case.bias, case.settings, **case.tensors)
+    theirs = out.double() - want
+    assert ours.abs().max() <= 2 * theirs.abs().max()
+    assert ours.square().mean() <= 4 * theirs.square().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_every_tail_of_a_tile(transposed: bool) -> None:
+def test_every_tail_of_a_tile(transposed: bool, dtype: torch.dtype) -> None:
     rng = np.random.default_rng(7)
     settings = (
         Settings(padding=(1, 1), stride=(2, 2), transposed=True) if transposed else Settings(padding=(1, 1))
@@ -65,7 +91,7 @@ def test_every_tail_of_a_tile(transposed: bool) -> None:
     for height in range(1, 21):
         size = (height, 21 - height)
         shape = (5, 7, 4, 4) if transposed else (7, 5, 3, 3)
-        case = make_case(rng, torch.float32, settings, 2, 5, shape, size)
+        case = make_case(rng, dtype, settings, 2, 5, shape, size)
         assert uses_winograd(case)
         check(case)
 
@@ -140,11 +166,12 @@ def test_a_large_mean_over_a_small_variance() -> None:
         assert ((got.double() - want).abs() * deviation).max() < 4 * 2.0**-24 * 1e4, norm
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["3x3", "transposed", "any"])
-def test_bits_depend_on_neither_threads_nor_batch(kind: str) -> None:
+def test_bits_depend_on_neither_threads_nor_batch(kind: str, dtype: torch.dtype) -> None:
     for seed in range(4):
         rng = np.random.default_rng([5, seed])
-        case = random_case(rng, torch.float32, (kind,))
+        case = random_case(rng, dtype, (kind,))
         settings = case.settings
         if settings.norm == "batch" and case.tensors["running_mean"] is None:
             settings = settings._replace(norm="instance")

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from genfuse import env
 from genfuse.rewrite import patterns
+from genfuse_kernels.conv_norm_act import spec
 
 if TYPE_CHECKING:
+    from genfuse_kernels import _cpu
+
     from genfuse.rewrite.fuse import Unit
 
 
@@ -31,17 +36,23 @@ def choose_algorithms(units: Sequence[Unit], memory_limit: int | None) -> None:
 
 
 def algorithm(unit: Unit) -> str:
-    """What the CPU's kernels run: "winograd" or "direct"."""
-    from genfuse_kernels.conv_norm_act.cpu_impl import convolution
-
-    return convolution(patterns.shape(unit.weight) or (), unit.settings).algorithm
+    """What the CPU's kernels run: "winograd" or "direct", with "bfloat16" behind it where factors are."""
+    conv = _convolution(unit)
+    return conv.algorithm if conv.product == "float32" else f"{conv.algorithm} {conv.product}"
 
 
 def packed_bytes(unit: Unit) -> int:
     """Of a convolution's weights in the order that its kernel reads them."""
+    return 4 * _convolution(unit).packed_size
+
+
+def _convolution(unit: Unit) -> _cpu.Conv:
+    from genfuse_kernels import _cpu
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
-    return 4 * convolution(patterns.shape(unit.weight) or (), unit.settings).packed_size
+    tensor = patterns.value(unit.conv)
+    dtype = tensor.dtype if tensor is not None and tensor.dtype in spec.DTYPES else torch.float32
+    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, _cpu.isa())
 
 
 def _pixels(unit: Unit) -> int:

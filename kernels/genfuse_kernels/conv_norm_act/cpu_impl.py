@@ -31,8 +31,8 @@ def conv_norm_act(
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution(tuple(weight.shape), settings)
-    weights = packed(weight, (settings, _cpu.isa()), lambda dense: pack(conv, dense))
+    conv = convolution(tuple(weight.shape), settings, x.dtype, _cpu.isa())
+    weights = packed(weight, (settings, x.dtype, _cpu.isa()), lambda dense: pack(conv, dense))
     run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
 
@@ -114,8 +114,11 @@ def run(
 
 
 @lru_cache(maxsize=4096)
-def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
-    """The convolution of a weight's shape. ValueError for sizes that make none."""
+def convolution(weight_shape: tuple[int, ...], settings: Settings, dtype: torch.dtype, isa: str) -> _cpu.Conv:
+    """The convolution of a weight's shape on images of this dtype. ValueError for sizes that make none.
+
+    isa  the instruction set in use, which products in bfloat16 depend on
+    """
     s = settings
     first, second = weight_shape[:2]
     return _cpu.Conv(
@@ -131,6 +134,7 @@ def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
         transposed=s.transposed,
         padding_mode=PADDING_MODES.index(s.padding_mode),
         upsample=s.upsample,
+        dtype=DTYPE_CODES[dtype],
         exact=s.accuracy == "exact",
     )
 

@@ -22,7 +22,9 @@ made x, saves the pass over x that the norm would need.
                  float32
     stats        float32
 
-Half precision is storage only: arithmetic is float32, sums over channels and taps too.
+Half precision is storage, arithmetic is float32, sums over channels and taps too. Where x is bfloat16 and the processor
+has the instruction (AVX-512 BF16), the convolution's two factors are bfloat16: h rounds to it, as between PyTorch's own
+layers, and so do Winograd's transforms.
 
 Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions and the phases of
 stride-2 transposed ones unless s.accuracy is "exact".
@@ -43,16 +45,20 @@ WINOGRAD_GROWTH = 3.0
 under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the largest error of such a sum."""
 
 
-def tolerance(dtype: torch.dtype, reduction: int, winograd: bool) -> float:
+def tolerance(
+    dtype: torch.dtype, reduction: int, winograd: bool, product: torch.dtype = torch.float32
+) -> float:
     """Error allowed relative to the sum of magnitudes, Σ|h·weight| + |bias| + |shift| + |residual|.
 
     A sum of `reduction` float32 products rounds `reduction` times with random sign; four standard deviations.
-    Norm and activation round a few times more (8). The result rounds once to its dtype.
+    Norm and activation round a few times more (8). The result rounds once to its dtype. Where factors are rounded
+    to `product`, each product is off by two roundings of it at most.
     """
-    compute = UNIT_ROUNDOFF[torch.float32]
-    summed = 4.0 * math.sqrt(reduction) * compute * (WINOGRAD_GROWTH if winograd else 1.0)
+    compute, growth = UNIT_ROUNDOFF[torch.float32], WINOGRAD_GROWTH if winograd else 1.0
+    summed = 4.0 * math.sqrt(reduction) * compute * growth
+    factors = 0.0 if product == torch.float32 else 2.0 * UNIT_ROUNDOFF[product] * growth
     store = 0.0 if dtype == torch.float32 else UNIT_ROUNDOFF[dtype]
-    return summed + 8.0 * compute + store
+    return summed + factors + 8.0 * compute + store
 
 
 def flops(batch: int, out_channels: int, out_pixels: int, reduction: int) -> int:
