@@ -12,9 +12,8 @@ from genfuse.rewrite import patterns
 from genfuse_kernels.conv_norm_act import spec
 
 if TYPE_CHECKING:
-    from genfuse_kernels import _cpu
-
     from genfuse.rewrite.fuse import Unit
+    from genfuse_kernels import _cpu
 
 
 def choose_algorithms(units: Sequence[Unit], memory_limit: int | None) -> None:
