@@ -33,7 +33,7 @@ constexpr int64_t kWeightBytes =
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 64;
 constexpr int64_t kPixelsWithout = 1024;   // of a unit without a convolution
-constexpr int64_t kPanelBytes = 16 << 10;  // of weights that stay in the L1 cache while pixels stream past
+constexpr int64_t kPanelBytes = 64 << 10;  // of weights that stay in the L1 cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
