@@ -2,9 +2,8 @@
 // are rescaled where a larger score turns up (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022,
 // arXiv:2205.14135).
 #include "attention/job.h"
-#include "common/exp2.h"
+#include "attention/tokens.h"
 #include "common/gemm.h"
-#include "common/pack.h"
 #include "common/tile.h"
 
 namespace genfuse {
@@ -12,32 +11,6 @@ namespace GENFUSE_ISA {
 namespace {
 
 constexpr int64_t kPanel = kPanelBlocks * 16;  // columns
-constexpr float kLog2E = 1.44269504f;
-
-// 2ˣ for x ≤ 0: 2⁻¹²⁶ where it would be less, NaN where x is NaN.
-GENFUSE_INLINE f32 power_of_two(f32 x) {
-    const f32 bounded = larger(broadcast<f32>(-126.0f), x);
-    const f32 shift = broadcast<f32>(Exp2Constants<float>::shift);
-    const f32 shifted = bounded + shift;
-    const f32 fraction = bounded - (shifted - shift);
-    const i32 exponent = (reinterpret_cast<i32>(shifted) - reinterpret_cast<i32>(shift) + 127) << 23;
-    return polynomial(fraction, Exp2Constants<float>::coefficients) * reinterpret_cast<f32>(exponent);
-}
-
-// Tokens [first, first + count) of a head.
-template <class Stored>
-Matrix<Stored> tokens_of(const genfuse_heads& heads, int64_t n, int64_t head, int64_t first, int64_t count,
-                         int64_t channels) {
-    const Stored* const data = static_cast<const Stored*>(heads.data) + n * heads.stride_n +
-                               head * heads.stride_head + first * heads.stride_token;
-    return {data, heads.stride_token, heads.stride_channel, count, channels};
-}
-
-template <class Stored>
-Matrix<Stored> transposed(const Matrix<Stored>& m) {
-    return {m.data, m.stride_column, m.stride_row, m.columns, m.rows};
-}
-
 // Rows by a panel's columns: to[row·pitch + column] += Σ from[row·from_pitch + k]·panels(k, column), or =
 // where `fresh`.
 struct Product {

@@ -9,6 +9,7 @@ namespace genfuse {
 constexpr int64_t kKeysAtOnce =
     128;  // scores of a query that are worked on together: they stay in the L1 cache
 constexpr int64_t kQueriesAUnit = 72;
+constexpr int64_t kFewChannels = 16;  // of queries and of values, up to which queries lie in the lanes
 
 struct AttentionJob {
     const genfuse_attention_args* args;
@@ -41,10 +42,12 @@ struct AttentionFrame {
 };
 
 // Units: a block of a head's keys and values is packed; some queries of a head meet all its keys.
-#define GENFUSE_DECLARE_ATTENTION(isa)                                         \
-    namespace isa {                                                            \
-    void attention_pack_unit(const AttentionJob& job, int64_t unit, int slot); \
-    void attention_unit(const AttentionJob& job, int64_t unit, int slot);      \
+#define GENFUSE_DECLARE_ATTENTION(isa)                                            \
+    namespace isa {                                                               \
+    void attention_pack_unit(const AttentionJob& job, int64_t unit, int slot);    \
+    void attention_unit(const AttentionJob& job, int64_t unit, int slot);         \
+    void few_channels_pack_unit(const AttentionJob& job, int64_t unit, int slot); \
+    void few_channels_unit(const AttentionJob& job, int64_t unit, int slot);      \
     }
 GENFUSE_DECLARE_ATTENTION(baseline)
 GENFUSE_DECLARE_ATTENTION(avx2)

@@ -12,6 +12,7 @@ namespace {
 using Args = genfuse_attention_args;
 
 constexpr int64_t kRows = 6;                // the kernels multiply this many queries at once
+constexpr int64_t kLanes = 16;              // queries in the lanes of the longest vector
 constexpr int64_t kPackedFloats = 4 << 20;  // of keys and values, unless a single head has more
 
 genfuse_status check(const Args& args, genfuse_message* message) {
@@ -46,7 +47,9 @@ void run(const Args& args) {
     job.wide = ceil_divide(args.value_channels, 16) * 16;
     job.key_blocks = ceil_divide(args.keys, kKeysAtOnce);
     const int64_t even = ceil_divide(args.queries, ceil_divide(args.queries, kQueriesAUnit));
-    job.queries_a_unit = ceil_divide(even, kRows) * kRows;
+    const bool few = args.channels <= kFewChannels && args.value_channels <= kFewChannels;
+    const int64_t at_a_time = few ? kLanes : kRows;
+    job.queries_a_unit = ceil_divide(even, at_a_time) * at_a_time;
     job.units_a_head = ceil_divide(args.queries, job.queries_a_unit);
     const int threads = std::max(args.threads, 1);
     const int64_t heads = args.batch * args.heads, a_head = job.key_blocks * job.packed_block();
@@ -62,8 +65,10 @@ void run(const Args& args) {
     carve(thread_arena(carve(nullptr)));
     for (job.first_head = 0; job.first_head < heads; job.first_head += at_once) {
         const int64_t now = std::min(at_once, heads - job.first_head);
-        run_slots(GENFUSE_KERNEL(attention_pack_unit), job, now * job.key_blocks, threads);
-        run_slots(GENFUSE_KERNEL(attention_unit), job, now * job.units_a_head, threads);
+        run_slots(few ? GENFUSE_KERNEL(few_channels_pack_unit) : GENFUSE_KERNEL(attention_pack_unit), job,
+                  now * job.key_blocks, threads);
+        run_slots(few ? GENFUSE_KERNEL(few_channels_unit) : GENFUSE_KERNEL(attention_unit), job,
+                  now * job.units_a_head, threads);
     }
 }
 
