@@ -39,7 +39,7 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         int32_t upsample, int32_t dtype, bool exact) {
+         int32_t upsample, int32_t dtype, int64_t height, int64_t width, bool exact) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -59,7 +59,7 @@ class Conv {
         genfuse_message message{};
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
-        genfuse_conv_choose(&conv_, dtype, exact);
+        genfuse_conv_choose(&conv_, dtype, height, width, exact);
     }
 
     // A unit of `channels` channels without a convolution.
@@ -72,9 +72,10 @@ class Conv {
     }
 
     const char* algorithm() const {
-        return conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd"
-               : conv_.algorithm == GENFUSE_CONV_DIRECT ? "direct"
-                                                        : "none";
+        return conv_.folded                               ? "winograd folded"
+               : conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd"
+               : conv_.algorithm == GENFUSE_CONV_DIRECT   ? "direct"
+                                                          : "none";
     }
 
     const char* product() const { return conv_.product == GENFUSE_BFLOAT16 ? "bfloat16" : "float32"; }
@@ -199,11 +200,11 @@ void bind_conv(py::module_& module) {
              py::arg("stats") = 0);
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t,
-                      int32_t, bool>(),
+                      int32_t, int64_t, int64_t, bool>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
              py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
-             py::arg("dtype"), py::arg("exact"))
+             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"))
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("algorithm", &Conv::algorithm)

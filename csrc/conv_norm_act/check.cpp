@@ -104,6 +104,11 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
          conv.extra_padding[0] != 0 || conv.extra_padding[1] != 0 || conv.upsample != 1)) {
         return invalid(message, "a unit without a convolution keeps its channels and pixels%s", "");
     }
+    if (conv.folded && (conv.algorithm != GENFUSE_CONV_WINOGRAD || conv.upsample != 2 ||
+                        conv.padding_mode == GENFUSE_PAD_REFLECT)) {
+        return invalid(message, "folded is for Winograd of an upsampled image, its border not reflected%s",
+                       "");
+    }
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
         return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
     }
@@ -128,8 +133,8 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                        static_cast<long long>(args.width));
     }
     if (args.epilogue.pool < 1 || args.epilogue.pool > 2 ||
-        (args.epilogue.pool == 2 && args.conv.transposed)) {
-        return invalid(message, "pool is %d, expected 1, or 2 without transposed",
+        (args.epilogue.pool == 2 && (args.conv.transposed || args.conv.folded))) {
+        return invalid(message, "pool is %d, expected 1, or 2 without transposed and folded",
                        static_cast<int>(args.epilogue.pool));
     }
     const int64_t size[2] = {args.height, args.width};

@@ -9,6 +9,10 @@ namespace {
 std::vector<std::pair<int32_t, int32_t>> axis_taps(const genfuse_conv& conv, int axis, int32_t phase) {
     std::vector<std::pair<int32_t, int32_t>> taps;
     for (int32_t k = 0; k < conv.kernel[axis]; ++k) {
+        if (conv.folded) {
+            taps.emplace_back((phase + k - conv.padding[axis]) >> 1, k);  // rounded down
+            continue;
+        }
         if (!conv.transposed) {
             taps.emplace_back(k * conv.dilation[axis] - conv.padding[axis], k);
             continue;
@@ -49,15 +53,16 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
 }
 
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
-    in_height = height * conv.upsample;
-    in_width = width * conv.upsample;
+    upsample = conv.folded ? 1 : conv.upsample;
+    in_height = height * upsample;
+    in_width = width * upsample;
     out_height = output_size(conv, 0, height);
     out_width = output_size(conv, 1, width);
     group_in = conv.in_channels / conv.groups;
     group_out = conv.out_channels / conv.groups;
     for (int axis = 0; axis < 2; ++axis) {
         in_step[axis] = conv.transposed ? 1 : conv.stride[axis];
-        out_step[axis] = conv.transposed ? conv.stride[axis] : 1;
+        out_step[axis] = conv.folded ? 2 : conv.transposed ? conv.stride[axis] : 1;
         first_tap[axis] = last_tap[axis] = 0;
     }
     int64_t packed = 0;
@@ -94,7 +99,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
         const int64_t taps_end = winograd ? first_tap[axis] + 2 : last_tap[axis];
         *first = first_tap[axis];
         for (int64_t place = *first; place <= (steps - 1) * in_step[axis] + taps_end; ++place) {
-            sources.push_back(source(place, size, conv.padding_mode, conv.upsample));
+            sources.push_back(source(place, size, conv.padding_mode, upsample));
         }
         return sources;
     };

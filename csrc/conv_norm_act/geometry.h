@@ -9,7 +9,8 @@
 
 namespace genfuse {
 
-// One weight of a kernel, by where it reads: `y`, `x` from the output pixel's place in the input.
+// One weight of a kernel, by where it reads: `y`, `x` from the output pixel's place in the input. Where an
+// upsampling is folded, several weights of a phase read the same pixel.
 struct Tap {
     int32_t y, x;
     int32_t kernel_y, kernel_x;
@@ -33,10 +34,12 @@ struct Pass {
 struct Geometry {
     Geometry(const genfuse_conv& conv, int64_t height, int64_t width);
 
+    int32_t upsample;             // what the reading repeats: 1 where the upsampling is folded into phases
     int64_t in_height, in_width;  // after upsampling
     int64_t out_height, out_width;
-    int32_t in_step[2];   // input rows, columns from one output pixel of a phase to the next
-    int32_t out_step[2];  // output rows, columns likewise: the stride of a transposed convolution
+    int32_t in_step[2];  // input rows, columns from one output pixel of a phase to the next
+    int32_t
+        out_step[2];  // output rows, columns likewise: the stride of a transposed convolution, 2 if folded
     std::vector<Pass> passes;
     int32_t first_tap[2], last_tap[2];  // smallest and largest Tap::y, Tap::x
     int64_t group_in, group_out;        // channels of a group

@@ -282,10 +282,3 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
     out[1] = genfuse::output_size(*conv, 1, width);
     return GENFUSE_OK;
 }
-
-void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int32_t exact) {
-    using namespace genfuse;
-    const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
-    conv->algorithm = !exact && winograd_applies(*conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
-    conv->product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
-}

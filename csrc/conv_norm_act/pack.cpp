@@ -117,7 +117,7 @@ void transform_taps(const Geometry& geometry, const Phase& phase, const Weight& 
                     Transformed& to) {
     double window[3][3] = {};
     for (const Tap& tap : phase.taps) {
-        window[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] = weight.at(0, k, c, tap);
+        window[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] += weight.at(0, k, c, tap);
     }
     double rows[3][winograd::kWindow];
     for (int i = 0; i < 3; ++i) transform_kernel(window[i], rows[i]);

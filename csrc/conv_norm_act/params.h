@@ -44,7 +44,9 @@ typedef struct {
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */
     int32_t algorithm;    /* genfuse_conv_algorithm */
-    int32_t product;      /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
+    int32_t
+        folded; /* of Winograd with upsample: a kernel of its own for each of the four pixels that read one */
+    int32_t product; /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
 } genfuse_conv;
 
 /* Normalisation and activation that the convolution applies while it reads. */
@@ -94,9 +96,10 @@ typedef struct {
 genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
                                    genfuse_message* message);
 
-/* Sets algorithm and product for images of this dtype: Winograd where the convolution has one and `exact`
- * does not forbid it; products of bfloat16 where images are and the instruction set in use has them. */
-void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int32_t exact);
+/* Sets algorithm, folded and product for images of this dtype and size, whatever their number: Winograd where
+ * the convolution has one and `exact` does not forbid it, but for small pictures with large weights; products
+ * of bfloat16 where images are and the instruction set in use has them. */
+void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact);
 
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);

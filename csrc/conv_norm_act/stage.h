@@ -89,7 +89,7 @@ void stage(const ConvJob& job, int64_t n, int64_t c, int lanes, int64_t row, int
             continue;
         }
         // Where the row fits, it is worked on where it stays.
-        const bool in_place = job.args->conv.upsample == 1 && left >= 0 && left + width <= columns;
+        const bool in_place = geometry.upsample == 1 && left >= 0 && left + width <= columns;
         float* const pixels = in_place ? line + left * kBlockLanes : source;
         load_channels<Stored>(*job.args, n, c, lanes, y, pixels);
         normalise(job, n, c, lanes, y, pixels);

@@ -138,6 +138,8 @@ class Conv:
         padding_mode: int,
         upsample: int,
         dtype: int,
+        height: int,
+        width: int,
         exact: bool,
     ) -> None: ...
     @staticmethod

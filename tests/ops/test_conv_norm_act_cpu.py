@@ -14,7 +14,7 @@ from torch import Tensor
 from genfuse_kernels.conv_norm_act import aten_impl, reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from ops.conv_cases import Case, allowed_error, make_case, random_case, uses_winograd
+from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case, uses_winograd
 from ops.cpu_cases import ISAS, instruction_set, laid_out, threads, untouched_elsewhere
 
 
@@ -226,3 +226,30 @@ def test_empty_batch() -> None:
         Settings(padding=(1, 1), norm="instance"), torch.empty(0, 3, 5, 5), torch.randn(2, 3, 3, 3), None, {}
     )
     assert run(case, torch.empty(0, 2, 5, 5))[0].shape == (0, 2, 5, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
+def test_upsampling_folded_into_phases(dtype: torch.dtype, padding: Any, mode: Any) -> None:
+    rng = np.random.default_rng(13)
+    settings = Settings(
+        padding=padding, padding_mode=mode, upsample=2, norm="instance", activation="silu", scale=0.5
+    )
+    for size in ((16, 16), (17, 13), (3, 70)):
+        case = make_case(rng, dtype, settings, 2, 19, (37, 19, 3, 3), size)
+        assert convolution_of(case, dtype).algorithm == "winograd folded"
+        check(case)
+
+
+def test_small_pictures_of_large_weights_run_direct() -> None:
+    rng = np.random.default_rng(14)
+    settings = Settings(padding=(1, 1))
+    for channels, size, algorithm in (
+        (256, (4, 4), "direct"),
+        (32, (4, 4), "winograd"),
+        (256, (5, 4), "winograd"),
+    ):
+        case = make_case(rng, torch.float32, settings, 1, channels, (channels, channels, 3, 3), size)
+        assert convolution_of(case, torch.float32).algorithm == algorithm
+        check(case)

@@ -51,7 +51,8 @@ def _convolution(unit: Unit) -> _cpu.Conv:
 
     tensor = patterns.value(unit.conv)
     dtype = tensor.dtype if tensor is not None and tensor.dtype in spec.DTYPES else torch.float32
-    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, _cpu.isa())
+    height, width = (patterns.shape(unit.source) or (0, 0))[-2:]
+    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, (height, width), _cpu.isa())
 
 
 def _pixels(unit: Unit) -> int:

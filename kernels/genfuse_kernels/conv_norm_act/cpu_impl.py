@@ -11,7 +11,7 @@ from torch import Tensor
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
 from genfuse_kernels.common.packed_weights import packed
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Settings, UnitTensors
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Pair, Settings, UnitTensors
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,8 +31,8 @@ def conv_norm_act(
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution(tuple(weight.shape), settings, x.dtype, _cpu.isa())
-    weights = packed(weight, (settings, x.dtype, _cpu.isa()), lambda dense: pack(conv, dense))
+    conv = convolution(tuple(weight.shape), settings, x.dtype, (x.shape[2], x.shape[3]), _cpu.isa())
+    weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
     run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
 
@@ -114,10 +114,12 @@ def run(
 
 
 @lru_cache(maxsize=4096)
-def convolution(weight_shape: tuple[int, ...], settings: Settings, dtype: torch.dtype, isa: str) -> _cpu.Conv:
-    """The convolution of a weight's shape on images of this dtype. ValueError for sizes that make none.
+def convolution(
+    weight_shape: tuple[int, ...], settings: Settings, dtype: torch.dtype, size: Pair, isa: str
+) -> _cpu.Conv:
+    """The convolution of a weight's shape on images of this dtype, height and width. ValueError where it has no output.
 
-    isa  the instruction set in use, which products in bfloat16 depend on
+    isa  the instruction set in use, which the kernel depends on
     """
     s = settings
     first, second = weight_shape[:2]
@@ -135,8 +137,15 @@ def convolution(weight_shape: tuple[int, ...], settings: Settings, dtype: torch.
         padding_mode=PADDING_MODES.index(s.padding_mode),
         upsample=s.upsample,
         dtype=DTYPE_CODES[dtype],
-        exact=s.accuracy == "exact",
+        height=size[0],
+        width=size[1],
+        exact=s.accuracy == "exact" or (s.upsample, s.pool) == (2, 2),  # folded phases are not pooled
     )
+
+
+def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
+    """All that packed weights depend on but the weights."""
+    return settings, conv.algorithm, conv.product, _cpu.isa()
 
 
 def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:

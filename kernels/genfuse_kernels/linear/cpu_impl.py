@@ -6,7 +6,7 @@ from torch import Tensor
 
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.packed_weights import packed
-from genfuse_kernels.conv_norm_act.cpu_impl import convolution, pack, run
+from genfuse_kernels.conv_norm_act.cpu_impl import convolution, pack, packing, run
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 _WIDTHS = (*range(72, 97), *range(48, 72))
@@ -17,8 +17,8 @@ def linear(
     out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, residual: Tensor | None
 ) -> None:
     """Fill `out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution((*weight.shape, 1, 1), settings, x.dtype, _cpu.isa())
-    weights = packed(weight, (settings, x.dtype, _cpu.isa()), lambda dense: pack(conv, dense))
+    conv = convolution((*weight.shape, 1, 1), settings, x.dtype, (1, 1), _cpu.isa())
+    weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
     for first, stop, width in _pieces(x.shape[0]):
         added = None if residual is None else _image(residual.contiguous()[first:stop], width)
         to, rows = _image(out[first:stop], width), _image(x.contiguous()[first:stop], width)

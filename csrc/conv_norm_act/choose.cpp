@@ -1,0 +1,35 @@
+// Which kernel a convolution runs: by its shape, the picture's size and the instruction set, never by the
+// batch.
+#include "common/cpuid.h"
+#include "conv_norm_act/winograd.h"
+
+namespace genfuse {
+namespace {
+
+// Weights that come from memory in every call, where a picture's products last no longer than they do.
+constexpr int64_t kHeavyBytes = 4 << 20;
+// Tiles of a picture from which four kernels of 25 products, 100 for 4x4 pixels of the input, are worth their
+// weights beside one of 36 at each of the upsampled 8x8.
+constexpr int64_t kFoldedTiles = 16;
+
+int64_t tiles_of(int64_t pixels) {
+    return (pixels + winograd::kTile - 1) / winograd::kTile;
+}
+
+}  // namespace
+}  // namespace genfuse
+
+void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact) {
+    using namespace genfuse;
+    const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
+    conv->product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
+    conv->algorithm = GENFUSE_CONV_DIRECT;
+    conv->folded = 0;
+    if (exact || !winograd_applies(*conv)) return;
+    const int64_t one_tile =
+        tiles_of(output_size(*conv, 0, height)) * tiles_of(output_size(*conv, 1, width)) == 1;
+    if (!conv->transposed && one_tile && winograd::packed_phase(*conv) * 4 > kHeavyBytes) return;
+    conv->algorithm = GENFUSE_CONV_WINOGRAD;
+    conv->folded = conv->upsample == 2 && conv->padding_mode != GENFUSE_PAD_REFLECT &&
+                   tiles_of(height) * tiles_of(width) >= kFoldedTiles;
+}
