@@ -23,7 +23,7 @@ from genfuse_bench.unit_report import show_units
 from genfuse_bench.worker import ALLOCATORS, Local, Measurer, Worker
 
 FULL = Effort(4, 0.8, 12.0, turn=0.05, rest=0.03)
-SHORT = Effort(1, 0.05, 0.1)
+SHORT = Effort(1, 0.05, 0.1, rest=0.03)
 
 
 def conv_norm_act(
