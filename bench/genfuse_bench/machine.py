@@ -15,7 +15,7 @@ import torch
 
 from genfuse import env
 
-PACKAGES = ("genfuse", "torch", "diffusers", "triton", "numpy")
+PACKAGES = ("genfuse", "torch", "diffusers", "triton", "numpy", "openvino", "onnxruntime", "ncnn", "MNN")
 
 
 @dataclass(frozen=True)

@@ -52,5 +52,5 @@ def json_line(row: Row, machine: Machine) -> str:
 
 def _case(line: dict[str, Any]) -> str:
     """What two rows share that measure the same."""
-    names = ("op", "workload", "solver", "shape", "dtype", "threads", "device", "peer", "who")
+    names = ("op", "workload", "solver", "shape", "dtype", "accuracy", "threads", "device", "peer", "who")
     return str([line.get(name) for name in names])

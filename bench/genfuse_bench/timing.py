@@ -64,28 +64,66 @@ class Measurement:
     """Every window was disturbed: these figures come from disturbed ones."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """Times of steps in ns, by competitor."""
+
+    laps: dict[str, list[float]]
+    disturbed: bool
+    """whether others took part of the machine meanwhile"""
+
+
 def measure(
     trajectories: Mapping[str, Trajectory], steps: range, device: torch.device, effort: Effort = Effort()
 ) -> Measurement:
     """Time `steps` of each trajectory, interleaved; steps before `steps.start` run untimed."""
-    clean: list[dict[str, list[float]]] = []
-    disturbed: list[dict[str, list[float]]] = []
+    warm_up(trajectories, steps, device)
+    return collect({"": lambda: window(trajectories, steps, device, effort)}, effort)[""]
+
+
+def collect(sources: Mapping[str, Callable[[], Window]], effort: Effort) -> dict[str, Measurement]:
+    """Windows of each source in turn, until each has enough clean ones or its time is over."""
+    windows: dict[str, list[Window]] = {name: [] for name in sources}
+    end = time.monotonic() + effort.limit * len(sources)
+    while True:
+        for name, take in sources.items():
+            if _clean(windows[name]) < effort.windows:
+                windows[name].append(take())
+        if time.monotonic() >= end or all(_clean(taken) >= effort.windows for taken in windows.values()):
+            return {name: _summary(taken) for name, taken in windows.items()}
+
+
+def warm_up(trajectories: Mapping[str, Trajectory], steps: range, device: torch.device) -> None:
+    """Run each until its time settles."""
     with _no_collection():
         for trajectory in trajectories.values():
             _warm_up(trajectory, steps, device)
-        end = time.monotonic() + effort.limit
-        while not (clean or disturbed) or (len(clean) < effort.windows and time.monotonic() < end):
-            before = Load.now()
-            window = _window(trajectories, steps, device, effort)
-            (disturbed if Load.now().disturbed_since(before) else clean).append(window)
-    kept = clean or disturbed
-    times = {name: [lap for window in kept for lap in window[name]] for name in trajectories}
+
+
+def window(
+    trajectories: Mapping[str, Trajectory], steps: range, device: torch.device, effort: Effort
+) -> Window:
+    """Rounds in which each trajectory has a turn, for `effort.window` seconds."""
+    with _no_collection():
+        before = Load.now()
+        taken = _window(trajectories, steps, device, effort)
+        return Window(taken, Load.now().disturbed_since(before))
+
+
+def _clean(windows: list[Window]) -> int:
+    return sum(not window.disturbed for window in windows)
+
+
+def _summary(windows: list[Window]) -> Measurement:
+    clean = [window.laps for window in windows if not window.disturbed]
+    kept = clean or [window.laps for window in windows]
+    times = {name: [lap for laps in kept for lap in laps[name]] for name in kept[0]}
     return Measurement(
         us={name: statistics.median(laps) / 1e3 for name, laps in times.items()},
         fastest_us={name: _first_decile(laps) / 1e3 for name, laps in times.items()},
         spread={name: _spread(laps) for name, laps in times.items()},
         windows=len(kept),
-        dropped=len(disturbed) if clean else 0,
+        dropped=len(windows) - len(kept),
         contended=not clean,
     )
 

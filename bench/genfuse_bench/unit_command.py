@@ -3,137 +3,117 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from genfuse_bench.allocator import keep_freed_memory
-from genfuse_bench.conv_norm_act import (
-    UnitRow,
-    Workload,
-    diffusion,
-    networks,
-    transposed,
-    units,
-    workload_row,
-)
+from genfuse_bench import sections as workloads
+from genfuse_bench.conv_norm_act import DTYPES, unit_rows
 from genfuse_bench.machine import Machine
-from genfuse_bench.module_peers import MODULE_PEERS, ModulePeer
+from genfuse_bench.module_peers import MODULE_PEERS
 from genfuse_bench.record import Record
+from genfuse_bench.sections import SECTIONS
 from genfuse_bench.timing import Effort
+from genfuse_bench.unit_report import show_units
+from genfuse_bench.worker import ALLOCATORS, Local, Measurer, Worker
 
-SECTIONS: dict[str, Callable[[], Iterator[Workload]]] = {
-    "units": units,
-    "transposed": transposed,
-    "networks": networks,
-    "diffusion": diffusion,
-}
+FULL = Effort(4, 0.8, 12.0, turn=0.05, rest=0.03)
+SHORT = Effort(1, 0.05, 0.1, rest=0.03)
 
 
 def conv_norm_act(
-    sections: Annotated[str, typer.Option(help=f"Some of {','.join(SECTIONS)}.")] = ",".join(SECTIONS),
-    peers: Annotated[str, typer.Option(help=f"Some of {','.join(MODULE_PEERS)}, or none.")] = ",".join(
-        MODULE_PEERS
-    ),
+    sections: Annotated[str | None, typer.Option(help=f"Some of {','.join(SECTIONS)}.")] = None,
+    peers: Annotated[str | None, typer.Option(help=f"Some of {','.join(MODULE_PEERS)}, or none.")] = None,
+    dtype: Annotated[str, typer.Option(help=f"Some of {','.join(DTYPES)}.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
     ] = None,
     allocator: Annotated[
-        str, typer.Option(help="tuned: glibc keeps freed memory, for everyone; default: as it comes.")
-    ] = "tuned",
-    quick: Annotated[bool, typer.Option(help="Seconds: one small unit beside eager PyTorch.")] = False,
+        str | None,
+        typer.Option(
+            help="tuned: glibc keeps freed memory, for everyone; default: as it comes; both, if left out: the better "
+            "of them for each peer."
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            help="Rough figures; if nothing else is asked for, of one small unit beside eager PyTorch."
+        ),
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder that gets conv_norm_act_cpu.jsonl.")] = None,
 ) -> None:
-    """Fused units and networks of them beside PyTorch, OpenVINO and ONNX Runtime, one process, in turn."""
+    """Fused units and networks of them beside PyTorch, OpenVINO, ONNX Runtime, ncnn and MNN, in turn."""
     if threads:
         torch.set_num_threads(threads)
-    if allocator not in ("tuned", "default"):
-        raise typer.BadParameter(f"{allocator!r}, expected tuned or default", param_hint="--allocator")
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    if allocator not in (*ALLOCATORS, "both", None):
+        raise typer.BadParameter(f"{allocator!r}, expected both, tuned or default", param_hint="--allocator")
+    wanted = _names("--sections", sections, SECTIONS, ["quick"] if quick else list(SECTIONS))
+    dtypes = [DTYPES[name] for name in _names("--dtype", dtype, DTYPES, [])]
+    console = Console(width=None if sys.stdout.isatty() else 160)
     record = Record(output / "conv_norm_act_cpu.jsonl") if output else None
-    machine = Machine.here()
-    words = keep_freed_memory() if allocator == "tuned" else "allocator as it is"
-    console.print(f"{machine}\n{torch.get_num_threads()} threads for everyone; {words}", highlight=False)
-    torch.manual_seed(0)
-    if quick:
-        rows = [workload_row(w, [MODULE_PEERS["eager"]], Effort(1, 0.05, 0.1)) for w in units([(1, 32, 8)])]
-        _show("units", rows, console)
-        return
-    chosen = _peers(peers, console)
-    for name in _names("--sections", sections, SECTIONS):
-        rows = [
-            workload_row(workload, chosen, Effort(4, 0.8, 12.0, turn=0.05, rest=0.03))
-            for workload in SECTIONS[name]()
-        ]
-        _show(name, rows, console)
-        if record is not None:
-            record.add(rows, machine)
+    machine, effort = Machine.here(), SHORT if quick else FULL
+    with_allocator = allocator or ("default" if quick else "both")
+    console.print(
+        f"{machine}\n{torch.get_num_threads()} threads for everyone; allocator: {with_allocator}",
+        highlight=False,
+    )
+    asked = [] if peers == "none" else _names("--peers", peers, MODULE_PEERS, _default_peers(quick))
+    chosen = _installed(asked, console)
+    allocators = ALLOCATORS if with_allocator == "both" else (with_allocator,)
+    with _measurers(allocators, alone=quick and allocator is None) as measurers:
+        for kind in dtypes:
+            peak = max(measurer.peak(kind) for measurer in measurers.values())
+            for section in wanted:
+                rows = [
+                    row
+                    for number in range(workloads.size(section))
+                    for row in unit_rows(measurers, section, number, kind, chosen, peak, effort)
+                ]
+                if rows:
+                    show_units(section, rows, console)
+                if record is not None:
+                    record.add(rows, machine)
     if record is not None:
         console.print(f"-> {record.path}")
 
 
-def _peers(text: str, console: Console) -> list[ModulePeer]:
+@contextmanager
+def _measurers(allocators: Collection[str], alone: bool) -> Iterator[dict[str, Measurer]]:
+    """A process for each allocator; `alone`, this one as it is."""
+    if alone:
+        yield {"default": Local()}
+        return
+    workers = {name: Worker(name, torch.get_num_threads()) for name in allocators}
+    try:
+        yield dict(workers)
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def _default_peers(quick: bool) -> list[str]:
+    return ["eager"] if quick else list(MODULE_PEERS)
+
+
+def _installed(names: Collection[str], console: Console) -> list[str]:
     """Those that are installed; a word about each that is not."""
-    chosen = []
-    for name in [] if text == "none" else _names("--peers", text, MODULE_PEERS):
+    for name in names:
         missing = MODULE_PEERS[name].missing()
         if missing:
-            console.print(f"peer {name}: {missing}", highlight=False)
-        else:
-            chosen.append(MODULE_PEERS[name])
-    return chosen
+            console.print(f"peer {name}: {missing}", highlight=False, markup=False)
+    return [name for name in names if not MODULE_PEERS[name].missing()]
 
 
-def _names(option: str, text: str, known: Collection[str]) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
+def _names(option: str, text: str | None, known: Collection[str], default: list[str]) -> list[str]:
+    """The comma-separated names, each of them known."""
+    names = default if text is None else [name.strip() for name in text.split(",")]
+    for name in names if text is not None else ():
         if name not in known:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
     return names
-
-
-def _show(section: str, rows: Sequence[UnitRow], console: Console) -> None:
-    peers = list(dict.fromkeys(name for row in rows for name in row.peers_ms))
-    table = Table(
-        title=f"{section}: ms a call (medians), float32", title_justify="left", pad_edge=False, box=None
-    )
-    for heading in (
-        "workload",
-        "shape",
-        "ours",
-        "planar",
-        "guarded",
-        *peers,
-        "× best",
-        "GFLOP/s",
-        "error",
-        "",
-    ):
-        table.add_column(heading, justify="left" if heading in ("workload", "shape", "") else "right")
-    for row in rows:
-        times = [_number(row.peers_ms.get(name)) for name in peers]
-        note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
-        shape = "×".join(map(str, row.shape))
-        ours = (_number(row.ours_ms), _number(row.planar_ms), _number(row.guarded_ms))
-        table.add_row(
-            row.workload,
-            shape,
-            *ours,
-            *times,
-            _number(row.ratio),
-            _number(row.gflops),
-            f"{row.error:.1e}",
-            note,
-        )
-    console.print(table)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

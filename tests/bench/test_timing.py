@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genfuse_bench import timing
-from genfuse_bench.timing import Effort, Load, laps, measure
+from genfuse_bench.timing import Effort, Load, Window, collect, laps, measure
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,22 @@ def test_a_measurement_with_no_clean_window_says_so(monkeypatch):
     measured = measure({"a": Recorded()}, range(1), CPU, Effort(windows=3, window=0, limit=0))
     assert measured.contended
     assert measured.windows == 1
+
+
+def test_sources_take_windows_in_turn_until_each_has_enough():
+    taken = []
+
+    def source(name, disturbed):
+        def take():
+            taken.append(name)
+            return Window({name: [1e3 * len(taken)]}, disturbed)
+
+        return take
+
+    measured = collect({"a": source("a", False), "b": source("b", True)}, Effort(windows=1, limit=0.01))
+    assert taken[:3] == ["a", "b", "b"]
+    assert measured["a"].us == {"a": 1.0}
+    assert measured["b"].contended and not measured["a"].contended
 
 
 def test_load_of_others_is_the_machine_less_ourselves():

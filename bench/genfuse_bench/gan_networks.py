@@ -1,0 +1,51 @@
+"""Generators of GANs as their papers have them, with random weights."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def dcgan_generator() -> nn.Module:
+    """64x64 pixels (Radford et al. 2016), 512 channels at 4x4."""
+    layers: list[nn.Module] = [
+        nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(512),
+        nn.ReLU(True),
+    ]
+    for channels in (512, 256, 128):
+        half = channels // 2
+        layers += [
+            nn.ConvTranspose2d(channels, half, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(half),
+            nn.ReLU(True),
+        ]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh())
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels)]
+        other = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), nn.InstanceNorm2d(channels)]
+        self.body = nn.Sequential(*half, nn.ReLU(True), *other)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.body(x)
+        return y
+
+
+def cyclegan_generator(blocks: int = 9) -> nn.Module:
+    """Zhu et al. 2017, appendix 7.2."""
+    layers: list[nn.Module] = [
+        nn.ReflectionPad2d(3),
+        nn.Conv2d(3, 64, 7),
+        nn.InstanceNorm2d(64),
+        nn.ReLU(True),
+    ]
+    for c in (64, 128):
+        layers += [nn.Conv2d(c, 2 * c, 3, 2, 1), nn.InstanceNorm2d(2 * c), nn.ReLU(True)]
+    layers += [_Residual(256) for _ in range(blocks)]
+    for c in (256, 128):
+        up = nn.ConvTranspose2d(c, c // 2, 3, 2, 1, output_padding=1)
+        layers += [up, nn.InstanceNorm2d(c // 2), nn.ReLU(True)]
+    return nn.Sequential(*layers, nn.ReflectionPad2d(3), nn.Conv2d(64, 3, 7), nn.Tanh())
