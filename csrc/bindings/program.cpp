@@ -1,6 +1,8 @@
 // Calls of kernels that were made once, to be made again with the same addresses.
 #include <pybind11/stl.h>
 
+#include <cstring>
+
 #include "bindings/bindings.h"
 #include "common/checksum.h"
 
@@ -10,6 +12,26 @@ namespace genfuse {
 namespace {
 
 thread_local Program* recorder = nullptr;
+
+struct CopyRows {
+    char* to;
+    const char* from;  // dense
+    int64_t pitch, rows, bytes;
+};
+
+genfuse_status copy(const CopyRows* args, genfuse_message*) {
+    for (int64_t row = 0; row < args->rows; ++row) {
+        std::memcpy(args->to + row * args->pitch, args->from + row * args->bytes,
+                    static_cast<size_t>(args->bytes));
+    }
+    return GENFUSE_OK;
+}
+
+void copy_rows(uintptr_t to, int64_t pitch, uintptr_t from, int64_t rows, int64_t bytes) {
+    const CopyRows args{static_cast<char*>(address(to)), static_cast<const char*>(address(from)), pitch, rows,
+                        bytes};
+    run_recorded(copy, args, {args.to, args.from});
+}
 
 }  // namespace
 
@@ -61,6 +83,8 @@ void Program::run(size_t begin, size_t end) const {
 }
 
 void bind_program(py::module_& module) {
+    module.def("copy_rows", &copy_rows, py::arg("to"), py::arg("pitch"), py::arg("source"), py::arg("rows"),
+               py::arg("bytes"), "Dense rows of some bytes to rows that lie `pitch` bytes apart.");
     py::class_<Program>(module, "Program")
         .def(py::init<>())
         .def("__len__", &Program::size)

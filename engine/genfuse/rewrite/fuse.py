@@ -51,6 +51,7 @@ def fuse(
 ) -> GraphModule:
     """The same graph with units; `gradients`: it will be differentiated, so that statistics are not handed on."""
     graph, units = module.graph, []
+    _drop_unchanged(graph)
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _CONVOLUTIONS:
             found = _convolution(node, accuracy)
@@ -79,6 +80,15 @@ def fuse(
     graph.lint()
     module.recompile()
     return module
+
+
+def _drop_unchanged(graph: Graph) -> None:
+    """Takes out what hands its input on, as it is."""
+    for node in list(graph.nodes):
+        source = patterns.unchanged(node)
+        if source is not None:
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
 
 
 def run_unit(

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 from genfuse import dispatch, env
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by
+from genfuse.rewrite.glue import glued
 from genfuse.rewrite.pool import Pool
 from genfuse_kernels.common import packed_weights
 
@@ -300,14 +301,13 @@ class _Recorder(TorchDispatchMode):
         return func.namespace != "genfuse" and not changes and read <= self._constant
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if func.namespace != "genfuse":
-            return func(*args, **kwargs)
         self._plan.program.start()
         try:
             with allocated_by(self._plan.pool.empty):
-                return func(*args, **kwargs)
+                result = func(*args, **kwargs) if func.namespace == "genfuse" else glued(func, args, kwargs)
         finally:
             self._plan.program.stop()
+        return func(*args, **kwargs) if result is None and func.namespace != "genfuse" else result
 
     def _is_native(self, begin: int, given: list[Tensor]) -> bool:
         """Whether the call was of kernels alone, and all that they read and wrote will be there again."""
