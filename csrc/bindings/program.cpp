@@ -27,6 +27,45 @@ genfuse_status copy(const CopyRows* args, genfuse_message*) {
     return GENFUSE_OK;
 }
 
+struct Widen {
+    int32_t dtype;
+    const uint16_t* from;
+    int64_t count;
+    float* to;
+};
+
+float of_float16(uint16_t half) {
+    const uint32_t magnitude = half & 0x7FFFu;
+    const uint32_t bits =
+        magnitude >= 0x7C00u ? (magnitude << 13) + (112u << 23) + (112u << 23) : magnitude << 13;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    if (magnitude < 0x7C00u) value *= 0x1p112f;  // moves the exponent's bias, subnormals too
+    return half & 0x8000u ? -value : value;
+}
+
+genfuse_status widen(const Widen* args, genfuse_message*) {
+    for (int64_t i = 0; i < args->count; ++i) {
+        if (args->dtype == GENFUSE_FLOAT16) {
+            args->to[i] = of_float16(args->from[i]);
+        } else {
+            const uint32_t bits = static_cast<uint32_t>(args->from[i]) << 16;
+            std::memcpy(args->to + i, &bits, sizeof bits);
+        }
+    }
+    return GENFUSE_OK;
+}
+
+void widen_all(int32_t dtype, uintptr_t from, int64_t count, uintptr_t to) {
+    if (dtype != GENFUSE_FLOAT16 && dtype != GENFUSE_BFLOAT16) {
+        throw std::invalid_argument("dtype is code " + std::to_string(dtype) +
+                                    ", expected bfloat16 or float16");
+    }
+    const Widen args{dtype, static_cast<const uint16_t*>(address(from)), count,
+                     static_cast<float*>(address(to))};
+    run_recorded(widen, args, {args.from, args.to});
+}
+
 void copy_rows(uintptr_t to, int64_t pitch, uintptr_t from, int64_t rows, int64_t bytes) {
     const CopyRows args{static_cast<char*>(address(to)), static_cast<const char*>(address(from)), pitch, rows,
                         bytes};
@@ -83,6 +122,8 @@ void Program::run(size_t begin, size_t end) const {
 }
 
 void bind_program(py::module_& module) {
+    module.def("widen", &widen_all, py::arg("dtype"), py::arg("source"), py::arg("count"), py::arg("to"),
+               "Dense bfloat16 or float16 to float32.");
     module.def("copy_rows", &copy_rows, py::arg("to"), py::arg("pitch"), py::arg("source"), py::arg("rows"),
                py::arg("bytes"), "Dense rows of some bytes to rows that lie `pitch` bytes apart.");
     py::class_<Program>(module, "Program")

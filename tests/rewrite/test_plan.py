@@ -235,3 +235,16 @@ def test_other_concatenations_are_pytorchs() -> None:
     for _ in range(2):
         assert planned(empty, empty).shape == (4, 0, 3)
         assert torch.equal(planned(torch.ones(4, 1, 3), empty), torch.ones(4, 1, 3))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_is_kernels_too(dtype: torch.dtype) -> None:
+    model = network().to(dtype)
+    planned = Planned(model)
+    for _ in range(3):
+        x, t = arguments(2)
+        assert torch.equal(planned(x.to(dtype), t), model(x.to(dtype), t))
+    calls = [step.function for step in plan_of(planned).steps if not isinstance(step, tuple)]
+    ours = {call for call in calls if call.namespace == "genfuse"}
+    assert ours <= {torch.ops.genfuse.timestep_embedding.default}  # filled in float32 and rounded by PyTorch

@@ -24,7 +24,7 @@ from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by
 from genfuse.rewrite.glue import glued
 from genfuse.rewrite.pool import Pool
-from genfuse_kernels.common import packed_weights
+from genfuse_kernels.common import packed_weights, widened
 
 _PLANS_KEPT = 8
 _READS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
@@ -221,12 +221,14 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
             plan.pool.track(static)
         elif isinstance(value, Parameter):
             recorder.lasts(value)
-    token = packed_weights.on_use.set(recorder.packed)
+    of_weights = packed_weights.on_use.set(recorder.packed)
+    of_others = widened.on_made.set(plan.held.append)
     try:
         with recorder:
             outputs = function(*given)
     finally:
-        packed_weights.on_use.reset(token)
+        packed_weights.on_use.reset(of_weights)
+        widened.on_made.reset(of_others)
     plan.outputs = tree_map_only(Tensor, recorder.alias, outputs)
     return plan, tree_map_only(Tensor, torch.clone, outputs)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
 from genfuse_kernels.common.packed_weights import packed
+from genfuse_kernels.common.widened import widened
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Pair, Settings, UnitTensors
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(
     skip = None if skip is None else readable(skip)
     residual = None if residual is None else readable(residual)
     of_norm = {
-        name: None if tensor is None else tensor.to(torch.float32).contiguous()
+        name: widened(tensor)
         for name, tensor in {
             "stats": stats,
             "mean": running_mean,
@@ -86,7 +87,7 @@ def run(
         film_stride=channels,
         **{name: 0 if tensor is None else tensor.data_ptr() for name, tensor in of_norm.items()},
     )
-    of_output = [None if t is None else t.to(torch.float32).contiguous() for t in (bias, shift)]
+    of_output = [widened(tensor) for tensor in (bias, shift)]
     epilogue = _cpu.Epilogue(
         bias=0 if of_output[0] is None else of_output[0].data_ptr(),
         shift=0 if of_output[1] is None else of_output[1].data_ptr(),
