@@ -123,9 +123,12 @@ bool winograd_applies(const genfuse_conv& conv) {
         if (conv.transposed && (conv.stride[axis] != 2 || conv.dilation[axis] != 1)) return false;
     }
     if (!conv.transposed) return true;
+    // Of a kernel narrower than three, the products of a tile would be more than the definition's.
     const Geometry geometry(direct, 8, 8);
-    return geometry.last_tap[0] - geometry.first_tap[0] == 2 &&
-           geometry.last_tap[1] - geometry.first_tap[1] == 2;
+    for (int axis = 0; axis < 2; ++axis) {
+        if (conv.kernel[axis] < 3 || geometry.last_tap[axis] - geometry.first_tap[axis] > 2) return false;
+    }
+    return true;
 }
 
 }  // namespace genfuse

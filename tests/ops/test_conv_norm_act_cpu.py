@@ -242,6 +242,20 @@ def test_upsampling_folded_into_phases(dtype: torch.dtype, padding: Any, mode: A
         check(case)
 
 
+def test_every_transposed_kernel_that_fits_a_tile() -> None:
+    rng, fitting = np.random.default_rng(15), set()
+    for kernel in ((3, 3), (3, 4), (5, 3), (6, 5)):
+        for padding, output_padding in ((1, 1), (0, 0), (2, 1)):
+            settings = Settings(
+                stride=(2, 2), padding=(padding,) * 2, output_padding=(output_padding,) * 2, transposed=True
+            )
+            case = make_case(rng, torch.float32, settings, 2, 21, (21, 18, *kernel), (7, 9))
+            check(case)
+            if uses_winograd(case):
+                fitting.add(kernel)
+    assert fitting == {(3, 3), (3, 4), (5, 3), (6, 5)}
+
+
 def test_small_pictures_of_large_weights_run_direct() -> None:
     rng = np.random.default_rng(14)
     settings = Settings(padding=(1, 1))
