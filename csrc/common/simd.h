@@ -6,10 +6,13 @@
 // function.
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define GENFUSE_INLINE inline __attribute__((always_inline))
@@ -83,6 +86,8 @@ GENFUSE_INLINE f32 fma(f32 a, f32 b, f32 c) {
     return _mm512_fmadd_ps(a, b, c);
 #elif GENFUSE_VECTOR_BYTES == 32 && defined(__FMA__)
     return _mm256_fmadd_ps(a, b, c);
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__aarch64__)
+    return vfmaq_f32(c, a, b);
 #else
     return a * b + c;
 #endif
@@ -93,6 +98,8 @@ GENFUSE_INLINE f64 fma(f64 a, f64 b, f64 c) {
     return _mm512_fmadd_pd(a, b, c);
 #elif GENFUSE_VECTOR_BYTES == 32 && defined(__FMA__)
     return _mm256_fmadd_pd(a, b, c);
+#elif GENFUSE_VECTOR_BYTES == 16 && defined(__aarch64__)
+    return vfmaq_f64(c, a, b);
 #else
     return a * b + c;
 #endif
