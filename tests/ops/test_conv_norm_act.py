@@ -168,3 +168,14 @@ def test_bad_tensors() -> None:
         conv_norm_act(x.int(), weight)
     with pytest.raises(ValueError, match="weight is on meta"):
         conv_norm_act(x, weight.to("meta"), bias)
+
+
+def test_gradients_of_a_norm_whose_input_has_none() -> None:
+    """On channels-last memory PyTorch's own backward of group norm crashes there (2.13)."""
+    x, weight, bias = tensors()
+    scale = torch.ones(16, requires_grad=True)
+    y = conv_norm_act(x.to(memory_format=torch.channels_last), weight, bias, **GROUP_SILU, norm_weight=scale)
+    (ours,) = torch.autograd.grad(y.square().sum(), scale)  # type: ignore[union-attr]
+    y = conv_norm_act(x, weight, bias, **GROUP_SILU, norm_weight=scale)
+    (theirs,) = torch.autograd.grad(y.square().sum(), scale)  # type: ignore[union-attr]
+    assert torch.allclose(ours, theirs, rtol=1e-4)
