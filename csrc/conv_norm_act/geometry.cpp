@@ -44,13 +44,13 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
                conv.output_padding[axis];
     }
     const int64_t room =
-        size * conv.upsample + 2 * int64_t{conv.padding[axis]} + conv.extra_padding[axis] - reach;
+        size * conv.upsample[axis] + 2 * int64_t{conv.padding[axis]} + conv.extra_padding[axis] - reach;
     return room < 0 ? room : room / conv.stride[axis] + 1;
 }
 
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
-    in_height = height * conv.upsample;
-    in_width = width * conv.upsample;
+    in_height = height * conv.upsample[0];
+    in_width = width * conv.upsample[1];
     out_height = output_size(conv, 0, height);
     out_width = output_size(conv, 1, width);
     group_in = conv.in_channels / conv.groups;
@@ -94,7 +94,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
         const int64_t taps_end = winograd ? first_tap[axis] + 2 : last_tap[axis];
         *first = first_tap[axis];
         for (int64_t place = *first; place <= (steps - 1) * in_step[axis] + taps_end; ++place) {
-            sources.push_back(source(place, size, conv.padding_mode, conv.upsample));
+            sources.push_back(source(place, size, conv.padding_mode, conv.upsample[axis]));
         }
         return sources;
     };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,12 +39,13 @@ def algorithm(unit: Unit) -> str:
 
 
 def packed_bytes(unit: Unit) -> int:
-    """Of a convolution's weights in the order that its kernel reads them."""
-    from genfuse_kernels.conv_norm_act.cpu_impl import convolution
+    """Of a convolution's weights, and its residual's, in the order that its kernel reads them."""
+    from genfuse_kernels.conv_norm_act.cpu_impl import convolution, projection_size
 
-    return 4 * convolution(patterns.shape(unit.weight) or (), unit.settings).packed_size
+    own = convolution(patterns.shape(unit.weight) or (), unit.settings).packed_size
+    projection = patterns.shape(unit.tensors.get("residual_weight"))
+    return 4 * (own + (projection_size(projection, unit.settings.groups) if projection else 0))
 
 
 def _pixels(unit: Unit) -> int:
-    height, width = (patterns.shape(unit.conv) or (0, 0))[-2:]
-    return height * width
+    return math.prod((patterns.shape(unit.conv) or (0, 0, 0))[2:])
