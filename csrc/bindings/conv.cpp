@@ -39,7 +39,7 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         int32_t upsample, int32_t dtype, int64_t height, int64_t width, bool exact) {
+         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -53,9 +53,9 @@ class Conv {
         set(conv_.extra_padding, extra_padding);
         set(conv_.dilation, dilation);
         set(conv_.output_padding, output_padding);
+        set(conv_.upsample, upsample);
         conv_.transposed = transposed;
         conv_.padding_mode = padding_mode;
-        conv_.upsample = upsample;
         genfuse_message message{};
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
@@ -65,9 +65,9 @@ class Conv {
     // A unit of `channels` channels without a convolution.
     explicit Conv(int32_t channels) {
         conv_.in_channels = conv_.out_channels = channels;
-        conv_.groups = conv_.upsample = 1;
+        conv_.groups = 1;
         for (int axis = 0; axis < 2; ++axis)
-            conv_.kernel[axis] = conv_.stride[axis] = conv_.dilation[axis] = 1;
+            conv_.kernel[axis] = conv_.stride[axis] = conv_.dilation[axis] = conv_.upsample[axis] = 1;
         conv_.algorithm = GENFUSE_CONV_NONE;
     }
 
@@ -107,7 +107,8 @@ class Conv {
 
     void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
              const py::object& x, const py::object& skip, const genfuse_prologue& prologue, uintptr_t packed,
-             const genfuse_epilogue& epilogue, const py::object& residual, const py::object& out) const {
+             const genfuse_epilogue& epilogue, const py::object& residual, const py::object& residual_skip,
+             const py::object& out) const {
         genfuse_conv_norm_act_args args{};
         args.dtype = dtype;
         args.threads = threads;
@@ -121,13 +122,14 @@ class Conv {
         args.packed = floats(packed);
         args.epilogue = epilogue;
         args.epilogue.residual = image_from(residual);
+        args.epilogue.residual_skip = image_from(residual_skip);
         args.out = image_from(out);
         const genfuse_prologue& p = args.prologue;
         const genfuse_epilogue& e = args.epilogue;
-        run_recorded(
-            genfuse_conv_norm_act, args,
-            {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias, p.film_scale,
-             p.film_shift, args.packed, e.bias, e.shift, e.stats, e.residual.data, args.out.data});
+        run_recorded(genfuse_conv_norm_act, args,
+                     {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias,
+                      p.film_scale, p.film_shift, p.seeds, args.packed, e.bias, e.shift, e.stats,
+                      e.residual.data, e.residual_skip.data, e.projection, args.out.data});
     }
 
   private:
@@ -137,7 +139,8 @@ class Conv {
 genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
                                double eps, uintptr_t stats, uintptr_t mean, uintptr_t variance,
                                uintptr_t weight, uintptr_t bias, int64_t weight_stride, int64_t bias_stride,
-                               uintptr_t film_scale, uintptr_t film_shift, int64_t film_stride) {
+                               uintptr_t film_scale, uintptr_t film_shift, int64_t film_stride,
+                               double dropout, uintptr_t seeds, uint32_t dropout_stream) {
     genfuse_prologue prologue{};
     prologue.kind = kind;
     prologue.groups = groups;
@@ -155,11 +158,15 @@ genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32
     prologue.film_scale = floats(film_scale);
     prologue.film_shift = floats(film_shift);
     prologue.film_stride = film_stride;
+    prologue.dropout = dropout;
+    prologue.seeds = static_cast<const int64_t*>(address(seeds));
+    prologue.dropout_stream = dropout_stream;
     return prologue;
 }
 
 genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_stride, float scale,
-                               int32_t activation, float slope, int32_t pool, uintptr_t stats) {
+                               int32_t activation, float slope, Pair pool, uintptr_t stats,
+                               uintptr_t projection) {
     genfuse_epilogue epilogue{};
     epilogue.bias = floats(bias);
     epilogue.shift = floats(shift);
@@ -167,8 +174,10 @@ genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_st
     epilogue.scale = scale;
     epilogue.activation = activation;
     epilogue.slope = slope;
-    epilogue.pool = pool;
+    epilogue.pool[0] = pool.first;
+    epilogue.pool[1] = pool.second;
     epilogue.stats = static_cast<float*>(address(stats));
+    epilogue.projection = floats(projection);
     return epilogue;
 }
 
@@ -193,13 +202,14 @@ void bind_conv(py::module_& module) {
              py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("eps") = 0.0, py::arg("stats") = 0,
              py::arg("mean") = 0, py::arg("variance") = 0, py::arg("weight") = 0, py::arg("bias") = 0,
              py::arg("weight_stride") = 0, py::arg("bias_stride") = 0, py::arg("film_scale") = 0,
-             py::arg("film_shift") = 0, py::arg("film_stride") = 0);
+             py::arg("film_shift") = 0, py::arg("film_stride") = 0, py::arg("dropout") = 0.0,
+             py::arg("seeds") = 0, py::arg("dropout_stream") = 0);
     py::class_<genfuse_epilogue>(module, "Epilogue")
         .def(py::init(&make_epilogue), py::arg("bias") = 0, py::arg("shift") = 0, py::arg("shift_stride") = 0,
-             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("pool") = 1,
-             py::arg("stats") = 0);
+             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f,
+             py::arg("pool") = Pair{1, 1}, py::arg("stats") = 0, py::arg("projection") = 0);
     py::class_<Conv>(module, "Conv")
-        .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, int32_t,
+        .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, Pair,
                       int32_t, int64_t, int64_t, bool>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
@@ -214,7 +224,7 @@ void bind_conv(py::module_& module) {
         .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"))
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
-             py::arg("epilogue"), py::arg("residual"), py::arg("out"));
+             py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"));
     module.def("norm_stats", &norm_stats, py::arg("dtype"), py::arg("threads"), py::arg("batch"),
                py::arg("height"), py::arg("width"), py::arg("x"), py::arg("stats"));
     module.def(

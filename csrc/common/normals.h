@@ -24,11 +24,6 @@ GENFUSE_INLINE u64 block_offsets() {
 #endif
 }
 
-// Even lanes from the low halves of `even`, odd lanes from those of `odd`.
-GENFUSE_INLINE u32 zip_words(u64 even, u64 odd) {
-    return reinterpret_cast<u32>((even & 0xFFFFFFFFu) | (odd << 32));
-}
-
 GENFUSE_INLINE void group_words(uint64_t block, const PhiloxKey& key, PhiloxWords (&words)[2]) {
     const u64 first = block_offsets() + block;
     const u64 blocks[2] = {first, first + static_cast<uint64_t>(kPhiloxBlocks)};

@@ -62,6 +62,11 @@ GENFUSE_INLINE void philox(const u64 (&block)[Count], const PhiloxKey& key, Phil
     for (int j = 0; j < Count; ++j) words[j] = {{c0[j], c1[j], c2[j], c3[j]}};
 }
 
+// Even lanes from the low halves of `even`, odd lanes from those of `odd`.
+GENFUSE_INLINE u32 zip_words(u64 even, u64 odd) {
+    return reinterpret_cast<u32>((even & 0xFFFFFFFFu) | (odd << 32));
+}
+
 }  // namespace
 }  // namespace GENFUSE_ISA
 }  // namespace genfuse

@@ -33,7 +33,33 @@ genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels
     if (!prologue.film_scale != !prologue.film_shift) {
         return invalid(message, "one of film_scale and film_shift is absent, expected both or neither%s", "");
     }
+    if (!(prologue.dropout >= 0 && prologue.dropout < 1)) {
+        return invalid(message, "dropout is %g, expected at least 0 and less than 1", prologue.dropout);
+    }
+    if (prologue.dropout > 0 && !prologue.seeds) {
+        return invalid(message, "dropout is %g, expected seeds beside it: one a sample", prologue.dropout);
+    }
     return GENFUSE_OK;
+}
+
+genfuse_status check_residual(const genfuse_conv_norm_act_args& args, genfuse_message* message) {
+    const genfuse_epilogue& epilogue = args.epilogue;
+    const genfuse_image &residual = epilogue.residual, &skip = epilogue.residual_skip;
+    if (!epilogue.projection && !skip.data) {
+        return residual.data ? check_image("residual", residual, args.conv.out_channels, message)
+                             : GENFUSE_OK;
+    }
+    if (!epilogue.projection || !residual.data) {
+        return invalid(message, "%s is absent, expected it beside residual_skip or a projection",
+                       residual.data ? "projection" : "residual");
+    }
+    if (residual.channels < 1 || (skip.data && skip.channels < 1)) {
+        return invalid(message, "%s has no channels, expected 1 or more",
+                       residual.channels < 1 ? "residual" : "residual_skip");
+    }
+    const genfuse_status status = check_image("residual", residual, residual.channels, message);
+    return status == GENFUSE_OK && skip.data ? check_image("residual_skip", skip, skip.channels, message)
+                                             : status;
 }
 
 }  // namespace
@@ -91,21 +117,25 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
                        static_cast<int>(kMaxTaps));
     }
     if (conv.padding_mode < GENFUSE_PAD_ZEROS || conv.padding_mode > GENFUSE_PAD_CIRCULAR ||
-        (conv.transposed && (conv.padding_mode != GENFUSE_PAD_ZEROS || conv.upsample != 1))) {
+        (conv.transposed &&
+         (conv.padding_mode != GENFUSE_PAD_ZEROS || conv.upsample[0] * conv.upsample[1] != 1))) {
         return invalid(message, "padding_mode or upsample has a value that this convolution does not take%s",
                        "");
     }
-    if (conv.upsample != 1 && conv.upsample != 2) {
-        return invalid(message, "upsample is %d, expected 1 or 2", static_cast<int>(conv.upsample));
+    for (const int32_t repeats : conv.upsample) {
+        if (repeats != 1 && repeats != 2) {
+            return invalid(message, "upsample is %d, expected 1 or 2", static_cast<int>(repeats));
+        }
     }
     if (conv.algorithm == GENFUSE_CONV_NONE &&
         (conv.in_channels != conv.out_channels || conv.kernel[0] * conv.kernel[1] != 1 || conv.transposed ||
          conv.stride[0] * conv.stride[1] != 1 || conv.padding[0] + conv.padding[1] != 0 ||
-         conv.extra_padding[0] != 0 || conv.extra_padding[1] != 0 || conv.upsample != 1)) {
+         conv.extra_padding[0] != 0 || conv.extra_padding[1] != 0 ||
+         conv.upsample[0] * conv.upsample[1] != 1)) {
         return invalid(message, "a unit without a convolution keeps its channels and pixels%s", "");
     }
-    if (conv.folded && (conv.algorithm != GENFUSE_CONV_WINOGRAD || conv.upsample != 2 ||
-                        conv.padding_mode == GENFUSE_PAD_REFLECT)) {
+    if (conv.folded && (conv.algorithm != GENFUSE_CONV_WINOGRAD || conv.upsample[0] != 2 ||
+                        conv.upsample[1] != 2 || conv.padding_mode == GENFUSE_PAD_REFLECT)) {
         return invalid(message, "folded is for Winograd of an upsampled image, its border not reflected%s",
                        "");
     }
@@ -132,10 +162,11 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                        static_cast<long long>(args.batch), static_cast<long long>(args.height),
                        static_cast<long long>(args.width));
     }
-    if (args.epilogue.pool < 1 || args.epilogue.pool > 2 ||
-        (args.epilogue.pool == 2 && (args.conv.transposed || args.conv.folded))) {
-        return invalid(message, "pool is %d, expected 1, or 2 without transposed and folded",
-                       static_cast<int>(args.epilogue.pool));
+    for (const int32_t pool : args.epilogue.pool) {
+        if (pool < 1 || pool > 2 || (pool == 2 && (args.conv.transposed || args.conv.folded))) {
+            return invalid(message, "pool is %d, expected 1, or 2 without transposed and folded",
+                           static_cast<int>(pool));
+        }
     }
     const int64_t size[2] = {args.height, args.width};
     for (int axis = 0; axis < 2; ++axis) {
@@ -143,11 +174,11 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
             return invalid(message, "%s is %lld, too small for the kernel: the output would have none",
                            axis ? "width" : "height", static_cast<long long>(size[axis]));
         }
-        if (output_size(args.conv, axis, size[axis]) < args.epilogue.pool) {
+        if (output_size(args.conv, axis, size[axis]) < args.epilogue.pool[axis]) {
             return invalid(message, "%s is %lld, too small to be pooled: the output would have none",
                            axis ? "width" : "height", static_cast<long long>(size[axis]));
         }
-        const int64_t reads = size[axis] * args.conv.upsample;
+        const int64_t reads = size[axis] * args.conv.upsample[axis];
         const int64_t padding = args.conv.padding[axis] + int64_t{std::max(0, args.conv.extra_padding[axis])};
         if (args.conv.padding_mode == GENFUSE_PAD_REFLECT && padding >= reads) {
             return invalid(message, "padding is %lld, expected less than the %lld pixels that it reflects",
@@ -163,9 +194,7 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
     if (status == GENFUSE_OK) status = check_image("x", args.x, args.conv.in_channels - skipped, message);
     if (status == GENFUSE_OK && args.skip.data) status = check_image("skip", args.skip, skipped, message);
     if (status == GENFUSE_OK) status = check_image("out", args.out, args.conv.out_channels, message);
-    if (status == GENFUSE_OK && args.epilogue.residual.data) {
-        status = check_image("residual", args.epilogue.residual, args.conv.out_channels, message);
-    }
+    if (status == GENFUSE_OK) status = check_residual(args, message);
     if (status != GENFUSE_OK || args.batch == 0) return status;
     const bool weights = args.conv.algorithm != GENFUSE_CONV_NONE;
     if (!args.x.data || !args.out.data || (weights && !args.packed)) {

@@ -30,6 +30,7 @@ void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int6
         tiles_of(output_size(*conv, 0, height)) * tiles_of(output_size(*conv, 1, width)) == 1;
     if (!conv->transposed && one_tile && winograd::packed_phase(*conv) * 4 > kHeavyBytes) return;
     conv->algorithm = GENFUSE_CONV_WINOGRAD;
-    conv->folded = conv->upsample == 2 && conv->padding_mode != GENFUSE_PAD_REFLECT &&
+    conv->folded = conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
+                   conv->padding_mode != GENFUSE_PAD_REFLECT &&
                    tiles_of(height) * tiles_of(width) >= kFoldedTiles;
 }

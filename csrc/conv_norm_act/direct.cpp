@@ -127,7 +127,7 @@ void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const
             finish.row(y, geometry.out_width,
                        sums + block * frame.sums_block + (row - unit.first) * frame.sums_row,
                        job.partial ? &moments : nullptr);
-            if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool);
+            if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool[0]);
         }
     }
 }

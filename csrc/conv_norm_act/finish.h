@@ -4,6 +4,7 @@
 #include "common/activation.h"
 #include "common/runs.h"
 #include "conv_norm_act/job.h"
+#include "conv_norm_act/projection.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
@@ -82,12 +83,14 @@ class Finish {
 
     // `count` pixels of row y, from column 0 on; `sums` are the convolution's and are overwritten.
     //
-    // Where pixels are pooled, rows come in order from an even one on, and an even row's `sums` stay
-    // untouched until the next row is done.
+    // Where rows are pooled, they come in order from an even one on, and an even row's `sums` stay untouched
+    // until the next row is done.
     void row(int64_t y, int64_t count, float* sums, RowMoments* moments) {
-        const bool pool = epilogue_.pool == 2;
+        const bool pool = epilogue_.pool[0] * epilogue_.pool[1] > 1;
         RowMoments* const of_row = pool ? nullptr : moments;
-        if (epilogue_.residual.data) {
+        if (epilogue_.projection) {
+            add_projection(y, count, sums);
+        } else if (epilogue_.residual.data) {
             load_run<Stored>(epilogue_.residual, n_, k_, lanes_, y, 0, count, residual_);
         }
         if (epilogue_.activation != GENFUSE_IDENTITY) {
@@ -101,12 +104,10 @@ class Finish {
         }
         if (!pool) {
             store_run<Stored>(job_.args->out, n_, k_, lanes_, y, 0, count, sums);
-        } else if (y % 2 == 0) {
+        } else if (epilogue_.pool[0] == 2 && y % 2 == 0) {
             even_ = sums;
         } else {
-            average(even_, sums, count / 2);
-            if (moments) moments->add(even_, count / 2);
-            store_run<Stored>(job_.args->out, n_, k_, lanes_, y / 2, 0, count / 2, even_);
+            store_pooled(y, count, epilogue_.pool[0] == 2 ? even_ : sums, sums, moments);
         }
     }
 
@@ -122,12 +123,35 @@ class Finish {
     }
 
   private:
-    // Means of 2x2 pixels, in place of the even row's first ones.
-    static void average(float* even, const float* odd, int64_t count) {
+    // The 1x1 convolution of the residual's row y.
+    void add_projection(int64_t y, int64_t count, float* sums) const {
+        const int64_t group_out = job_.geometry->group_out;
+        const genfuse_image &image = epilogue_.residual, &skip = epilogue_.residual_skip;
+        const int64_t block = k_ / group_out * blocks_of(group_out) + k_ % group_out / kBlock;
+        const int64_t channels = image.channels + (skip.data ? skip.channels : 0);
+        const float* const panel = epilogue_.projection + block * channels * kBlock;
+        project_row<Stored>(image, n_, y, panel, count, residual_, sums);
+        if (skip.data) {
+            project_row<Stored>(skip, n_, y, panel + int64_t{image.channels} * kBlock, count, residual_,
+                                sums);
+        }
+    }
+
+    // The means of pairs of columns of two rows, or of one row twice.
+    void store_pooled(int64_t y, int64_t count, float* even, const float* odd, RowMoments* moments) const {
+        const int64_t step = epilogue_.pool[1], columns = count / step;
+        average(even, odd, columns, step);
+        if (moments) moments->add(even, columns);
+        store_run<Stored>(job_.args->out, n_, k_, lanes_, y / epilogue_.pool[0], 0, columns, even);
+    }
+
+    // Means of 2x2 pixels, or of 2x1 where the step is 1, in place of the even row's first ones.
+    static void average(float* even, const float* odd, int64_t count, int64_t step) {
         const f32 quarter = broadcast<f32>(0.25f);
         for (int64_t i = 0; i < count; ++i) {
             for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
-                const int64_t left = 2 * i * kBlockLanes + lane, right = left + kBlockLanes;
+                const int64_t left = step * i * kBlockLanes + lane;
+                const int64_t right = left + (step - 1) * kBlockLanes;
                 const f32 upper = load<f32>(even + left) + load<f32>(even + right);
                 const f32 lower = load<f32>(odd + left) + load<f32>(odd + right);
                 store(even + i * kBlockLanes + lane, (upper + lower) * quarter);
@@ -139,7 +163,7 @@ class Finish {
     template <bool with_moments>
     void combine(int64_t count, float* sums, RowMoments* moments) const {
         const f32 scale = broadcast<f32>(epilogue_.scale);
-        const bool has_residual = epilogue_.residual.data != nullptr;
+        const bool has_residual = epilogue_.residual.data && !epilogue_.projection;
         for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
             const f32 offset = load<f32>(offset_ + lane);
             const auto value = [&](int64_t i) {

@@ -48,14 +48,14 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
                conv.output_padding[axis];
     }
     const int64_t room =
-        size * conv.upsample + 2 * int64_t{conv.padding[axis]} + conv.extra_padding[axis] - reach;
+        size * conv.upsample[axis] + 2 * int64_t{conv.padding[axis]} + conv.extra_padding[axis] - reach;
     return room < 0 ? room : room / conv.stride[axis] + 1;
 }
 
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
-    upsample = conv.folded ? 1 : conv.upsample;
-    in_height = height * upsample;
-    in_width = width * upsample;
+    for (int axis = 0; axis < 2; ++axis) upsample[axis] = conv.folded ? 1 : conv.upsample[axis];
+    in_height = height * upsample[0];
+    in_width = width * upsample[1];
     out_height = output_size(conv, 0, height);
     out_width = output_size(conv, 1, width);
     group_in = conv.in_channels / conv.groups;
@@ -99,7 +99,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
         const int64_t taps_end = winograd ? first_tap[axis] + 2 : last_tap[axis];
         *first = first_tap[axis];
         for (int64_t place = *first; place <= (steps - 1) * in_step[axis] + taps_end; ++place) {
-            sources.push_back(source(place, size, conv.padding_mode, upsample));
+            sources.push_back(source(place, size, conv.padding_mode, upsample[axis]));
         }
         return sources;
     };

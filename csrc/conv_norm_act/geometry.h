@@ -34,7 +34,7 @@ struct Pass {
 struct Geometry {
     Geometry(const genfuse_conv& conv, int64_t height, int64_t width);
 
-    int32_t upsample;             // what the reading repeats: 1 where the upsampling is folded into phases
+    int32_t upsample[2];          // what the reading repeats: 1 where the upsampling is folded into phases
     int64_t in_height, in_width;  // after upsampling
     int64_t out_height, out_width;
     int32_t in_step[2];  // input rows, columns from one output pixel of a phase to the next

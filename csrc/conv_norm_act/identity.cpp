@@ -14,20 +14,18 @@ namespace {
 template <class Stored>
 void run_unit(const ConvJob& job, int64_t unit, int slot) {
     const identity::Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const genfuse_prologue& prologue = job.args->prologue;
     const int64_t width = job.args->width, blocks = blocks_of(job.in_channels);
     const int64_t n = unit / frame.stretches / blocks, c = unit / frame.stretches % blocks * kBlock;
     const int lanes = static_cast<int>(job.in_channels - c < kBlock ? job.in_channels - c : kBlock);
     const int64_t first = unit % frame.stretches * job.rows_a_unit, end = first + job.rows_a_unit;
+    const Reader<Stored> reader(job, n, c, lanes);
     Finish<Stored> finish(job, n, c, lanes, frame.residual);
     for (int64_t y = first; y < end && y < job.rows; ++y) {
         float* const pixels = frame.pixels + y % 2 * width * kBlock;
-        load_channels<Stored>(*job.args, n, c, lanes, y, pixels);
-        normalise(job, n, c, lanes, y, pixels);
-        activate(prologue.activation, prologue.slope, pixels, width * kBlock);
+        reader.row(y, pixels);
         RowMoments moments;
         finish.row(y, width, pixels, job.partial ? &moments : nullptr);
-        if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool);
+        if (!moments.empty()) finish.keep(moments, y / job.args->epilogue.pool[0]);
     }
 }
 

@@ -61,7 +61,7 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
 
 // Rows of a unit: an even number where rows are pooled in pairs.
 int64_t rows_for(const Args& args, int64_t wanted, int64_t rows) {
-    const int64_t pool = args.epilogue.pool;
+    const int64_t pool = args.epilogue.pool[0];
     return std::min(ceil_divide(wanted, pool) * pool, rows);
 }
 
@@ -159,7 +159,7 @@ class Call {
 
     void count_partials(bool winograd) {
         if (!args_.epilogue.stats) return;
-        const int64_t pool = args_.epilogue.pool, width = geometry_.out_width / pool;
+        const int64_t pool = args_.epilogue.pool[0], width = geometry_.out_width / args_.epilogue.pool[1];
         if (!winograd) {
             counts_.assign(static_cast<size_t>(geometry_.out_height / pool), width);
         } else {

@@ -42,14 +42,14 @@ typedef struct {
         extra_padding[2]; /* rows at the bottom and columns at the right beyond padding's, or fewer: < 0 */
     int32_t transposed;
     int32_t padding_mode; /* genfuse_padding_mode */
-    int32_t upsample;     /* 1, or 2: the input's pixels are read twice along each axis */
+    int32_t upsample[2];  /* 1, or 2: the input's pixels are read twice along the axis */
     int32_t algorithm;    /* genfuse_conv_algorithm */
     int32_t
         folded; /* of Winograd with upsample: a kernel of its own for each of the four pixels that read one */
     int32_t product; /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
 } genfuse_conv;
 
-/* Normalisation and activation that the convolution applies while it reads. */
+/* Normalisation, activation and dropout that the convolution applies while it reads. */
 typedef struct {
     int32_t kind;    /* genfuse_norm */
     int32_t groups;  /* of GENFUSE_NORM_GROUP */
@@ -66,6 +66,9 @@ typedef struct {
     const float* film_shift;
     int64_t weight_stride, bias_stride; /* between samples: 0 or C */
     int64_t film_stride;                /* between samples */
+    double dropout;       /* share of elements that become 0, in [0, 1); the others times 1/(1 - dropout) */
+    const int64_t* seeds; /* (N,), where dropout > 0 */
+    uint32_t dropout_stream; /* tells the masks of layers with the same seeds apart */
 } genfuse_prologue;
 
 typedef struct {
@@ -73,10 +76,15 @@ typedef struct {
     const float* shift; /* (N, K) or NULL */
     int64_t shift_stride;
     genfuse_image residual;
+    genfuse_image residual_skip; /* further channels behind residual's, with a projection; or absent */
+    /* A 1x1 convolution of the residual to K channels: for each group of the unit's convolution and 16 of its
+     * output channels (the last ones padded with zeros) the weights [input channel][16]; NULL: none. */
+    const float* projection;
     float scale; /* of the sum of convolution, bias, shift and residual */
     int32_t activation;
     float slope;
-    int32_t pool; /* 1, or 2: 2x2 pixels become their mean; a last odd row or column is dropped */
+    int32_t
+        pool[2];  /* 1, or 2: pairs along the axis become their mean; a last odd row or column is dropped */
     float* stats; /* (N, K, 2): mean and variance over space of what is written, before rounding; or NULL */
 } genfuse_epilogue;
 

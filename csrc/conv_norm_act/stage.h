@@ -1,9 +1,10 @@
-// The prologue: input rows, normalised and activated, as the convolution reads them. Each pixel is activated
-// once, whatever the number of taps that read it; the border is put around it afterwards.
+// The prologue: input rows, normalised, activated and masked, as the convolution reads them. Each pixel is
+// activated once, whatever the number of taps that read it; the border is put around it afterwards.
 #pragma once
 
 #include "common/activation.h"
 #include "common/runs.h"
+#include "conv_norm_act/dropout.h"
 #include "conv_norm_act/job.h"
 
 namespace genfuse {
@@ -62,6 +63,28 @@ inline void normalise(const ConvJob& job, int64_t n, int64_t c, int lanes, int64
     }
 }
 
+// Channels [c, c + lanes) of a sample, a source row at a time, as the convolution reads them.
+template <class Stored>
+class Reader {
+  public:
+    Reader(const ConvJob& job, int64_t n, int64_t c, int lanes)
+        : job_(job), n_(n), c_(c), lanes_(lanes), dropout_(job, n, c) {}
+
+    void row(int64_t y, float* pixels) const {
+        const genfuse_conv_norm_act_args& args = *job_.args;
+        load_channels<Stored>(args, n_, c_, lanes_, y, pixels);
+        normalise(job_, n_, c_, lanes_, y, pixels);
+        activate(args.prologue.activation, args.prologue.slope, pixels, args.width * kBlockLanes);
+        dropout_.apply(y, pixels);
+    }
+
+  private:
+    const ConvJob& job_;
+    const int64_t n_, c_;
+    const int lanes_;
+    const Dropout dropout_;
+};
+
 inline void copy_pixel(const float* from, float* to) {
     __builtin_memcpy(to, from, kBlockLanes * sizeof(float));
 }
@@ -73,7 +96,7 @@ void stage(const ConvJob& job, int64_t n, int64_t c, int lanes, int64_t row, int
            float* to) {
     const Geometry& geometry = *job.geometry;
     const int64_t columns = static_cast<int64_t>(geometry.columns.size());
-    const genfuse_prologue& prologue = job.args->prologue;
+    const Reader<Stored> reader(job, n, c, lanes);
     const int64_t left = -geometry.first_column;  // where source column 0 goes, without upsampling
     const int64_t width = job.args->width;
     for (int64_t r = 0; r < rows; ++r) {
@@ -89,11 +112,9 @@ void stage(const ConvJob& job, int64_t n, int64_t c, int lanes, int64_t row, int
             continue;
         }
         // Where the row fits, it is worked on where it stays.
-        const bool in_place = geometry.upsample == 1 && left >= 0 && left + width <= columns;
+        const bool in_place = geometry.upsample[1] == 1 && left >= 0 && left + width <= columns;
         float* const pixels = in_place ? line + left * kBlockLanes : source;
-        load_channels<Stored>(*job.args, n, c, lanes, y, pixels);
-        normalise(job, n, c, lanes, y, pixels);
-        activate(prologue.activation, prologue.slope, pixels, width * kBlockLanes);
+        reader.row(y, pixels);
         for (int64_t column = 0; column < columns; ++column) {
             if (in_place && column == left && width > 0) column += width;
             if (column >= columns) break;

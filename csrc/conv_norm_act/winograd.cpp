@@ -242,7 +242,7 @@ Ahead epilogue_of(const ConvJob& job, const Frame& frame, const Pass& pass, int6
         const int64_t y = pass.row + within * geometry.out_step[0];
         ahead.add(lines_of<Stored>(epilogue.residual, n, c, channels, y, geometry.out_step[0], rows,
                                    geometry.out_width));
-        if (epilogue.pool == 1) {
+        if (epilogue.pool[0] * epilogue.pool[1] == 1) {
             ahead.add(lines_of<Stored>(job.args->out, n, c, channels, y, geometry.out_step[0], rows,
                                        geometry.out_width));
         }

@@ -10,7 +10,12 @@ extern "C" {
 #endif
 
 /* What the noise is for: the last word of the counter (philox_normal/spec.py, STREAM_*). */
-enum { GENFUSE_STREAM_STEP = 0, GENFUSE_STREAM_INIT = 1, GENFUSE_STREAM_FORWARD = 2 };
+enum {
+    GENFUSE_STREAM_STEP = 0,
+    GENFUSE_STREAM_INIT = 1,
+    GENFUSE_STREAM_FORWARD = 2,
+    GENFUSE_STREAM_DROPOUT = 3
+};
 
 typedef struct {
     genfuse_shape shape;

@@ -107,6 +107,9 @@ class Prologue:
         film_scale: int = 0,
         film_shift: int = 0,
         film_stride: int = 0,
+        dropout: float = 0.0,
+        seeds: int = 0,
+        dropout_stream: int = 0,
     ) -> None: ...
 
 class Epilogue:
@@ -118,8 +121,9 @@ class Epilogue:
         scale: float = 1.0,
         activation: int = 0,
         slope: float = 0.0,
-        pool: int = 1,
+        pool: _Pair = (1, 1),
         stats: int = 0,
+        projection: int = 0,
     ) -> None: ...
 
 class Conv:
@@ -136,7 +140,7 @@ class Conv:
         output_padding: _Pair,
         transposed: bool,
         padding_mode: int,
-        upsample: int,
+        upsample: _Pair,
         dtype: int,
         height: int,
         width: int,
@@ -165,6 +169,7 @@ class Conv:
         packed: int,
         epilogue: Epilogue,
         residual: _Image | None,
+        residual_skip: _Image | None,
         out: _Image,
     ) -> None: ...
 

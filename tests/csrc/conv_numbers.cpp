@@ -25,9 +25,10 @@ static double worst_error(bool exact) {
     for (size_t i = 0; i < weight.size(); ++i) weight[i] = float(std::cos(1.3 * double(i)) / 18);
     genfuse_conv_norm_act_args args{};
     args.conv.in_channels = kChannels, args.conv.out_channels = kOutputs;
-    args.conv.groups = args.conv.upsample = 1;
+    args.conv.groups = 1;
     for (int axis = 0; axis < 2; ++axis) {
         args.conv.kernel[axis] = 3;
+        args.conv.upsample[axis] = args.epilogue.pool[axis] = 1;
         args.conv.stride[axis] = args.conv.padding[axis] = args.conv.dilation[axis] = 1;
     }
     genfuse_conv_choose(&args.conv, GENFUSE_FLOAT32, kSize, kSize, exact);
@@ -42,7 +43,7 @@ static double worst_error(bool exact) {
     args.prologue.kind = GENFUSE_NORM_GROUP, args.prologue.groups = kChannels, args.prologue.centred = 1;
     args.prologue.activation = GENFUSE_SILU, args.prologue.eps = 1e-5;
     args.packed = packed.data();
-    args.epilogue.scale = 1, args.epilogue.pool = 1;
+    args.epilogue.scale = 1;
     if (genfuse_conv_norm_act(&args, &message) != GENFUSE_OK) {
         std::puts(message.text);
         return INFINITY;

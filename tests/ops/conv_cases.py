@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genfuse.ops.conv_norm_act import convolved_size, output_size
+from genfuse.ops.conv_geometry import convolved_size, output_size
 from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import convolution
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings, kernel_size
 from ops.cpu_cases import laid_out
 
 IMAGE_LAYOUTS = ("contiguous", "channels_last", "batch_strided", "transposed")
@@ -30,7 +30,10 @@ class Case:
 
     def double(self) -> Case:
         """The same values in float64, dense."""
-        wide = {name: None if t is None else t.double().contiguous() for name, t in self.tensors.items()}
+        wide = {
+            name: t if t is None or not t.is_floating_point() else t.double().contiguous()
+            for name, t in self.tensors.items()
+        }
         bias = None if self.bias is None else self.bias.double()
         return Case(self.settings, self.x.double().contiguous(), self.weight.double(), bias, wide)
 
@@ -51,7 +54,7 @@ def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, 
         kernel = (4, 4)
     dilation = 1 if kind == "3x3" or rng.random() < 0.7 else 2
     mode = "zeros" if transposed or rng.random() < 0.6 else PADDING_MODES[rng.integers(1, 3)]
-    upsample = 2 if not transposed and rng.random() < 0.15 else 1
+    upsample = pair_of_twos(rng) if not transposed and rng.random() < 0.15 else (1, 1)
     norm = NORMS[rng.integers(len(NORMS))]
     padding = tuple(int(p) for p in rng.integers(0, 3, 2))
     uneven = not transposed and rng.random() < 0.3
@@ -72,7 +75,9 @@ def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, 
         negative_slope=0.2,
         scale=float(rng.choice([1.0, 0.70710678])),
         out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))] if rng.random() < 0.3 else "none",
-        pool=2 if not transposed and rng.random() < 0.2 else 1,
+        dropout=float(rng.choice([0.1, 0.5, 0.9])) if rng.random() < 0.3 else 0.0,
+        dropout_stream=int(rng.integers(2**32)),
+        pool=pair_of_twos(rng) if not transposed and rng.random() < 0.2 else (1, 1),
         accuracy="exact" if rng.random() < 0.3 else "fast",
     )
     batch, size = int(rng.integers(1, 4)), (int(rng.integers(3, 21)), int(rng.integers(3, 21)))
@@ -80,6 +85,28 @@ def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, 
         (channels, outputs // groups, *kernel) if transposed else (outputs, channels // groups, *kernel)
     )
     return make_case(rng, dtype, settings, batch, channels, weight_shape, size)
+
+
+def pair_of_twos(rng: np.random.Generator) -> tuple[int, int]:
+    """2 along one axis or both."""
+    return ((2, 2), (2, 2), (1, 2), (2, 1))[rng.integers(4)]
+
+
+def random_sequence(rng: np.random.Generator, dtype: torch.dtype) -> Case:
+    """A unit of height 1, as sequences are, with a weight (K, C/groups, length)."""
+    case = random_case(rng, dtype, ("any", "transposed"))
+    s = case.settings
+
+    def flat(pair: tuple[int, int], neutral: int) -> tuple[int, int]:
+        return neutral, pair[1]
+
+    ones = {name: flat(getattr(s, name), 1) for name in ("stride", "dilation", "upsample", "pool")}
+    zeros = {name: flat(getattr(s, name), 0) for name in ("padding", "extra_padding", "output_padding")}
+    shape = (*case.weight.shape[:2], 1, case.weight.shape[3])
+    channels = case.weight.shape[0] if s.transposed else case.weight.shape[1] * s.groups
+    flattened = make_case(rng, dtype, s._replace(**ones, **zeros), 2, channels, shape, (1, case.x.shape[3]))
+    flattened.weight = flattened.weight.squeeze(2)
+    return flattened
 
 
 def make_case(
@@ -107,10 +134,12 @@ def make_case(
     outputs = weight_shape[1] * s.groups if s.transposed else weight_shape[0]
     for axis in (0, 1):  # until there is an output
         size = _enlarged(s, weight_shape, size, axis)
-    out = convolved_size(s, weight_shape[2:], size)  # type: ignore[arg-type]
+    out = convolved_size(s, kernel_size(weight_shape), size)
     split = int(rng.integers(1, channels)) if channels > 1 and rng.random() < 0.3 else channels
     of_running = s.norm == "batch" and rng.random() < 0.5
     film = rng.random() < 0.2
+    projects, joins = rng.random() < 0.3, rng.random() < 0.3
+    residuals = (int(rng.integers(1, 40)), int(rng.integers(1, 20)) if joins else 0)
     per_sample = (batch, channels) if rng.random() < 0.3 else (channels,)
     x = image(split, *size)
     return Case(
@@ -128,7 +157,12 @@ def make_case(
             "film_scale": tensor(batch, channels) if film else None,
             "film_shift": tensor(batch, channels) if film else None,
             "shift": maybe(batch, outputs),
-            "residual": image(outputs, *out) if rng.random() < 0.4 else None,
+            "residual": image(residuals[0] if projects else outputs, *out)
+            if projects or rng.random() < 0.4
+            else None,
+            "residual_weight": tensor(outputs, sum(residuals), 1, 1, scale=0.3) if projects else None,
+            "residual_skip": image(residuals[1], *out) if projects and joins else None,
+            "seeds": torch.from_numpy(rng.integers(-(2**63), 2**63 - 1, batch)),
         },
     )
 
@@ -137,8 +171,8 @@ def _enlarged(
     s: Settings, weight_shape: tuple[int, ...], size: tuple[int, int], axis: int
 ) -> tuple[int, int]:
     while (
-        output_size(s, weight_shape[2:], size)[axis] < 1  # type: ignore[arg-type]
-        or s.padding[axis] + max(0, s.extra_padding[axis]) >= size[axis] * s.upsample
+        output_size(s, kernel_size(weight_shape), size)[axis] < 1
+        or s.padding[axis] + max(0, s.extra_padding[axis]) >= size[axis] * s.upsample[axis]
     ):
         size = (size[0] + (axis == 0), size[1] + (axis == 1))
     return size
@@ -172,17 +206,20 @@ def allowed_error(case: Case, dtype: torch.dtype = torch.float32) -> Tensor:
         size = size * (1 + tensors["film_scale"].abs())[:, :, None, None]
         size = size + tensors["film_shift"].abs()[:, :, None, None]
     plain = s._replace(norm="none", activation="none", out_activation="none", scale=1.0)
-    sums = {"shift": tensors["shift"], "residual": tensors["residual"]}
+    names = ("shift", "residual", "residual_weight", "residual_skip", "seeds")
+    sums = {name: tensors.get(name) for name in names}
     size = reference.conv_norm_act(
         size + 0.3,
         case.weight.abs(),
         None if case.bias is None else case.bias.abs(),
         plain,
-        **{name: None if t is None else t.abs() for name, t in sums.items()},
+        **{name: t if t is None or name == "seeds" else t.abs() for name, t in sums.items()},
     )
     if winograd:  # its error spreads over a tile
         size = size.amax((2, 3), keepdim=True).expand_as(size)
     reduction = case.weight[0].numel() if not s.transposed else case.weight[:, 0].numel() // s.groups
+    if sums["residual_weight"] is not None:
+        reduction += sums["residual_weight"].shape[1]
     product = {"float32": torch.float32, "bfloat16": torch.bfloat16}[convolution_of(case, dtype).product]
     return spec.tolerance(torch.float32, reduction, winograd, product) * size
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 import genfuse
 from genfuse.errors import UnsupportedError
-from genfuse.ops import conv_norm_act
+from genfuse.ops import conv_norm_act, norm_act
+from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 GROUP_SILU: dict[str, Any] = {"padding": 1, "norm": "group", "num_groups": 4, "activation": "silu"}
@@ -77,6 +78,89 @@ def test_gradients_are_pytorchs() -> None:
         assert grad is not None and torch.allclose(leaf.grad, grad, rtol=1e-10)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_has_one_mask_forwards_and_backwards(dtype: torch.dtype) -> None:
+    x, weight, bias = (t.requires_grad_() for t in tensors(dtype))
+    options: dict[str, Any] = {
+        **GROUP_SILU,
+        "dropout": 0.4,
+        "dropout_stream": 3,
+        "seeds": torch.tensor([7, -9]),
+    }
+    y = conv_norm_act(x, weight, bias, **options)
+    h = torch.nn.functional.silu(torch.nn.functional.group_norm(x, 4))
+    mask = reference.dropped(torch.ones_like(h), Settings(dropout=0.4, dropout_stream=3), options["seeds"])
+    want = torch.nn.functional.conv2d(h * mask, weight, bias, padding=1)
+    assert isinstance(y, Tensor) and torch.allclose(y, want, atol=1e-4 if dtype == torch.float32 else 1e-12)
+    leaves = (x, weight, bias)
+    theirs = torch.autograd.grad(want.square().sum(), leaves)
+    for ours, other in zip(torch.autograd.grad(y.square().sum(), leaves), theirs, strict=True):
+        assert torch.allclose(ours, other, rtol=1e-3 if dtype == torch.float32 else 1e-10, atol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(conv_norm_act(x, weight, bias, **options), want, atol=1e-3)
+
+
+def test_gradients_of_dropout_and_projection_are_those_of_differences() -> None:
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((2, 3, 4, 3), (2, 3, 3, 3), (2, 4, 4, 3), (2, 6, 1, 1), (2, 2, 4, 3))
+    leaves = [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+
+    def f(x: Tensor, weight: Tensor, residual: Tensor, residual_weight: Tensor, skip: Tensor) -> Tensor:
+        y = conv_norm_act(
+            x, weight, padding=1, activation="tanh", dropout=0.5, seeds=torch.tensor([1, 2]),
+            residual=residual, residual_weight=residual_weight, residual_skip=skip,
+        )  # fmt: skip
+        assert isinstance(y, Tensor)
+        return y
+
+    assert torch.autograd.gradcheck(f, leaves)
+    assert torch.autograd.gradgradcheck(f, leaves)
+
+
+def test_masks_depend_on_seed_stream_and_place_alone() -> None:
+    x, weight = torch.ones(3, 12, 5, 6), torch.eye(12)[:, :, None, None]
+    seeds = torch.tensor([11, 12, 11])
+
+    def mask(images: Tensor, of: Tensor, stream: int = 0) -> Tensor:
+        y = conv_norm_act(images, weight, dropout=0.5, dropout_stream=stream, seeds=of)
+        assert isinstance(y, Tensor)
+        return y
+
+    whole = mask(x, seeds)
+    assert torch.equal(whole[0], whole[2]) and not torch.equal(whole[0], whole[1])
+    assert torch.equal(mask(x[1:2], seeds[1:2]), whole[1:2])
+    assert torch.equal(mask(x.to(memory_format=torch.channels_last), seeds), whole)
+    assert not torch.equal(mask(x, seeds, stream=1), whole)
+    for name in ("aten", "reference"):
+        with genfuse.backend(name):  # type: ignore[arg-type]
+            assert torch.equal(mask(x, seeds), whole)
+    skip = conv_norm_act(x[:, :5], weight, skip=x[:, 5:], dropout=0.5, seeds=seeds)
+    assert isinstance(skip, Tensor) and torch.equal(skip, whole)
+    assert torch.equal(norm_act(x, dropout=0.5, seeds=seeds), whole)  # type: ignore[arg-type]
+    assert torch.equal(conv_norm_act(x, weight, seeds=seeds), x)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("accuracy", ["exact", "fast"])
+def test_a_projected_residual_is_a_1x1_convolution(accuracy: Any) -> None:
+    x, weight, bias = tensors()
+    residual, other = torch.randn(2, 5, 11, 9), torch.randn(2, 20, 11, 9)
+    projection = torch.randn(8, 25, 1, 1)
+    options: dict[str, Any] = {"padding": 1, "accuracy": accuracy, "out_activation": "relu"}
+    own = torch.nn.functional.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    joined = torch.cat([residual, other], 1)
+    want = torch.relu(own + torch.nn.functional.conv2d(joined.double(), projection.double()))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        whole = {"residual": joined.to(memory_format=layout), "residual_weight": projection}
+        y, stats = conv_norm_act(x, weight, bias, **options, **whole, return_stats=True)
+        assert torch.allclose(y.double(), want, atol=2e-4)
+        assert torch.allclose(stats[..., 0].double(), want.mean((2, 3)), atol=1e-4)
+        parts = {"residual": residual, "residual_skip": other, "residual_weight": projection}
+        assert torch.equal(conv_norm_act(x, weight, bias, **options, **parts), y)  # type: ignore[arg-type]
+    pooled = conv_norm_act(x, weight, bias, **options, **parts, pool=2)
+    assert isinstance(pooled, Tensor)
+    assert torch.allclose(pooled.double(), torch.nn.functional.avg_pool2d(want, 2), atol=2e-4)
+
+
 def test_backends() -> None:
     x, weight, bias = tensors()
     choice = genfuse.explain("conv_norm_act", x, weight, bias)
@@ -100,7 +184,14 @@ def test_backends() -> None:
 def test_opcheck(gradients: bool) -> None:
     x, weight, bias = tensors()
     settings = Settings(padding=(1, 1), norm="group", num_groups=4, activation="silu")
-    arguments = (x, weight.requires_grad_(gradients), bias, *(None,) * 10, *settings, True)
+    settings = settings._replace(dropout=0.3, dropout_stream=5)
+    residual = (
+        torch.randn(2, 5, 11, 9),
+        torch.randn(8, 7, 1, 1).requires_grad_(gradients),
+        torch.randn(2, 2, 11, 9),
+    )
+    seeds = torch.tensor([1, 2])
+    arguments = (x, weight.requires_grad_(gradients), bias, *(None,) * 9, *residual, seeds, *settings, True)
     torch.library.opcheck(torch.ops.genfuse.conv_norm_act.default, arguments)
 
 
@@ -145,10 +236,36 @@ def test_compiles_without_a_break() -> None:
         ),
         ({"dilation": 6}, ValueError, "too few for a kernel"),
         ({"output_padding": 1}, ValueError, "output_padding"),
-        ({"pool": 3}, ValueError, "pool is 3"),
+        ({"pool": 3}, ValueError, r"pool is \(3, 3\)"),
         ({"pool": 2, "stride": 9}, ValueError, "before it is pooled"),
-        ({"upsample": 3}, ValueError, "upsample is 3"),
+        ({"upsample": 3}, ValueError, r"upsample is \(3, 3\)"),
         ({"accuracy": "sloppy"}, ValueError, "accuracy is 'sloppy'"),
+        ({"dropout": 1.0, "seeds": torch.zeros(2, dtype=torch.int64)}, ValueError, "dropout is 1.0"),
+        ({"dropout": math.nan}, ValueError, "dropout is nan"),
+        ({"dropout": "0.1"}, TypeError, "dropout is '0.1'"),
+        ({"dropout": 0.1}, ValueError, "expected seeds beside it"),
+        ({"dropout": 0.1, "seeds": torch.zeros(2)}, TypeError, "seeds has dtype"),
+        ({"dropout": 0.1, "seeds": torch.zeros(3, dtype=torch.int64)}, ValueError, "seeds has shape"),
+        ({"dropout_stream": 2**32}, ValueError, "dropout_stream is"),
+        ({"dropout_stream": 1.0}, TypeError, "dropout_stream is"),
+        ({"residual_weight": torch.zeros(8, 4, 1, 1)}, ValueError, "without residual"),
+        ({"residual_skip": torch.zeros(2, 8, 9, 7)}, ValueError, "without residual_weight"),
+        (
+            {"residual": torch.zeros(2, 4, 9, 7), "residual_weight": torch.zeros(8, 5, 1, 1)},
+            ValueError,
+            r"residual_weight has shape \(8, 5, 1, 1\), expected \(8, 4, 1, 1\)",
+        ),
+        (
+            {"residual": torch.zeros(2, 4, 9, 8), "residual_weight": torch.zeros(8, 4, 1, 1)},
+            ValueError,
+            "residual has shape",
+        ),
+        (
+            {"residual": torch.zeros(2, 4, 9, 7), "residual_weight": torch.zeros(8, 4, 1)},
+            ValueError,
+            "residual_weight has shape",
+        ),
+        ({"residual": torch.zeros(2, 4, 9, 7), "residual_weight": 1}, TypeError, "residual_weight is int"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -158,8 +275,14 @@ def test_bad_arguments(options: dict[str, Any], error: type[Exception], words: s
 
 def test_bad_tensors() -> None:
     x, weight, bias = tensors()
-    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\) or \(N, C, L\)"):
+        conv_norm_act(x[0, 0], weight)
+    with pytest.raises(ValueError, match=r"weight has shape .*expected \(K, C/groups, length\)"):
         conv_norm_act(x[0], weight)
+    with pytest.raises(ValueError, match=r"residual has shape .*expected \(N, C, L\)"):
+        conv_norm_act(x[0], weight[..., 0], residual=x)
+    with pytest.raises(TypeError, match=r"stride is \(1, 1\), expected an int or \(length,\)"):
+        conv_norm_act(x[0], weight[..., 0], stride=(1, 1))
     with pytest.raises(ValueError, match="weight has shape"):
         conv_norm_act(x, weight[:, :5])
     with pytest.raises(TypeError, match="weight is"):
@@ -168,3 +291,14 @@ def test_bad_tensors() -> None:
         conv_norm_act(x.int(), weight)
     with pytest.raises(ValueError, match="weight is on meta"):
         conv_norm_act(x, weight.to("meta"), bias)
+
+
+def test_gradients_of_a_norm_whose_input_has_none() -> None:
+    """On channels-last memory PyTorch's own backward of group norm crashes there (2.13)."""
+    x, weight, bias = tensors()
+    scale = torch.ones(16, requires_grad=True)
+    y = conv_norm_act(x.to(memory_format=torch.channels_last), weight, bias, **GROUP_SILU, norm_weight=scale)
+    (ours,) = torch.autograd.grad(y.square().sum(), scale)  # type: ignore[union-attr]
+    y = conv_norm_act(x, weight, bias, **GROUP_SILU, norm_weight=scale)
+    (theirs,) = torch.autograd.grad(y.square().sum(), scale)  # type: ignore[union-attr]
+    assert torch.allclose(ours, theirs, rtol=1e-4)

@@ -14,7 +14,16 @@ from torch import Tensor
 from genfuse_kernels.conv_norm_act import aten_impl, reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case, uses_winograd
+from ops.conv_cases import (
+    IMAGE_LAYOUTS,
+    Case,
+    allowed_error,
+    convolution_of,
+    make_case,
+    random_case,
+    random_sequence,
+    uses_winograd,
+)
 from ops.cpu_cases import ISAS, instruction_set, laid_out, threads, untouched_elsewhere
 
 
@@ -81,6 +90,51 @@ def test_exact_bfloat16_is_as_good_as_pytorch(shape: tuple[int, ...], settings: 
     assert ours.square().mean() <= 4 * theirs.square().mean()
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_random_sequences(seed: int) -> None:
+    rng = np.random.default_rng([8, seed])
+    dtype = (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
+    check(random_sequence(rng, dtype), ("contiguous", "channels_last", "batch_strided")[seed % 3])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_projections_of_every_kind_of_residual(seed: int) -> None:
+    """Odd groups of output channels, planar and channels-last residuals, wider and narrower than a block."""
+    rng = np.random.default_rng([10, seed])
+    groups, kernel = (1, 3, 1, 2, 1, 1)[seed], (3, 3, 1, 3, 4, 3)[seed]
+    settings = Settings(padding=(1, 1), groups=groups, transposed=kernel == 4)
+    channels, outputs = 6 * groups, (37, 12 * 3, 20, 9 * 2, 24, 3)[seed]
+    shape = (channels, outputs, 4, 4) if kernel == 4 else (outputs, 6, kernel, kernel)
+    case = make_case(rng, torch.float32, settings, 2, channels, shape, (9, 13))
+    out = case.double().reference().shape
+    for layout in ("contiguous", "channels_last", "batch_strided"):
+        for own, joined in ((16, 0), (33, 0), (5, 40)):
+            images = [
+                laid_out(torch.from_numpy(rng.standard_normal((2, c, *out[2:]))).float(), layout)
+                for c in (own, joined)
+            ]
+            weight = torch.from_numpy(rng.standard_normal((outputs, own + joined, 1, 1))).float()
+            case.tensors |= {"residual": images[0], "residual_weight": weight}
+            case.tensors["residual_skip"] = images[1] if joined else None
+            check(case)
+
+
+@pytest.mark.parametrize("stream", [0, 2**32 - 1])
+def test_masks_are_philoxs(stream: int) -> None:
+    """Zeros where the reference has them, for widths and planes that end anywhere in a block, and far into a sample."""
+    seeds = torch.tensor([3, -1])
+    for shape in ((2, 40, 4, 8), (2, 17, 3, 4), (2, 33, 5, 7), (2, 3, 1, 1), (2, 20, 2, 3), (2, 9, 257, 33)):
+        for p in (0.25, 0.999, 1 - 2.0**-25, 1e-9):
+            settings = Settings(dropout=p, dropout_stream=stream)
+            x = laid_out(torch.ones(shape), IMAGE_LAYOUTS[shape[1] % 4])
+            want = reference.dropped(x, settings, seeds)
+            weight = torch.eye(shape[1])[:, :, None, None].contiguous()
+            got, _ = run(Case(settings, x, weight, None, {"seeds": seeds}), x)
+            assert torch.equal(got, want)
+            if p == 0.25:
+                assert abs(float((got == 0).double().mean()) - p) < 4 * (0.19 / got.numel()) ** 0.5
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_every_tail_of_a_tile(transposed: bool, dtype: torch.dtype) -> None:
@@ -113,6 +167,10 @@ def test_non_finite_where_pytorch_is() -> None:
     x = torch.randn(1, 3, 9, 9)
     x[0, 1, 4, 4] = math.nan
     x[0, 2, 0, 0] = math.inf
+    dropping = Settings(dropout=1 - 2.0**-25)
+    eye = torch.eye(3)[:, :, None, None].contiguous()
+    got, _ = run(Case(dropping, x, eye, None, {"seeds": torch.tensor([1])}), x)
+    assert torch.equal(got.isnan().sum((0, 1)) > 0, ~x.isfinite().all(1)[0])
     weight = torch.randn(4, 3, 3, 3)
     for accuracy in ("exact", "fast"):
         settings = Settings(padding=(1, 1), accuracy=accuracy)  # type: ignore[arg-type]
@@ -136,7 +194,7 @@ def test_no_statistics_from_rows_that_do_not_exist() -> None:
         assert torch.allclose(stats.double(), reference.channel_stats(want), rtol=1e-3, atol=1e-3)
     for height in (5, 6, 9):
         case = Case(
-            Settings(padding=(1, 1), pool=2),
+            Settings(padding=(1, 1), pool=(2, 2)),
             torch.randn(1, 16, height, 5),
             torch.randn(24, 16, 3, 3),
             None,
@@ -184,7 +242,10 @@ def test_bits_depend_on_neither_threads_nor_batch(kind: str, dtype: torch.dtype)
         assert torch.equal(alone, together) and torch.equal(stats, stats_together)
         of_last = {
             name: tensor[-1:]
-            if tensor is not None and tensor.shape[0] == like.shape[0] and tensor.ndim > 1
+            if tensor is not None
+            and tensor.shape[0] == like.shape[0]
+            and (tensor.ndim > 1 or name == "seeds")
+            and name != "residual_weight"
             else tensor
             for name, tensor in case.tensors.items()
         }
@@ -234,7 +295,7 @@ def test_empty_batch() -> None:
 def test_upsampling_folded_into_phases(dtype: torch.dtype, padding: Any, mode: Any) -> None:
     rng = np.random.default_rng(13)
     settings = Settings(
-        padding=padding, padding_mode=mode, upsample=2, norm="instance", activation="silu", scale=0.5
+        padding=padding, padding_mode=mode, upsample=(2, 2), norm="instance", activation="silu", scale=0.5
     )
     for size in ((16, 16), (17, 13), (3, 70)):
         case = make_case(rng, dtype, settings, 2, 19, (37, 19, 3, 3), size)

@@ -31,7 +31,9 @@ def test_random_cases(isa: str, seed: int) -> None:
         activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
         scale=float(rng.choice([1.0, 0.5])),
         out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
-        pool=2 if min(h, w) > 1 and rng.random() < 0.4 else 1,
+        dropout=0.3 if rng.random() < 0.4 else 0.0,
+        dropout_stream=seed,
+        pool=((2, 2), (1, 2), (2, 1))[rng.integers(3)] if min(h, w) > 1 and rng.random() < 0.4 else (1, 1),
     )
 
     def image() -> torch.Tensor:
@@ -42,21 +44,22 @@ def test_random_cases(isa: str, seed: int) -> None:
         return torch.from_numpy(rng.standard_normal(shape)).to(dtype) if rng.random() < 0.6 else None
 
     tensors = {"norm_weight": maybe(c), "norm_bias": maybe(n, c), "residual": image() if seed % 2 else None}
+    seeds = torch.from_numpy(rng.integers(-(2**63), 2**63 - 1, n))
     x = image()
-    wide = {name: None if t is None else t.double() for name, t in tensors.items()}
+    wide = {name: None if t is None else t.double() for name, t in tensors.items()} | {"seeds": seeds}
     want = reference.norm_act(x.double(), settings, **wide)
     out = laid_out(
         torch.full(want.shape, math.nan, dtype=dtype), ("contiguous", "channels_last")[seed // 2 % 2]
     )
     stats = torch.full((n, c, 2), math.nan)
     with instruction_set(isa):
-        cpu_impl.norm_act(out, stats, x, settings, **tensors)
+        cpu_impl.norm_act(out, stats, x, settings, **tensors, seeds=seeds)
     assert untouched_elsewhere(out)
     # the normalised value comes from x·scale + offset, which may cancel
     inner = reference.norm_act(x.double().abs() + 1, Settings(norm="none"), **wide | {"residual": None}).abs()
     deviation = 1.0 if settings.norm == "none" else float(1e-3**-0.5)
     size = (
-        reference.norm_act(x.double(), settings._replace(pool=1), **wide).abs()
+        reference.norm_act(x.double(), settings._replace(pool=(1, 1)), **wide).abs()
         + deviation * (inner + x.double().abs() + 2)
         + (0 if tensors["residual"] is None else wide["residual"].abs())
     )  # type: ignore[union-attr]
@@ -92,7 +95,8 @@ def test_gradients_compile_and_backends() -> None:
     assert genfuse.explain("norm_act", x.detach()).backend == "cpu"
     compiled = torch.compile(lambda t: norm_act(t, norm="instance", activation="relu"), fullgraph=True)
     assert torch.equal(compiled(x.detach()), norm_act(x.detach(), norm="instance", activation="relu"))
-    arguments = (x.detach(), *(None,) * 8, "instance", 1, 1e-5, "relu", 0.01, 1.0, "none", 1, True)
+    no, seeds = (None,) * 8, torch.tensor([1, 2])
+    arguments = (x.detach(), *no, seeds, "instance", 1, 1e-5, "relu", 0.01, 0.5, 3, 1.0, "none", (1, 1), True)
     torch.library.opcheck(torch.ops.genfuse.norm_act.default, arguments)
 
 
@@ -102,11 +106,13 @@ def test_bad_arguments() -> None:
         ({"norm": "group", "num_groups": 4}, "num_groups is 4"),
         ({"residual": torch.ones(2, 6, 4, 5)}, "residual has shape"),
         ({"norm_weight": torch.ones(5)}, "norm_weight has shape"),
-        ({"pool": 4}, "pool is 4"),
+        ({"pool": 4}, r"pool is \(4, 4\)"),
+        ({"dropout": 0.5}, "expected seeds beside it"),
+        ({"dropout": -0.5}, "dropout is -0.5"),
         ({"activation": "rleu"}, "did you mean 'relu'"),
     ):
         with pytest.raises(ValueError, match=words):
             norm_act(x, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="x has shape"):
-        norm_act(x[0])
+        norm_act(x[0, 0])
     assert isinstance(norm_act(x[:0]), torch.Tensor)

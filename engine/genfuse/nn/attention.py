@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from genfuse.nn.conv2d import Conv2d
 from genfuse.ops.attention import attention
 from genfuse.ops.conv_norm_act import Settings, unit
+from genfuse_kernels.conv_norm_act.settings import UnitTensors
 
 
 class SelfAttention(nn.Module):
@@ -31,7 +32,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        norm = (None, self.norm.weight, self.norm.bias, None, None, None, None, None, None, None)
+        norm: UnitTensors = {"norm_weight": self.norm.weight, "norm_bias": self.norm.bias}
         qkv = unit(x, self.qkv.weight, self.qkv.bias, self.settings, norm)[0].reshape(
             n, 3, self.num_heads, c // self.num_heads, h * w
         )

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from genfuse.ops.conv_norm_act import Settings, check_settings, unit
+from genfuse.ops.conv_checks import check_settings
+from genfuse.ops.conv_norm_act import Settings, unit
 
 
 class Conv2d(nn.Conv2d):
@@ -31,5 +32,4 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) → (N, K, H', W'), plus `residual` like the output."""
-        tensors = (None, None, None, None, None, None, None, None, None, residual)
-        return unit(x, self.weight, self.bias, self.settings, tensors)[0]
+        return unit(x, self.weight, self.bias, self.settings, {"residual": residual})[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.ops.conv_norm_act import Settings, unit
+from genfuse_kernels.conv_norm_act.settings import UnitTensors
 
 
 class ConvUnit(nn.Module):
@@ -46,5 +47,10 @@ class ConvUnit(nn.Module):
     def forward(self, x: Tensor, shift: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) → (N, K, H, W); ``shift`` (N, K) is added per channel, ``residual`` (N, K, H, W)."""
         norm, conv = self.norm, self.conv
-        tensors = (None, norm.weight, norm.bias, None, None, None, None, None, shift, residual)
+        tensors: UnitTensors = {
+            "norm_weight": norm.weight,
+            "norm_bias": norm.bias,
+            "shift": shift,
+            "residual": residual,
+        }
         return unit(x, conv.weight, conv.bias, self.settings, tensors)[0]

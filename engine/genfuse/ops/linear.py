@@ -10,10 +10,10 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.conv_norm_act import Settings, check_parameter, check_settings
+from genfuse.ops.conv_checks import check_parameter, check_settings
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse.ops.memory import empty
-from genfuse_kernels.conv_norm_act.settings import Activation
+from genfuse_kernels.conv_norm_act.settings import Activation, Settings
 from genfuse_kernels.linear import reference
 
 

@@ -25,6 +25,12 @@ def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype, channels_last:
     return allocate(form.shape, form.stride(), dtype)
 
 
+def empty_stats(x: Tensor, channels: int, wanted: bool) -> Tensor:
+    """Room for the statistics of a result of this many channels, or nothing."""
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return empty(x, (x.shape[0], channels, 2) if wanted else (0,), dtype)
+
+
 @contextmanager
 def allocated_by(allocate: Allocator) -> Iterator[None]:
     """Inside, results of ops on the CPU are made by `allocate`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.conv_norm_act import Settings, check_norm, check_parameter, check_settings, empty_stats
+from genfuse.ops.conv_checks import check_axes, check_norm, check_parameter, check_seeds, check_settings
+from genfuse.ops.conv_geometry import pair, pictures
+from genfuse.ops.dropout import dropped
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
-from genfuse.ops.memory import empty
+from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
-from genfuse_kernels.conv_norm_act.settings import Activation, Norm
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm, NormTensors, Pair, Settings
 from genfuse_kernels.norm_act import reference
 
 _TENSORS = (
@@ -26,6 +29,7 @@ _TENSORS = (
     "film_scale",
     "film_shift",
     "residual",
+    "seeds",
 )
 
 
@@ -44,66 +48,88 @@ def norm_act(
     film_shift: Tensor | None = None,
     activation: Activation = "none",
     negative_slope: float = 0.01,
+    dropout: float = 0.0,
+    dropout_stream: int = 0,
+    seeds: Tensor | None = None,
     residual: Tensor | None = None,
     scale: float = 1.0,
     out_activation: Activation = "none",
-    pool: int = 1,
+    pool: int | tuple[int, ...] = 1,
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """pool(out_activation((activation(norm(x)) + residual)·scale)).
+    """pool(out_activation((dropout(activation(norm(x))) + residual)·scale)).
 
-    x, residual   (N, C, H, W) alike, float32, bfloat16 or float16, or any dtype on `aten`
+    x, residual   (N, C, H, W) or (N, C, L) alike, float32, bfloat16 or float16, or any dtype on `aten`
     Everything else as in `conv_norm_act`. Returns a tensor like x, (N, C, H//2, W//2) with pool=2; with return_stats
     also the mean and biased variance over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels.
     ValueError or TypeError, naming the argument, before anything is computed.
     """
+    check_axes(x)
     settings = Settings(
         norm=norm,
         num_groups=num_groups,
         eps=eps,
         activation=activation,
         negative_slope=negative_slope,
+        dropout=dropout,
+        dropout_stream=dropout_stream,
         scale=scale,
         out_activation=out_activation,
-        pool=pool,
+        pool=pair("pool", pool, x.ndim - 2),
     )
     check_settings(settings)
-    tensors = (
-        norm_weight, norm_bias, running_mean, running_var, stats, film_scale, film_shift, residual
-    )  # fmt: skip
+    tensors: NormTensors = {
+        "norm_weight": norm_weight,
+        "norm_bias": norm_bias,
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "stats": stats,
+        "film_scale": film_scale,
+        "film_shift": film_shift,
+        "residual": residual,
+        "seeds": seeds,
+    }
     y, out_stats = unit(x, settings, tensors, return_stats)
     return (y, out_stats) if return_stats else y
 
 
 def unit(
-    x: Tensor, settings: Settings, tensors: tuple[Tensor | None, ...], return_stats: bool = False
+    x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """`norm_act` for callers that keep their settings, checked once: tensors are norm_weight ... residual, in order."""
-    _check(x, settings, dict(zip(_TENSORS, tensors, strict=True)))
-    if needs_dispatcher(x, *tensors):
+    """`norm_act` for callers that keep their settings, checked once; those of a sequence have height 1."""
+    check_axes(x)
+    if x.ndim == 4:
+        return _unit(x, settings, tensors, return_stats)
+    y, stats = _unit(x.unsqueeze(2), settings, pictures(tensors), return_stats)
+    return y.squeeze(2), stats
+
+
+def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool) -> tuple[Tensor, Tensor]:
+    """Of a picture."""
+    _check(x, settings, tensors)  # type: ignore[arg-type]
+    given: list[Any] = [tensors.get(name) for name in _TENSORS]
+    if needs_dispatcher(x, *given):
         s = settings
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
-            x, *tensors, s.norm, s.num_groups, s.eps, s.activation, s.negative_slope, s.scale, s.out_activation,
-            s.pool, return_stats,
+            x, *given, s.norm, s.num_groups, s.eps, s.activation, s.negative_slope, s.dropout, s.dropout_stream,
+            s.scale, s.out_activation, s.pool, return_stats,
         )  # fmt: skip
         return result
     return _launch(x, settings, tensors, return_stats)
 
 
-def _launch(
-    x: Tensor, settings: Settings, tensors: tuple[Tensor | None, ...], return_stats: bool
-) -> tuple[Tensor, Tensor]:
+def _launch(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool) -> tuple[Tensor, Tensor]:
     out, stats_out = _outputs(x, settings.pool, return_stats)
     launch = dispatch.select("norm_act", x.device, x.dtype)
-    launch(out, stats_out if return_stats else None, x, settings, **dict(zip(_TENSORS, tensors, strict=True)))
+    launch(out, stats_out if return_stats else None, x, settings, **tensors)
     return out, stats_out
 
 
-def _outputs(x: Tensor, pool: int, return_stats: bool) -> tuple[Tensor, Tensor]:
+def _outputs(x: Tensor, pool: Pair, return_stats: bool) -> tuple[Tensor, Tensor]:
     last = x.stride(1) == 1 and x.shape[1] > 1
     batch, channels, height, width = x.shape
-    out = empty(x, (batch, channels, height // pool, width // pool), x.dtype, channels_last=last)
-    return out, empty_stats(x, x.shape[1], return_stats)
+    shape = (batch, channels, height // pool[0], width // pool[1])
+    return empty(x, shape, x.dtype, channels_last=last), empty_stats(x, channels, return_stats)
 
 
 # --- registration ---
@@ -111,8 +137,8 @@ def _outputs(x: Tensor, pool: int, return_stats: bool) -> tuple[Tensor, Tensor]:
 define(
     "norm_act(Tensor x, "
     + ", ".join(f"Tensor? {name}" for name in _TENSORS)
-    + ", str norm, int num_groups, float eps, str activation, float negative_slope, float scale, str out_activation, "
-    "int pool, bool return_stats) -> (Tensor, Tensor)"
+    + ", str norm, int num_groups, float eps, str activation, float negative_slope, float dropout, int dropout_stream, "
+    "float scale, str out_activation, int[2] pool, bool return_stats) -> (Tensor, Tensor)"
 )
 
 
@@ -121,24 +147,29 @@ class _Call(NamedTuple):
 
     x: Tensor
     settings: Settings
-    tensors: tuple[Tensor | None, ...]
+    tensors: NormTensors
     return_stats: bool
 
     @classmethod
     def of(cls, arguments: tuple[Any, ...]) -> _Call:
         x, *rest, return_stats = arguments
-        norm, num_groups, eps, activation, slope, scale, out_activation, pool = rest[len(_TENSORS) :]
+        tensors: Any = dict(zip(_TENSORS, rest, strict=False))
+        norm, num_groups, eps, activation, slope, dropout, stream, scale, out_activation, pool = rest[
+            len(_TENSORS) :
+        ]
         settings = Settings(
             norm=norm,
             num_groups=num_groups,
             eps=eps,
             activation=activation,
             negative_slope=slope,
+            dropout=dropout,
+            dropout_stream=stream,
             scale=scale,
             out_activation=out_activation,
-            pool=pool,
+            pool=tuple(pool),
         )
-        return cls(x, settings, tuple(rest[: len(_TENSORS)]), return_stats)
+        return cls(x, settings, tensors, return_stats)
 
 
 @torch.library.impl(LIBRARY, "norm_act", "CPU")
@@ -156,10 +187,10 @@ def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
 @torch.library.impl(LIBRARY, "norm_act", "Autograd")
 def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = _Call.of(arguments)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (call.x, *call.tensors)):
+    inputs = (call.x, *call.tensors.values())
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         dispatch.select("norm_act", call.x.device, call.x.dtype, gradients=True)
-        named = dict(zip(_TENSORS, call.tensors, strict=True))
-        y = reference.norm_act(call.x, call.settings, **named, normalise=normalised)
+        y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
         dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
         return y, channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
     with torch._C._AutoDispatchBelowAutograd():
@@ -167,12 +198,11 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     return result
 
 
-def _check(x: Tensor, s: Settings, tensors: dict[str, Tensor | None]) -> None:
-    check.sample("x", x)
-    if x.ndim != 4 or min(x.shape[1:]) < 1:
-        raise ValueError(f"x has shape {tuple(x.shape)}, expected (N, C, H, W) with channels and pixels")
-    if min(x.shape[2:]) < s.pool:
-        raise ValueError(f"x has {x.shape[2]} x {x.shape[3]} pixels, expected 2 x 2 or more for pool=2")
+def _check(x: Tensor, s: Settings, tensors: Mapping[str, Tensor | None]) -> None:
+    if min(x.shape[1:]) < 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}, expected channels and pixels")
+    if x.shape[2] < s.pool[0] or x.shape[3] < s.pool[1]:
+        raise ValueError(f"x has {x.shape[2]} x {x.shape[3]} pixels, expected 2 or more where pool is 2")
     batch, channels = x.shape[:2]
     both = ((channels,), (batch, channels))
     shapes: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -185,6 +215,7 @@ def _check(x: Tensor, s: Settings, tensors: dict[str, Tensor | None]) -> None:
         "film_shift": ((batch, channels),),
     }
     for name, allowed in shapes.items():
-        check_parameter(name, tensors[name], allowed, x)
-    check.like("residual", tensors["residual"], x)
+        check_parameter(name, tensors.get(name), allowed, x)
+    check.like("residual", tensors.get("residual"), x)
     check_norm(s, channels, tensors)
+    check_seeds(s, x, tensors)

@@ -6,23 +6,25 @@ import torch
 from torch import Tensor
 
 from genfuse import dispatch
-from genfuse.ops import check
-from genfuse.ops.conv_norm_act import empty_stats
+from genfuse.ops.conv_checks import check_axes
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.memory import empty_stats
 from genfuse_kernels.norm_stats import reference
 
 
 def norm_stats(x: Tensor) -> Tensor:
     """Mean and biased variance over space, as `conv_norm_act` and `norm_act` take them for `stats`.
 
-    x   (N, C, H, W) float32, bfloat16 or float16, or any dtype on `aten`; planar and channels-last without a copy
+    x   (N, C, H, W) or (N, C, L) float32, bfloat16 or float16, or any dtype on `aten`; planar and channels-last
+        without a copy
 
     Returns (N, C, 2), float32, or float64 where x is: the same whatever the batch, the threads and the memory format.
     Differentiable by PyTorch's own kernels. ValueError or TypeError for what is no picture.
     """
-    check.sample("x", x)
-    if x.ndim != 4 or min(x.shape[1:]) < 1:
-        raise ValueError(f"x has shape {tuple(x.shape)}, expected (N, C, H, W) with channels and pixels")
+    check_axes(x)
+    if min(x.shape[1:]) < 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}, expected channels and pixels")
+    x = x.unsqueeze(2) if x.ndim == 3 else x
     if needs_dispatcher(x):
         stats: Tensor = torch.ops.genfuse.norm_stats(x)
         return stats

@@ -10,16 +10,18 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 
 from genfuse import env
-from genfuse.ops.conv_norm_act import Settings, check_settings, unit
+from genfuse.ops.conv_checks import check_settings
+from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.norms import fuse_norms
+from genfuse.rewrite.projection import is_shortcut, project, run_sum
 from genfuse.rewrite.report import Fused, Left, Report
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
-from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair
+from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
 
-_TENSORS = ("skip", "norm_weight", "norm_bias", "running_mean", "running_var", "stats", "shift", "residual")
-_CONVOLUTIONS = (torch.conv2d, torch.conv_transpose2d)
+_TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d)
+_CONVOLUTIONS = (torch.conv1d, torch.conv2d, *_TRANSPOSED)
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Unit:
     steps: list[str] = field(default_factory=list)
     last: Node | None = None  # whose value the unit makes
     inner: set[Node] = field(default_factory=set)  # nodes whose values are not needed any more
+    other_bias: Node | None = None  # of the residual's projection
 
     @property
     def output(self) -> Node:
@@ -60,8 +63,7 @@ def fuse(
             else:
                 _absorb_before(found)
                 units.append(found)
-    for found in units:
-        _absorb_behind(found, {node for other in units for node in (*other.inner, other.conv, other.output)})
+    units = _with_surroundings(units)
     choose_algorithms(units, memory_limit)
     made: dict[Node, Node] = {}
     for found in units:
@@ -95,33 +97,32 @@ def run_unit(
     settings: Settings, return_stats: bool, x: Tensor, weight: Tensor, bias: Tensor | None, **named: Any
 ) -> Any:
     """What the rewritten graph calls."""
-    get = named.get
-    tensors = (
-        get("skip"), get("norm_weight"), get("norm_bias"), get("running_mean"), get("running_var"), get("stats"),
-        None, None, get("shift"), get("residual"),
-    )  # fmt: skip
-    out, stats = unit(x, weight, bias, settings, tensors, return_stats)
+    out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats)
     return (out, stats) if return_stats else out
 
 
-def _pair(value: Any) -> Pair | None:
-    values = (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: Any, axes: int, neutral: int) -> Pair | None:
+    """(height, width) of a convolution's argument; a sequence has height 1."""
+    values = (value,) if isinstance(value, int) else tuple(value)
     if len(values) == 1:
-        values *= 2
-    return values if len(values) == 2 and all(isinstance(v, int) for v in values) else None
+        values *= axes
+    if len(values) != axes or not all(isinstance(v, int) for v in values):
+        return None
+    return (neutral, values[0]) if axes == 1 else (values[0], values[1])
 
 
 def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
     found = patterns.arguments(node) or {}
-    transposed = node.target is torch.conv_transpose2d
+    transposed = node.target in _TRANSPOSED
     weight, source = found["weight"], found["input"]
     name = _name(weight)
     if isinstance(found.get("padding"), str):
         return Left(name, f"padding is {found['padding']!r}")
-    if len(patterns.shape(source) or ()) != 4 or len(patterns.shape(weight) or ()) != 4:
-        return Left(name, "its sizes are not known")
+    axes = len(patterns.shape(weight) or ()) - 2
+    if axes not in (1, 2) or len(patterns.shape(source) or ()) != axes + 2:
+        return Left(name, "its sizes are not known, or it has no batch")
     pairs = {
-        key: _pair(found.get(key, default))
+        key: _pair(found.get(key, default), axes, default)
         for key, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("output_padding", 0))
     }
     if None in pairs.values():
@@ -150,8 +151,11 @@ def _absorb_before(found: Unit) -> None:
         found.source = source
         found.settings = found.settings._replace(**settings)
 
-    while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
-        take(None, found.source, source)
+    def take_unchanged() -> None:
+        while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
+            take(None, found.source, source)
+
+    take_unchanged()
     pad = patterns.padded(found.source)
     plain = not found.settings.transposed
     if pad and plain and patterns.only_user(found.source) and found.settings.padding == (0, 0):
@@ -165,12 +169,12 @@ def _absorb_before(found: Unit) -> None:
         )
     double = patterns.doubled(found.source)
     if double and plain and patterns.only_user(found.source):
-        take("2× upsampling", found.source, double, upsample=2)
-    while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
-        take(None, found.source, source)
+        take("2× upsampling", found.source, double, upsample=patterns.by_two(double))
+    take_unchanged()
     act = patterns.activation(found.source)
     if act and patterns.only_user(found.source) and not (act.inplace and len(act.source.users) > 1):
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
+    take_unchanged()
     norm = patterns.norm(found.source)
     if norm and patterns.only_user(found.source):
         given = {
@@ -194,7 +198,20 @@ def _absorb_before(found: Unit) -> None:
         take("concatenation", found.source, cat[0])
 
 
-def _absorb_behind(found: Unit, taken: set[Node]) -> None:
+def _with_surroundings(units: list[Unit]) -> list[Unit]:
+    """The units with what stands behind them, without the shortcuts that others do now."""
+    shortcuts = {found.conv: found for found in units if is_shortcut(found)}
+    done = set()
+    for found in sorted(units, key=is_shortcut):
+        if found.conv in shortcuts or not is_shortcut(found):
+            shortcuts.pop(found.conv, None)
+            done.add(found.conv)
+            taken = {node for other in units for node in (*other.inner, other.conv, other.output)}
+            _absorb_behind(found, taken, shortcuts)
+    return [found for found in units if found.conv in done]
+
+
+def _absorb_behind(found: Unit, taken: set[Node], shortcuts: dict[Node, Unit]) -> None:
     """Shift, residual, scale, activation, pooling: forwards from the convolution, where no other unit reads between."""
     place = {node: i for i, node in enumerate(found.conv.graph.nodes)}
 
@@ -217,20 +234,25 @@ def _absorb_behind(found: Unit, taken: set[Node]) -> None:
                 or patterns.value(other).dtype != patterns.value(found.output).dtype
             ):
                 return
-            if theirs == (*own[:2], 1, 1) and "shift" not in found.tensors:
+            if theirs == (*own[:2], *(1,) * (len(own) - 2)) and "shift" not in found.tensors:
                 found.tensors["shift"] = other
                 take("shift", node)
             elif theirs == own and "residual" not in found.tensors and patterns.shape(node) == own:
                 if place[other] > place[node]:
                     return
-                found.tensors["residual"] = other
-                take("residual", node)
+                shortcut = shortcuts.get(other) if patterns.only_user(other) else None
+                if shortcut is not None and project(found, shortcut):
+                    del shortcuts[other]
+                    take(f"residual through {_name(shortcut.weight)}", node)
+                else:
+                    found.tensors["residual"] = other
+                    take("residual", node)
             else:
                 return
         elif patterns.unchanged(node):
             take(None, node)
         elif patterns.halved(node) and not found.settings.transposed:
-            found.settings = found.settings._replace(pool=2)
+            found.settings = found.settings._replace(pool=patterns.by_two(node))
             take("2× average pooling", node)
             return
         elif factor and found.settings.out_activation == "none":
@@ -256,8 +278,10 @@ def _replace(graph: Graph, found: Unit, made: dict[Node, Node]) -> Node:
         named: dict[str, Any] = {key: made.get(node, node) for key, node in found.tensors.items()}
         if "shift" in named:
             named["shift"] = graph.call_method("flatten", (named["shift"], 1))
-        source = made.get(found.source, found.source)
-        call = graph.call_function(run_unit, (found.settings, False, source, found.weight, found.bias), named)
+        source, bias = made.get(found.source, found.source), found.bias or found.other_bias
+        if found.bias and found.other_bias:
+            bias = graph.call_function(run_sum, (found.bias, found.other_bias))
+        call = graph.call_function(run_unit, (found.settings, False, source, found.weight, bias), named)
     call.meta = dict(found.output.meta)
     found.output.replace_all_uses_with(call)
     return call
@@ -329,7 +353,7 @@ def _settle_layout(graph: Graph, calls: set[Node]) -> None:
     with graph.inserting_before(output):
         for node in list(output.all_input_nodes):
             tensor = patterns.value(node)
-            if tensor is not None and tensor.ndim == 4 and tensor.is_contiguous():
+            if tensor is not None and tensor.ndim in (3, 4) and tensor.is_contiguous():
                 output.replace_input_with(node, graph.call_method("contiguous", (node,)))
 
 

@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.norm_act import unit
 from genfuse.rewrite import patterns
+from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 
 
 def run_norm(settings: Settings, return_stats: bool, x: Tensor, **named: Any) -> Any:
     """What the rewritten graph calls."""
-    get = named.get
-    tensors = (
-        get("norm_weight"), get("norm_bias"), get("running_mean"), get("running_var"), get("stats"), None, None,
-        get("residual"),
-    )  # fmt: skip
-    out, stats = unit(x, settings, tensors, return_stats)
+    out, stats = unit(x, settings, cast(NormTensors, named), return_stats)
     return (out, stats) if return_stats else out
 
 
 def fuse_norms(graph: Graph) -> list[Node]:
-    """Replaces every norm of images, or of tokens (N, C, L), that a unit knows; returns the calls for images."""
+    """Replaces every norm of images, or of sequences (N, C, L), that a unit knows; returns the calls."""
     calls = []
     for node in list(graph.nodes):
-        norm, axes = patterns.norm(node), len(patterns.shape(node) or ())
-        if norm is not None and axes == 4:
+        norm = patterns.norm(node)
+        if norm is not None and len(patterns.shape(node) or ()) in (3, 4):
             calls.append(_replaced(graph, node, norm))
-        elif norm is not None and axes == 3:
-            _replaced_tokens(graph, node, norm)
     return calls
-
-
-def _replaced_tokens(graph: Graph, node: Node, norm: patterns.NormStep) -> None:
-    settings, named = _parts(norm)
-    with graph.inserting_before(node):
-        image = graph.call_method("unsqueeze", (norm.source, 2))
-        call = graph.call_function(run_norm, (settings, False, image), named)
-        tokens = graph.call_method("squeeze", (call, 2))
-    tokens.meta = dict(node.meta)
-    node.replace_all_uses_with(tokens)
-    graph.erase_node(node)
 
 
 def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
@@ -61,12 +43,12 @@ def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
 def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
     settings, named = _parts(norm)
     taken, place = [node], {each: i for i, each in enumerate(graph.nodes)}
-    behind = patterns.only_user(node)
+    behind = _reader(taken)
     act = patterns.activation(behind) if behind is not None else None
     if behind is not None and act is not None:
         settings = settings._replace(activation=act.kind, negative_slope=act.slope)
         taken.append(behind)
-        behind = patterns.only_user(behind)
+        behind = _reader(taken)
     terms = patterns.added(behind) if behind is not None else None
     if behind is not None and terms is not None:
         other = terms[1] if terms[0] is taken[-1] else terms[0]
@@ -77,9 +59,9 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
         if alike and other is not taken[-1] and place[other] < place[behind]:
             named["residual"] = other
             taken.append(behind)
-    behind = patterns.only_user(taken[-1])
+    behind = _reader(taken)
     if behind is not None and patterns.halved(behind):
-        settings = settings._replace(pool=2)
+        settings = settings._replace(pool=patterns.by_two(behind))
         taken.append(behind)
     with graph.inserting_before(taken[-1]):
         call = graph.call_function(run_norm, (settings, False, norm.source), named)
@@ -88,3 +70,10 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
     for each in reversed(taken):
         graph.erase_node(each)
     return call
+
+
+def _reader(taken: list[Node]) -> Node | None:
+    """What alone reads the last node, past those that hand it on, which are taken too."""
+    while (behind := patterns.only_user(taken[-1])) is not None and patterns.unchanged(behind):
+        taken.append(behind)
+    return behind

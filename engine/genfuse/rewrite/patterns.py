@@ -12,21 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Node
 
-from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode, Pair
 
 _PADS: tuple[Any, ...] = (F.pad, torch._C._nn.pad)  # the module's and the function's own call
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)
+_CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
-    torch.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
-    torch.conv_transpose2d: (
-        "input",
-        "weight",
-        "bias",
-        "stride",
-        "padding",
-        "output_padding",
-        "groups",
-        "dilation",
-    ),
+    **dict.fromkeys((torch.conv1d, torch.conv2d), _CONVOLUTION),
+    **dict.fromkeys((torch.conv_transpose1d, torch.conv_transpose2d), _TRANSPOSED),
     operator.add: ("input", "other"),
     operator.iadd: ("input", "other"),
     torch.add: ("input", "other", "alpha"),
@@ -35,6 +29,7 @@ _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
     torch.mul: ("input", "other"),
     operator.truediv: ("input", "other"),
     torch.cat: ("tensors", "dim"),
+    F.avg_pool1d: ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
     F.avg_pool2d: (
         "input",
         "kernel_size",
@@ -182,8 +177,7 @@ def unchanged(node: Node) -> Node | None:
     found = arguments(node)
     if found is None or not isinstance(found.get("input"), Node):
         return None
-    dropouts = (F.dropout, F.dropout2d)
-    if node.target in dropouts and (not found.get("training", True) or found.get("p", 0.5) == 0):
+    if node.target in _DROPOUTS and (not found.get("training", True) or found.get("p", 0.5) == 0):
         source: Node = found["input"]
         return source
     factor = scaled(node)
@@ -222,26 +216,34 @@ def doubled(node: Node) -> Node | None:
     if found is None or node.target is not F.interpolate or found.get("mode", "nearest") != "nearest":
         return None
     before, after = shape(found["input"]), shape(node)
-    if before is None or after is None or len(before) != 4:
+    if before is None or after is None or len(before) not in (3, 4):
         return None
     source: Node = found["input"]
-    return source if after[2:] == (2 * before[2], 2 * before[3]) else None
+    return source if after[2:] == tuple(2 * size for size in before[2:]) else None
 
 
 def halved(node: Node) -> Node | None:
-    """The input of a pooling that averages each 2x2 pixels."""
+    """The input of a pooling that averages each 2x2 pixels, or each two of a sequence."""
     found = arguments(node)
-    if found is None or node.target is not F.avg_pool2d:
+    if found is None or node.target not in (F.avg_pool1d, F.avg_pool2d):
         return None
-    two, none = (2, (2, 2), [2, 2]), (0, (0, 0), [0, 0])
+    two, none = (2, (2,), [2], (2, 2), [2, 2]), (0, (0,), [0], (0, 0), [0, 0])
     same = found["kernel_size"] in two and found.get("stride", 2) in (*two, None, (), [])
     before = shape(found["input"])
     if not same or found.get("padding", 0) not in none or found.get("divisor_override") is not None:
         return None
-    if before is None or len(before) != 4 or (found.get("ceil_mode") and (before[2] % 2 or before[3] % 2)):
+    axes = 2 if node.target is F.avg_pool2d else 1
+    if before is None or len(before) != axes + 2:
+        return None
+    if found.get("ceil_mode") and any(size % 2 for size in before[2:]):
         return None
     source: Node = found["input"]
     return source
+
+
+def by_two(node: Node) -> Pair:
+    """`Settings.upsample` and `Settings.pool` that double or halve this node's picture, or sequence."""
+    return (2, 2) if len(shape(node) or ()) == 4 else (1, 2)
 
 
 def joined(node: Node) -> tuple[Node, Node] | None:
@@ -249,12 +251,9 @@ def joined(node: Node) -> tuple[Node, Node] | None:
     found = arguments(node)
     if found is None or node.target is not torch.cat:
         return None
-    tensors = found["tensors"]
-    if (
-        found.get("dim", 0) not in (1, -3)
-        or len(tensors) != 2
-        or any(len(shape(t) or ()) != 4 for t in tensors)
-    ):
+    tensors, axes = found["tensors"], len(shape(node) or ())
+    channels = axes in (3, 4) and found.get("dim", 0) in (1, 1 - axes)
+    if not channels or len(tensors) != 2 or any(len(shape(t) or ()) != axes for t in tensors):
         return None
     return tensors[0], tensors[1]
 
@@ -270,19 +269,21 @@ class Padding:
 
 
 def padded(node: Node) -> Padding | None:
-    """A padding of rows and columns with what a convolution can put there itself."""
+    """A padding of columns, and rows, with what a convolution can put there itself."""
     found = arguments(node)
     if found is None or node.target not in _PADS:
         return None
     modes: dict[str, PaddingMode] = {"constant": "zeros", "reflect": "reflect", "circular": "circular"}
     mode, pad = modes.get(found.get("mode", "constant")), found["pad"]
+    axes = len(shape(found["input"]) or ()) - 2
     if (
         mode is None
-        or len(pad) != 4
+        or axes not in (1, 2)
+        or len(pad) not in (2, 2 * axes)
         or not all(isinstance(side, int) for side in pad)
         or min(pad) < 0
         or found.get("value")
     ):
         return None
-    left, right, top, bottom = pad
+    left, right, top, bottom = (*pad, 0, 0)[:4]
     return Padding(found["input"], (top, left), (bottom - top, right - left), mode)

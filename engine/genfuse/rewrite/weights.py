@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import torch
 from genfuse import env
 from genfuse.rewrite import patterns
 from genfuse_kernels.conv_norm_act import spec
+from genfuse_kernels.conv_norm_act.settings import kernel_size
 
 if TYPE_CHECKING:
     from genfuse.rewrite.fuse import Unit
@@ -41,8 +43,12 @@ def algorithm(unit: Unit) -> str:
 
 
 def packed_bytes(unit: Unit) -> int:
-    """Of a convolution's weights in the order that its kernel reads them."""
-    return 4 * _convolution(unit).packed_size
+    """Of a convolution's weights, and its residual's, in the order that its kernel reads them."""
+    from genfuse_kernels.conv_norm_act.cpu_impl import projection_size
+
+    projection = patterns.shape(unit.tensors.get("residual_weight"))
+    own = _convolution(unit).packed_size
+    return 4 * (own + (projection_size(projection, unit.settings.groups) if projection else 0))
 
 
 def _convolution(unit: Unit) -> _cpu.Conv:
@@ -51,10 +57,9 @@ def _convolution(unit: Unit) -> _cpu.Conv:
 
     tensor = patterns.value(unit.conv)
     dtype = tensor.dtype if tensor is not None and tensor.dtype in spec.DTYPES else torch.float32
-    height, width = (patterns.shape(unit.source) or (0, 0))[-2:]
-    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, (height, width), _cpu.isa())
+    size = kernel_size(patterns.shape(unit.source) or (0, 0, 0))  # of a sequence: height 1
+    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, size, _cpu.isa())
 
 
 def _pixels(unit: Unit) -> int:
-    height, width = (patterns.shape(unit.conv) or (0, 0))[-2:]
-    return height * width
+    return math.prod((patterns.shape(unit.conv) or (0, 0, 0))[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +28,10 @@ def normalised(
     batch, channels = x.shape[:2]
     groups = {"instance": channels, "layer": 1, "group": s.num_groups}.get(s.norm)
     if plain and stats is None and groups is not None and x.numel() > batch * groups:
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = (
+                x.contiguous()
+            )  # PyTorch's backward for the weight alone crashes on channels-last memory (2.13)
         return F.group_norm(x, groups, weight, bias, s.eps)
     if plain and stats is None and s.norm == "batch" and (running_mean is not None or x.numel() > channels):
         return F.batch_norm(x, running_mean, running_var, weight, bias, running_mean is None, 0.0, s.eps)

@@ -6,18 +6,27 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
 from genfuse_kernels.common.packed_weights import packed
 from genfuse_kernels.common.widened import widened
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Pair, Settings, UnitTensors
+from genfuse_kernels.conv_norm_act.settings import (
+    ACTIVATIONS,
+    PADDING_MODES,
+    Pair,
+    Settings,
+    UnitTensors,
+    kernel_size,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _PLANAR, _CHANNELS_LAST = 0, 1
+_BLOCK = 16
 
 Image = tuple[int, int, int, int, int, int, int]
 
@@ -56,12 +65,24 @@ def run(
     film_shift: Tensor | None = None,
     shift: Tensor | None = None,
     residual: Tensor | None = None,
+    residual_weight: Tensor | None = None,
+    residual_skip: Tensor | None = None,
+    seeds: Tensor | None = None,
 ) -> None:
     """One unit with weights as `conv` packs them; None for a unit without a convolution."""
     s = settings
     x = readable(x)
     skip = None if skip is None else readable(skip)
     residual = None if residual is None else readable(residual)
+    residual_skip = None if residual_skip is None else readable(residual_skip)
+    seeds = None if seeds is None else seeds.contiguous()
+    projection = (
+        None
+        if residual_weight is None
+        else packed(
+            residual_weight, ("projection", s.groups), lambda dense: _pack_projection(dense, s.groups)
+        )
+    )
     of_norm = {
         name: widened(tensor)
         for name, tensor in {
@@ -85,6 +106,9 @@ def run(
         weight_stride=_sample_stride(norm_weight),
         bias_stride=_sample_stride(norm_bias),
         film_stride=channels,
+        dropout=s.dropout,
+        seeds=0 if seeds is None else seeds.data_ptr(),
+        dropout_stream=s.dropout_stream,
         **{name: 0 if tensor is None else tensor.data_ptr() for name, tensor in of_norm.items()},
     )
     of_output = [widened(tensor) for tensor in (bias, shift)]
@@ -97,6 +121,7 @@ def run(
         slope=s.negative_slope,
         pool=s.pool,
         stats=0 if stats_out is None else stats_out.data_ptr(),
+        projection=0 if projection is None else projection.data_ptr(),
     )
     conv.run(
         DTYPE_CODES[x.dtype],
@@ -110,6 +135,7 @@ def run(
         0 if weights is None else weights.data_ptr(),
         epilogue,
         None if residual is None else image(residual),
+        None if residual_skip is None else image(residual_skip),
         image(out),
     )
 
@@ -128,7 +154,7 @@ def convolution(
         in_channels=first if s.transposed else second * s.groups,
         out_channels=second * s.groups if s.transposed else first,
         groups=s.groups,
-        kernel=(weight_shape[2], weight_shape[3]),
+        kernel=kernel_size(weight_shape),
         stride=s.stride,
         padding=s.padding,
         extra_padding=s.extra_padding,
@@ -140,7 +166,7 @@ def convolution(
         dtype=DTYPE_CODES[dtype],
         height=size[0],
         width=size[1],
-        exact=s.accuracy == "exact" or (s.upsample, s.pool) == (2, 2),  # folded phases are not pooled
+        exact=s.accuracy == "exact" or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
     )
 
 
@@ -153,6 +179,20 @@ def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
     room = torch.empty(conv.packed_size, dtype=torch.float32)
     conv.pack(weight.data_ptr(), room.data_ptr())
     return room
+
+
+def _pack_projection(weight: Tensor, groups: int) -> Tensor:
+    """`genfuse_epilogue.projection` of csrc/conv_norm_act/params.h."""
+    of_group = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1])
+    room = -of_group.shape[1] % _BLOCK
+    blocks = F.pad(of_group, (0, 0, 0, room)).reshape(-1, _BLOCK, weight.shape[1])
+    return blocks.transpose(1, 2).contiguous()
+
+
+def projection_size(weight_shape: tuple[int, ...], groups: int) -> int:
+    """Floats that the packed weights of a residual's projection take."""
+    outputs, channels = weight_shape[:2]
+    return groups * (-(outputs // groups) // _BLOCK * -_BLOCK) * channels
 
 
 def _norm_kind(s: Settings, running_mean: Tensor | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.settings import Activation, NormTensors, Settings, UnitTensors
+from genfuse_kernels.philox_normal.reference import philox_words
+from genfuse_kernels.philox_normal.spec import STREAM_DROPOUT
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 Normalise = Callable[
     [Tensor, Settings, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None], Tensor
 ]
+Drop = Callable[[Tensor, Settings, Tensor], Tensor]
 
 
 def conv_norm_act(
@@ -26,19 +30,24 @@ def conv_norm_act(
     settings: Settings,
     *,
     normalise: Normalise | None = None,
+    drop: Drop | None = None,
     **tensors: Unpack[UnitTensors],
 ) -> Tensor:
-    """The unit's output (N, K, H', W'); see `spec`. `normalise` may stand in for `normalised`."""
+    """The unit's output (N, K, H', W'); see `spec`. `normalise` and `drop` may stand in for the definition's."""
     skip, shift = tensors.get("skip"), tensors.get("shift")
-    h = read(x if skip is None else torch.cat([x, skip], dim=1), settings, normalise, tensors)
-    if settings.upsample != 1:
-        h = F.interpolate(h, scale_factor=float(settings.upsample), mode="nearest")
-    y = _convolved(h, weight, bias, settings)
-    return written(y if shift is None else y + shift[:, :, None, None], settings, tensors.get("residual"))
+    h = read(_joined(x, skip), settings, normalise, drop, tensors)
+    if settings.upsample != (1, 1):
+        factors = (float(settings.upsample[0]), float(settings.upsample[1]))
+        h = F.interpolate(h, scale_factor=factors, mode="nearest")
+    y = _convolved(h, _kernel(weight), bias, settings)
+    residual = _projected(tensors)
+    return written(y if shift is None else y + shift[:, :, None, None], settings, residual)
 
 
-def read(x: Tensor, s: Settings, normalise: Normalise | None, tensors: NormTensors) -> Tensor:
-    """x normalised and activated: what comes before a convolution."""
+def read(
+    x: Tensor, s: Settings, normalise: Normalise | None, drop: Drop | None, tensors: NormTensors
+) -> Tensor:
+    """x normalised, activated and masked: what comes before a convolution."""
     h = (normalise or normalised)(
         x,
         s,
@@ -51,7 +60,18 @@ def read(x: Tensor, s: Settings, normalise: Normalise | None, tensors: NormTenso
     film_scale, film_shift = tensors.get("film_scale"), tensors.get("film_shift")
     if film_scale is not None and film_shift is not None:
         h = h * (1 + film_scale[:, :, None, None]) + film_shift[:, :, None, None]
-    return activated(h, s.activation, s.negative_slope)
+    h = activated(h, s.activation, s.negative_slope)
+    seeds = tensors.get("seeds")
+    return h if s.dropout == 0 or seeds is None else (drop or dropped)(h, s, seeds)
+
+
+def dropped(h: Tensor, s: Settings, seeds: Tensor) -> Tensor:
+    """h times 1/(1 − p) where its uniform number reaches p = s.dropout, times 0 elsewhere."""
+    numel = math.prod(h.shape[1:])
+    words = philox_words(seeds, numel, torch.full_like(seeds, s.dropout_stream), STREAM_DROPOUT)
+    uniform = ((words[:, :numel] >> 9).to(torch.float64) + 0.5) * 2.0**-23
+    kept = (uniform >= s.dropout).reshape(h.shape)
+    return h * kept.to(h.dtype) * (1 / (1 - s.dropout))
 
 
 def written(y: Tensor, s: Settings, residual: Tensor | None) -> Tensor:
@@ -61,7 +81,7 @@ def written(y: Tensor, s: Settings, residual: Tensor | None) -> Tensor:
     if s.scale != 1:
         y = y * s.scale
     y = activated(y, s.out_activation, s.negative_slope)
-    return y if s.pool == 1 else F.avg_pool2d(y, s.pool)
+    return y if s.pool == (1, 1) else F.avg_pool2d(y, s.pool)
 
 
 def channel_stats(x: Tensor) -> Tensor:
@@ -132,6 +152,23 @@ def activated(x: Tensor, activation: Activation, negative_slope: float) -> Tenso
         "softplus": F.softplus,
     }
     return plain[activation](x) if activation in plain else x
+
+
+def _joined(x: Tensor, skip: Tensor | None) -> Tensor:
+    return x if skip is None else torch.cat([x, skip], dim=1)
+
+
+def _kernel(weight: Tensor) -> Tensor:
+    """A sequence's kernel (K, C, length) with height 1."""
+    return weight.unsqueeze(2) if weight.ndim == 3 else weight
+
+
+def _projected(tensors: UnitTensors) -> Tensor | None:
+    """The residual, or its 1x1 convolution."""
+    residual, weight = tensors.get("residual"), tensors.get("residual_weight")
+    if residual is None or weight is None:
+        return residual
+    return F.conv2d(_joined(residual, tensors.get("residual_skip")), _kernel(weight).to(residual.dtype))
 
 
 def _convolved(h: Tensor, weight: Tensor, bias: Tensor | None, s: Settings) -> Tensor:

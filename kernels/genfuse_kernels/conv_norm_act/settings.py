@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypedDict, get_args
 
 from torch import Tensor
@@ -21,6 +22,11 @@ ACCURACIES: tuple[Accuracy, ...] = get_args(Accuracy)
 Pair = tuple[int, int]
 
 
+def kernel_size(weight_shape: Sequence[int]) -> Pair:
+    """Height and width of a kernel (K, C, height, width), or (K, C, length) of a sequence's: height 1."""
+    return (1, weight_shape[2]) if len(weight_shape) == 3 else (weight_shape[2], weight_shape[3])
+
+
 class Settings(NamedTuple):
     """A unit's numbers and names; pairs are (height, width).
 
@@ -28,9 +34,11 @@ class Settings(NamedTuple):
     extra_padding   (bottom, right) beyond padding's; at least −padding
     norm      "batch" (running statistics where given, else the batch's), "instance", "group", "layer" (over C, H
               and W), "layer_pixel" and "rms_pixel" (over C at each pixel; without weight the latter is pixel norm)
+    upsample  1, or 2: pixels are read twice along the axis
+    dropout   share of the activated elements that become 0; `dropout_stream` tells the masks of layers apart
     scale     of the sum of convolution, bias, shift and residual, before the output's activation
-    pool      2 makes the mean of each 2x2 pixels one pixel of the output, behind its activation; a last odd row or
-              column is dropped
+    pool      1, or 2: the mean of each two pixels along the axis is one of the output, behind its activation; a last
+              odd row or column is dropped
     accuracy  "fast" admits Winograd, "exact" does not
     """
 
@@ -42,20 +50,22 @@ class Settings(NamedTuple):
     transposed: bool = False
     output_padding: Pair = (0, 0)
     padding_mode: PaddingMode = "zeros"
-    upsample: int = 1
+    upsample: Pair = (1, 1)
     norm: Norm = "none"
     num_groups: int = 1
     eps: float = 1e-5
     activation: Activation = "none"
     negative_slope: float = 0.01
+    dropout: float = 0.0
+    dropout_stream: int = 0
     scale: float = 1.0
     out_activation: Activation = "none"
-    pool: int = 1
+    pool: Pair = (1, 1)
     accuracy: Accuracy = "fast"
 
 
 class NormTensors(TypedDict, total=False):
-    """What a norm, its activation and the addition behind them read beside x; absent is as good as None."""
+    """What a norm, its activation, dropout and the addition behind them read beside x; absent is as good as None."""
 
     norm_weight: Tensor | None
     norm_bias: Tensor | None
@@ -65,6 +75,7 @@ class NormTensors(TypedDict, total=False):
     film_scale: Tensor | None
     film_shift: Tensor | None
     residual: Tensor | None
+    seeds: Tensor | None
 
 
 class UnitTensors(NormTensors, total=False):
@@ -72,3 +83,5 @@ class UnitTensors(NormTensors, total=False):
 
     skip: Tensor | None
     shift: Tensor | None
+    residual_weight: Tensor | None
+    residual_skip: Tensor | None

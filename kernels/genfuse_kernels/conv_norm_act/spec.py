@@ -1,25 +1,40 @@
 """The contract of `conv_norm_act`, a convolution with what stands before and behind it.
 
     launch(out, stats_out, x, weight, bias, settings, *, skip, norm_weight, norm_bias, running_mean, running_var,
-           stats, film_scale, film_shift, shift, residual)
+           stats, film_scale, film_shift, shift, residual, residual_weight, residual_skip, seeds)
 
 With s = settings (`settings.Settings`) and h = x, or x and skip along the channels:
 
     h   = (h − mean)/√(var + s.eps)·norm_weight + norm_bias      s.norm says over what; weight, bias (C,) or (N, C)
     h   = h·(1 + film_scale) + film_shift                        (N, C), where given
-    h   = s.activation(h), each pixel repeated s.upsample times along both axes
+    h   = s.activation(h)
+    h   = h·[u ≥ p]/(1 − p)                                      p = s.dropout > 0, u of each element as below
+    h   = each pixel of h repeated s.upsample times              (height, width)
     y   = convolution(h, weight) + bias                          as torch.nn.functional.conv2d, conv_transpose2d
-    out = s.out_activation((y + shift + residual)·s.scale)       shift (N, K)
-    out = the mean of each s.pool x s.pool pixels of it          the last odd row or column is dropped
+    r   = residual, or, with a residual_weight, the 1x1 convolution of residual and residual_skip along the channels
+    out = s.out_activation((y + shift + r)·s.scale)              shift (N, K)
+    out = the mean of each s.pool pixels of it                   (height, width); the last odd row or column is dropped
     stats_out = mean and biased variance over space of out, (N, K, 2), before out is rounded to its dtype
 
 A border of zeros is put around h, behind norm and activation. `stats`, (N, C, 2) like stats_out of the unit that
 made x, saves the pass over x that the norm would need.
 
+The mask is drawn by Philox4x32-10 (Salmon et al., SC11) as `philox_normal.spec` has it. For sample n and the logical
+element e of h's (C, H, W) index, x's channels before skip's and before it is upsampled:
+
+    key     = (low, high) 32-bit halves of seeds[n]
+    counter = (low, high halves of e // 4, s.dropout_stream, STREAM_DROPOUT)
+    u       = ((w[e % 4] >> 9) + ½)·2⁻²³, w the four words
+
+so that it does not depend on memory format, batch, neighbours, threads or backend, and a backward draws it again. What
+is not finite stays NaN where it is dropped, as by torch.nn.functional.dropout.
+
     x            (N, C, H, W) float32 | bfloat16 | float16; planar or channels last, other strides are copied
     skip         (N, C', H, W) like x;  residual, out  (N, K, H', W') like x
+    residual     with residual_weight (K, R + R', 1, 1): (N, R, H', W'), and residual_skip (N, R', H', W')
+    seeds        (N,) int64, read as 64 unsigned bits
     weight       (K, (C + C')/groups, kernel), transposed (C + C', K/groups, kernel); all parameters in x's dtype or
-                 float32
+                 float32; without the height where x is a sequence's (N, C, 1, L)
     stats        float32
 
 Half precision is storage, arithmetic is float32, sums over channels and taps too. Where x is bfloat16 and the processor
@@ -47,18 +62,26 @@ WINOGRAD_GROWTH = 3.0
 under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the largest error of such a sum."""
 
 
+WINOGRAD_FACTORS = 24.0
+"""Roundings of the factors that Winograd's largest error is worth, relative to the largest sum of magnitudes under a
+tile, times the square root of the reduction. Measured in bfloat16 on normal data of 1 to 128 channels: 10 to 18."""
+
+
 def tolerance(
     dtype: torch.dtype, reduction: int, winograd: bool, product: torch.dtype = torch.float32
 ) -> float:
     """Error allowed relative to the sum of magnitudes, Σ|h·weight| + |bias| + |shift| + |residual|.
 
+    `reduction` counts the products of a residual's projection too, and |residual| is the sum of their magnitudes then.
     A sum of `reduction` float32 products rounds `reduction` times with random sign; four standard deviations.
     Norm and activation round a few times more (8). The result rounds once to its dtype. Where factors are rounded
-    to `product`, each product is off by two roundings of it at most.
+    to `product`, each product is off by two roundings of it at most; Winograd's, rounded behind the transforms, by
+    more, with random sign.
     """
     compute, growth = UNIT_ROUNDOFF[torch.float32], WINOGRAD_GROWTH if winograd else 1.0
     summed = 4.0 * math.sqrt(reduction) * compute * growth
-    factors = 0.0 if product == torch.float32 else 2.0 * UNIT_ROUNDOFF[product] * growth
+    rounded = 0.0 if product == torch.float32 else 2.0 * UNIT_ROUNDOFF[product]
+    factors = rounded * (WINOGRAD_FACTORS / math.sqrt(reduction) if winograd else 1.0)
     store = 0.0 if dtype == torch.float32 else UNIT_ROUNDOFF[dtype]
     return summed + factors + 8.0 * compute + store
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.reference import Normalise, read, written
+from genfuse_kernels.conv_norm_act.reference import Drop, Normalise, read, written
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 
 if TYPE_CHECKING:
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def norm_act(
-    x: Tensor, settings: Settings, *, normalise: Normalise | None = None, **tensors: Unpack[NormTensors]
+    x: Tensor,
+    settings: Settings,
+    *,
+    normalise: Normalise | None = None,
+    drop: Drop | None = None,
+    **tensors: Unpack[NormTensors],
 ) -> Tensor:
-    """The output (N, C, H, W); see `spec`. `normalise` may stand in for the definition's norm."""
-    return written(read(x, settings, normalise, tensors), settings, tensors.get("residual"))
+    """The output (N, C, H, W); see `spec`. `normalise` and `drop` may stand in for the definition's."""
+    return written(read(x, settings, normalise, drop, tensors), settings, tensors.get("residual"))

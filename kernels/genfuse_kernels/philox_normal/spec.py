@@ -28,6 +28,8 @@ STREAM_INIT = 1
 """The sample that a sampling loop starts from."""
 STREAM_FORWARD = 2
 """Noise of the forward process: `add_noise` and training pairs."""
+STREAM_DROPOUT = 3
+"""Masks of dropout: uniform numbers, one a word, of which `conv_norm_act.spec` says the rest."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

@@ -1,0 +1,72 @@
+"""The sizes that a unit's settings give its output; sequences (N, C, L) as pictures of height 1."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from torch import Tensor
+
+from genfuse_kernels.conv_norm_act.settings import Pair, Settings
+
+_IMAGES = ("skip", "residual", "residual_skip")
+_Tensors = TypeVar("_Tensors", bound=Any)
+
+
+def output_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
+    """Height and width of the output for an input of this height and width; may be less than 1."""
+    height, width = convolved_size(settings, kernel, size)
+    return height // settings.pool[0], width // settings.pool[1]
+
+
+def convolved_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
+    """`output_size` before pooling."""
+    sizes = []
+    for axis in (0, 1):
+        reach = settings.dilation[axis] * (kernel[axis] - 1) + 1
+        if settings.transposed:
+            out = (
+                (size[axis] - 1) * settings.stride[axis]
+                - 2 * settings.padding[axis]
+                + reach
+                + settings.output_padding[axis]
+            )
+        else:
+            padding = 2 * settings.padding[axis] + settings.extra_padding[axis]
+            room = size[axis] * settings.upsample[axis] + padding - reach
+            out = room // settings.stride[axis] + 1
+        sizes.append(out)
+    return sizes[0], sizes[1]
+
+
+def pair(name: str, value: Any, axes: int, neutral: int = 1) -> Pair:
+    """(height, width) from what the user gave for a picture, axes=2, or a sequence, axes=1: height `neutral` then."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value,) * axes
+    if isinstance(value, (tuple, list)) and len(value) == axes and all(isinstance(v, int) for v in value):
+        return (neutral, value[0]) if axes == 1 else (value[0], value[1])
+    raise TypeError(
+        f"{name} is {value!r}, expected an int or {'(length,)' if axes == 1 else '(height, width)'}"
+    )
+
+
+def paddings(value: Any, axes: int) -> tuple[Pair, Pair]:
+    """`Settings.padding` and `Settings.extra_padding`, from one value an axis or from two."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2 * axes:
+        return pair("padding", value, axes, 0), (0, 0)
+    if not all(isinstance(side, int) for side in value):
+        expected = "four ints: left, right, top, bottom" if axes == 2 else "two ints: left, right"
+        raise TypeError(f"padding is {value!r}, expected {expected}")
+    left, right, top, bottom = (*value, 0, 0)[:4]
+    return (top, left), (bottom - top, right - left)
+
+
+def pictures(tensors: _Tensors) -> _Tensors:
+    """A sequence's tensors, those with an axis of length as views of height 1. ValueError for other numbers of axes."""
+    views: Any = dict(tensors)
+    for name in _IMAGES:
+        tensor = views.get(name)
+        if isinstance(tensor, Tensor):
+            if tensor.ndim != 3:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (N, C, L) as x")
+            views[name] = tensor.unsqueeze(2)
+    return cast(_Tensors, views)
