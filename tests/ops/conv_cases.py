@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,7 +218,12 @@ def allowed_error(case: Case, dtype: torch.dtype = torch.float32) -> Tensor:
     )
     if winograd:  # its error spreads over a tile
         size = size.amax((2, 3), keepdim=True).expand_as(size)
-    reduction = case.weight[0].numel() if not s.transposed else case.weight[:, 0].numel() // s.groups
+    reduction = case.weight[0].numel()
+    if s.transposed:  # each output pixel meets every stride-th tap
+        taps = math.prod(
+            -(-size // step) for size, step in zip(kernel_size(case.weight.shape), s.stride, strict=True)
+        )
+        reduction = case.weight.shape[0] // s.groups * taps
     if sums["residual_weight"] is not None:
         reduction += sums["residual_weight"].shape[1]
     product = {"float32": torch.float32, "bfloat16": torch.bfloat16}[convolution_of(case, dtype).product]
