@@ -72,9 +72,16 @@ class Conv {
     }
 
     const char* algorithm() const {
-        return conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd"
-               : conv_.algorithm == GENFUSE_CONV_DIRECT ? "direct"
-                                                        : "none";
+        switch (conv_.algorithm) {
+            case GENFUSE_CONV_WINOGRAD:
+                return "winograd";
+            case GENFUSE_CONV_DIRECT:
+                return "direct";
+            case GENFUSE_CONV_PLANAR:
+                return "planar";
+            default:
+                return "none";
+        }
     }
 
     std::pair<int64_t, int64_t> output(int64_t height, int64_t width) const {

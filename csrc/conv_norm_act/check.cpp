@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "common/message.h"
-#include "conv_norm_act/geometry.h"
+#include "conv_norm_act/planar.h"
 
 namespace genfuse {
 namespace {
@@ -105,6 +105,9 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     }
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
         return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
+    }
+    if (conv.algorithm == GENFUSE_CONV_PLANAR && conv.out_channels / conv.groups > planar::kMaxOutputs) {
+        return invalid(message, "algorithm is planar, which has at most 8 output channels a group%s", "");
     }
     return GENFUSE_OK;
 }

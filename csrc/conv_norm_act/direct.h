@@ -24,8 +24,8 @@ struct Frame {
         sums_row = geometry.out_width * kBlock;
         sums_block = job.rows_a_unit * sums_row;
         Carver carver(memory);
-        staged = carver.take<float>(job.slice * staged_block);
-        source = carver.take<float>(job.args->width * kBlock);
+        staged = carver.take<float>(job.slice * staged_block + kBlock);  // a vector more, for tight pixels
+        source = carver.take<float>((job.args->width + 1) * kBlock);
         sums = carver.take<float>(static_cast<int64_t>(geometry.passes.size()) * job.part * sums_block);
         residual = carver.take<float>(sums_row);
         used = carver.used();

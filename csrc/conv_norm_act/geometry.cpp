@@ -48,6 +48,12 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
     return room < 0 ? room : room / conv.stride[axis] + 1;
 }
 
+int64_t packed_channels(const genfuse_conv& conv) {
+    if (conv.algorithm == GENFUSE_CONV_PLANAR) return conv.out_channels;
+    constexpr int64_t block = GENFUSE_CHANNEL_BLOCK;
+    return (conv.out_channels / conv.groups + block - 1) / block * block * conv.groups;
+}
+
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
     in_height = height * conv.upsample;
     in_width = width * conv.upsample;
@@ -78,9 +84,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
                     any = true;
                 }
             }
-            packed +=
-                static_cast<int64_t>(phase.taps.size()) * group_in * conv.groups *
-                ((group_out + GENFUSE_CHANNEL_BLOCK - 1) / GENFUSE_CHANNEL_BLOCK * GENFUSE_CHANNEL_BLOCK);
+            packed += static_cast<int64_t>(phase.taps.size()) * group_in * packed_channels(conv);
             pass.phases.push_back(std::move(phase));
         }
         passes.push_back(std::move(pass));

@@ -23,7 +23,7 @@ void run_unit(const ConvJob& job, int64_t unit, int slot) {
     for (int64_t y = first; y < end && y < job.rows; ++y) {
         float* const pixels = frame.pixels + y % 2 * width * kBlock;
         load_channels<Stored>(*job.args, n, c, lanes, y, pixels);
-        normalise(job, n, c, lanes, y, pixels);
+        normalise(job, n, c, lanes, kBlock, y, pixels);
         activate(prologue.activation, prologue.slope, pixels, width * kBlock);
         RowMoments moments;
         finish.row(y, width, pixels, job.partial ? &moments : nullptr);

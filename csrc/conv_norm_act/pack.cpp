@@ -39,18 +39,13 @@ void each_panel(int64_t first, int64_t columns, Run run) {
     }
 }
 
-// Output channels with their padding: 8 are packed tighter than a block.
-int64_t direct_columns(int64_t group_out) {
-    return group_out <= kBlock / 2 ? narrow_columns(current_isa()) : padded(group_out);
-}
-
 // [phase][group][panel][input block][tap][channel of the block][column]
 void pack_direct(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
             for (int64_t group = 0; group < groups; ++group) {
                 float* to = packed + phase.packed + group * direct::packed_group(geometry, phase);
-                each_panel(0, direct_columns(geometry.group_out), [&](int64_t first, int64_t columns) {
+                each_panel(0, padded(geometry.group_out), [&](int64_t first, int64_t columns) {
                     for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
                         for (const Tap& tap : phase.taps) {
                             for (int64_t c = block; c < block + kBlock && c < geometry.group_in; ++c) {
@@ -61,6 +56,22 @@ void pack_direct(const Geometry& geometry, const Weight& weight, int64_t groups,
                         }
                     }
                 });
+            }
+        }
+    }
+}
+
+// [phase][group][input channel][tap][output channel]
+void pack_planar(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            float* to = packed + phase.packed;
+            for (int64_t group = 0; group < groups; ++group) {
+                for (int64_t c = 0; c < geometry.group_in; ++c) {
+                    for (const Tap& tap : phase.taps) {
+                        for (int64_t k = 0; k < geometry.group_out; ++k) *to++ = weight.at(group, k, c, tap);
+                    }
+                }
             }
         }
     }
@@ -139,7 +150,7 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
             taps += static_cast<int64_t>(phase.taps.size());
         }
     }
-    const int64_t products = geometry.group_in * conv->groups * padded(geometry.group_out);
+    const int64_t products = geometry.group_in * packed_channels(*conv);
     *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::kPoints : taps);
     return GENFUSE_OK;
 }
@@ -152,6 +163,8 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
     const Weight weights(*conv, geometry, weight);
     if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
         pack_winograd(geometry, weights, packed);
+    } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
+        pack_planar(geometry, weights, conv->groups, packed);
     } else {
         pack_direct(geometry, weights, conv->groups, packed);
     }

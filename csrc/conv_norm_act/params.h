@@ -32,6 +32,7 @@ typedef enum {
     GENFUSE_CONV_DIRECT = 0,
     GENFUSE_CONV_WINOGRAD =
         1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */
+    GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
 } genfuse_conv_algorithm;
 
 /* What decides the algorithm and how weights are packed. */
@@ -93,8 +94,7 @@ typedef struct {
 genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
                                    genfuse_message* message);
 
-/* The algorithm that a convolution of this shape runs: Winograd where it has one and `exact` does not forbid
- * it. */
+/* The algorithm that a convolution of this shape runs; `exact` forbids Winograd. */
 genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact);
 
 /* Floats that the packed weights take. */

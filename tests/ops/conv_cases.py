@@ -14,6 +14,8 @@ from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings
 from ops.cpu_cases import laid_out
 
+KINDS = ("3x3", "any", "any", "transposed", "few")
+
 IMAGE_LAYOUTS = ("contiguous", "channels_last", "batch_strided", "transposed")
 
 
@@ -39,11 +41,14 @@ class Case:
 
 
 def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, ...] = ()) -> Case:
-    """`kinds` may fix "3x3" (Winograd's) or "transposed"."""
-    kind = kinds[rng.integers(len(kinds))] if kinds else ("3x3", "any", "any", "transposed")[rng.integers(4)]
-    groups = int(rng.choice([1, 1, 1, 2, 3])) if kind != "3x3" else 1
+    """`kinds` may fix "3x3" (Winograd's), "transposed" or "few" (channels)."""
+    kind = kinds[rng.integers(len(kinds))] if kinds else KINDS[rng.integers(len(KINDS))]
+    groups = 1 if kind in ("3x3", "few") else int(rng.choice([1, 1, 1, 2, 3]))
     channels, outputs = (groups * int(rng.integers(1, 40 // groups + 1)) for _ in range(2))
-    transposed = kind == "transposed"
+    if kind == "few":
+        few = int(rng.integers(1, 9))
+        channels, outputs = (few, outputs) if rng.random() < 0.4 else (channels, few)
+    transposed = kind == "transposed" or (kind == "few" and rng.random() < 0.3)
     stride = 2 if transposed and rng.random() < 0.6 else 1 if kind == "3x3" else int(rng.integers(1, 4))
     kernel = (3, 3) if kind == "3x3" else tuple(int(k) for k in rng.integers(1, 6, 2))
     if transposed and stride == 2 and rng.random() < 0.6:

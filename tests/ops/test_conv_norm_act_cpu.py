@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act import reference, spec
-from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act, convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
 from ops.conv_cases import Case, allowed_error, make_case, random_case, uses_winograd
 from ops.cpu_cases import ISAS, instruction_set, laid_out, threads, untouched_elsewhere
@@ -49,7 +49,7 @@ def check(case: Case, layout: str = "contiguous") -> None:
     assert ((stats[..., 1] - expected[..., 1]).abs() <= 3 * spread * (1 + want.abs().amax((2, 3)))).all()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(80))
 def test_random_units(seed: int) -> None:
     rng = np.random.default_rng([4, seed])
     dtype = (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
@@ -68,6 +68,39 @@ def test_every_tail_of_a_tile(transposed: bool) -> None:
         case = make_case(rng, torch.float32, settings, 2, 5, shape, size)
         assert uses_winograd(case)
         check(case)
+
+
+ALGORITHMS: dict[str, tuple[tuple[int, int, int, int], Settings]] = {
+    "winograd": ((5, 5, 3, 3), Settings()),
+    "direct": ((9, 3, 3, 3), Settings()),
+    "planar": ((3, 19, 3, 3), Settings()),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_at_every_width(algorithm: str) -> None:
+    """Planar pictures too narrow for a vector, and rows that end within one."""
+    shape, settings = ALGORITHMS[algorithm]
+    assert convolution(shape, settings).algorithm == algorithm
+    rng = np.random.default_rng(11)
+    for width in range(1, 40):
+        wide = settings._replace(
+            padding=(1, 1), stride=(1 + width % 2,) * 2 if algorithm != "winograd" else (1, 1)
+        )
+        case = make_case(rng, torch.float32, wide, 1, shape[1] * settings.groups, shape, (5, width))
+        check(case, ("contiguous", "channels_last")[width % 3 == 0])
+
+
+@pytest.mark.parametrize("outputs", range(1, 10))
+@pytest.mark.parametrize("channels", [1, 17])
+def test_few_output_channels(outputs: int, channels: int) -> None:
+    rng = np.random.default_rng([12, outputs])
+    for transposed in (False, True):
+        settings = Settings(padding=(1, 1), stride=(2, 2), transposed=transposed)
+        shape = (channels, outputs, 4, 4) if transposed else (outputs, channels, 4, 4)
+        # Winograd has the phases of a transposed 4x4 convolution, and is faster from 5 output channels on.
+        assert (convolution(shape, settings).algorithm == "planar") == (outputs < (5 if transposed else 9))
+        check(make_case(rng, torch.float32, settings, 2, channels, shape, (9, 37)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -140,7 +173,7 @@ def test_a_large_mean_over_a_small_variance() -> None:
         assert ((got.double() - want).abs() * deviation).max() < 4 * 2.0**-24 * 1e4, norm
 
 
-@pytest.mark.parametrize("kind", ["3x3", "transposed", "any"])
+@pytest.mark.parametrize("kind", ["3x3", "transposed", "any", "few"])
 def test_bits_depend_on_neither_threads_nor_batch(kind: str) -> None:
     for seed in range(4):
         rng = np.random.default_rng([5, seed])
