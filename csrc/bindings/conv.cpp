@@ -77,6 +77,8 @@ class Conv {
                 return "winograd";
             case GENFUSE_CONV_DIRECT:
                 return "direct";
+            case GENFUSE_CONV_DEPTHWISE:
+                return "depthwise";
             case GENFUSE_CONV_PLANAR:
                 return "planar";
             default:

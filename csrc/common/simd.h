@@ -235,6 +235,23 @@ GENFUSE_INLINE u64 multiply_low_words(u64 a, u64 b) {
 #define GENFUSE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, i32{__VA_ARGS__})
 #endif
 
+// Lane i: lane from[i] of a and b, b's counted behind a's.
+GENFUSE_INLINE f32 pick(f32 a, f32 b, i32 from) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_permutex2var_ps(a, reinterpret_cast<__m512i>(from), b);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    const __m256i lanes = reinterpret_cast<__m256i>(from);
+    const f32 is_second = reinterpret_cast<f32>(from << 28);  // in the sign bit
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, lanes), _mm256_permutevar8x32_ps(b, lanes),
+                            is_second);
+#else
+    constexpr int lanes = GENFUSE_VECTOR_BYTES / 4;
+    f32 picked;
+    for (int i = 0; i < lanes; ++i) picked[i] = from[i] < lanes ? a[from[i]] : b[from[i] - lanes];
+    return picked;
+#endif
+}
+
 // Across the lanes, by halves: what one lane gets is the same whatever the lanes' order of evaluation.
 #if GENFUSE_VECTOR_BYTES == 64
 #define GENFUSE_HALVES(FOLD, v)                                   \

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "common/message.h"
+#include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/planar.h"
 
 namespace genfuse {
@@ -108,6 +109,9 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     }
     if (conv.algorithm == GENFUSE_CONV_PLANAR && conv.out_channels / conv.groups > planar::kMaxOutputs) {
         return invalid(message, "algorithm is planar, which has at most 8 output channels a group%s", "");
+    }
+    if (conv.algorithm == GENFUSE_CONV_DEPTHWISE && conv.in_channels / conv.groups > depthwise::kMaxInputs) {
+        return invalid(message, "algorithm is depthwise, which has at most 8 input channels a group%s", "");
     }
     return GENFUSE_OK;
 }

@@ -51,7 +51,9 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
 int64_t packed_channels(const genfuse_conv& conv) {
     if (conv.algorithm == GENFUSE_CONV_PLANAR) return conv.out_channels;
     constexpr int64_t block = GENFUSE_CHANNEL_BLOCK;
-    return (conv.out_channels / conv.groups + block - 1) / block * block * conv.groups;
+    const int64_t groups =
+        conv.algorithm == GENFUSE_CONV_DEPTHWISE ? 1 : conv.groups;  // packed each for itself
+    return (conv.out_channels / groups + block - 1) / block * block * groups;
 }
 
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {

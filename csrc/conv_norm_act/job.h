@@ -49,6 +49,7 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_product_unit)  \
     UNIT(direct_unit)            \
     UNIT(planar_unit)            \
+    UNIT(depthwise_unit)         \
     UNIT(identity_unit)
 
 #define GENFUSE_DECLARE_UNIT(name) void name(const ConvJob& job, int64_t unit, int slot);

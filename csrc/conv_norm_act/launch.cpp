@@ -5,6 +5,7 @@
 #include "common/dispatch.h"
 #include "common/message.h"
 #include "conv_norm_act/check.h"
+#include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
 #include "conv_norm_act/planar.h"
@@ -113,6 +114,18 @@ Blocking planar_blocking(const Args& args, const Geometry& geometry) {
     return blocking;
 }
 
+// Blocks of channels that lie together in memory are one unit's, as long as there are enough for all threads.
+Blocking depthwise_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    const int64_t blocks = blocks_of(args.conv.out_channels);
+    blocking.rows = most_rows(geometry);
+    blocking.rows_a_unit = staged_rows(args, geometry, geometry.group_in + blocks, blocks);
+    const int64_t stretches = args.batch * ceil_divide(blocking.rows, blocking.rows_a_unit);
+    blocking.part = ceil_divide(blocks, std::min(blocks, ceil_divide(2 * args.threads, stretches)));
+    blocking.units = stretches * ceil_divide(blocks, blocking.part);
+    return blocking;
+}
+
 Blocking identity_blocking(const Args& args) {
     Blocking blocking;
     blocking.rows = args.height;
@@ -128,6 +141,8 @@ Blocking blocking_of(const Args& args, const Geometry& geometry) {
             return winograd_blocking(args, geometry);
         case GENFUSE_CONV_PLANAR:
             return planar_blocking(args, geometry);
+        case GENFUSE_CONV_DEPTHWISE:
+            return depthwise_blocking(args, geometry);
         case GENFUSE_CONV_NONE:
             return identity_blocking(args);
         default:
@@ -140,6 +155,8 @@ ConvUnit unit_of(int32_t algorithm) {
     switch (algorithm) {
         case GENFUSE_CONV_PLANAR:
             return GENFUSE_KERNEL(planar_unit);
+        case GENFUSE_CONV_DEPTHWISE:
+            return GENFUSE_KERNEL(depthwise_unit);
         case GENFUSE_CONV_NONE:
             return GENFUSE_KERNEL(identity_unit);
         default:
@@ -154,6 +171,8 @@ size_t frame_bytes(const ConvJob& job) {
             return winograd::Frame(job, nullptr).used;
         case GENFUSE_CONV_PLANAR:
             return planar::Frame(job, nullptr).used;
+        case GENFUSE_CONV_DEPTHWISE:
+            return depthwise::Frame(job, nullptr).used;
         case GENFUSE_CONV_NONE:
             return identity::Frame(job, nullptr).used;
         default:
@@ -341,6 +360,9 @@ constexpr int64_t kMaxPlanarOutputs = 4, kMaxDirectInputs = 4;
 genfuse_conv_algorithm genfuse_conv_choose(const genfuse_conv* conv, int32_t exact) {
     const int64_t inputs = conv->in_channels / conv->groups, outputs = conv->out_channels / conv->groups;
     const bool winograd = !exact && genfuse::winograd_applies(*conv);
+    if (conv->groups > 1 && inputs <= genfuse::depthwise::kMaxInputs && outputs < genfuse::kBlock) {
+        return GENFUSE_CONV_DEPTHWISE;
+    }
     if (outputs <= (winograd ? kMaxPlanarOutputs : genfuse::planar::kMaxOutputs)) return GENFUSE_CONV_PLANAR;
     return winograd && inputs > kMaxDirectInputs ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
 }

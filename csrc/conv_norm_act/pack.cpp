@@ -77,6 +77,25 @@ void pack_planar(const Geometry& geometry, const Weight& weight, int64_t groups,
     }
 }
 
+// [phase][output block][input channel of the group][tap][output channel of the block]
+void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_channels, float* packed) {
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            float* to = packed + phase.packed;
+            for (int64_t block = 0; block < out_channels; block += kBlock) {
+                for (int64_t c = 0; c < geometry.group_in; ++c) {
+                    for (const Tap& tap : phase.taps) {
+                        for (int64_t k = block; k < block + kBlock; ++k) {
+                            const int64_t group = k / geometry.group_out, within = k % geometry.group_out;
+                            *to++ = k < out_channels ? weight.at(group, within, c, tap) : 0.0f;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 // G of F(4, 3): the kernel as a polynomial at the six points, divided by what Bᵀ leaves out.
 void transform_kernel(const double (&g)[3], double (&to)[winograd::kWindow]) {
     const double a = std::sqrt(0.5), b = std::sqrt(2.0);
@@ -163,6 +182,8 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
     const Weight weights(*conv, geometry, weight);
     if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
         pack_winograd(geometry, weights, packed);
+    } else if (conv->algorithm == GENFUSE_CONV_DEPTHWISE) {
+        pack_depthwise(geometry, weights, conv->out_channels, packed);
     } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
         pack_planar(geometry, weights, conv->groups, packed);
     } else {

@@ -33,6 +33,8 @@ typedef enum {
     GENFUSE_CONV_WINOGRAD =
         1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */
     GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
+    GENFUSE_CONV_DEPTHWISE =
+        3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
 } genfuse_conv_algorithm;
 
 /* What decides the algorithm and how weights are packed. */

@@ -74,6 +74,7 @@ ALGORITHMS: dict[str, tuple[tuple[int, int, int, int], Settings]] = {
     "winograd": ((5, 5, 3, 3), Settings()),
     "direct": ((9, 3, 3, 3), Settings()),
     "planar": ((3, 19, 3, 3), Settings()),
+    "depthwise": ((21, 1, 3, 3), Settings(groups=21)),
 }
 
 
@@ -101,6 +102,16 @@ def test_few_output_channels(outputs: int, channels: int) -> None:
         # Winograd has the phases of a transposed 4x4 convolution, and is faster from 5 output channels on.
         assert (convolution(shape, settings).algorithm == "planar") == (outputs < (5 if transposed else 9))
         check(make_case(rng, torch.float32, settings, 2, channels, shape, (9, 37)))
+
+
+@pytest.mark.parametrize("inputs", range(1, 9))
+@pytest.mark.parametrize("outputs", [1, 2, 3, 8, 15])
+def test_small_groups(inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng([13, inputs, outputs])
+    settings = Settings(padding=(1, 1), groups=11)
+    shape = (11 * outputs, inputs, 3, 3)
+    assert convolution(shape, settings).algorithm == "depthwise"
+    check(make_case(rng, torch.float32, settings, 2, 11 * inputs, shape, (7, 13)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -173,7 +184,7 @@ def test_a_large_mean_over_a_small_variance() -> None:
         assert ((got.double() - want).abs() * deviation).max() < 4 * 2.0**-24 * 1e4, norm
 
 
-@pytest.mark.parametrize("kind", ["3x3", "transposed", "any", "few"])
+@pytest.mark.parametrize("kind", ["3x3", "transposed", "any", "grouped", "few"])
 def test_bits_depend_on_neither_threads_nor_batch(kind: str) -> None:
     for seed in range(4):
         rng = np.random.default_rng([5, seed])

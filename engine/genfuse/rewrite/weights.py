@@ -31,7 +31,7 @@ def choose_algorithms(units: Sequence[Unit], memory_limit: int | None) -> None:
 
 
 def algorithm(unit: Unit) -> str:
-    """What the CPU's kernels run: "winograd", "direct" or "planar"."""
+    """What the CPU's kernels run: "winograd", "direct", "planar" or "depthwise"."""
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
     return convolution(patterns.shape(unit.weight) or (), unit.settings).algorithm
