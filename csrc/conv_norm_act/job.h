@@ -48,6 +48,7 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_input_unit)    \
     UNIT(winograd_product_unit)  \
     UNIT(direct_unit)            \
+    UNIT(batched_unit)           \
     UNIT(planar_unit)            \
     UNIT(depthwise_unit)         \
     UNIT(identity_unit)

@@ -4,6 +4,7 @@
 
 #include "common/dispatch.h"
 #include "common/message.h"
+#include "conv_norm_act/batched.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/direct.h"
@@ -37,6 +38,7 @@ constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of
 constexpr int64_t kPixelsWithout = 1024;    // of a unit without a convolution
 constexpr int64_t kPanelBytes = 16 << 10;   // of weights that stay in the L1 cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
+constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
@@ -106,6 +108,17 @@ int64_t staged_rows(const Args& args, const Geometry& geometry, int64_t images, 
     return rows_for(args, std::min(fit, ceil_divide(rows, wanted)), rows);
 }
 
+Blocking batched_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    const int64_t panel = panel_blocks(current_isa()), blocks = blocks_of(geometry.group_out);
+    blocking.rows = args.batch;
+    blocking.rows_a_unit = std::min(args.batch, ceil_divide(kSamplesAUnit, args.height * args.width));
+    blocking.part = std::min(blocks, panel);
+    blocking.units = args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit) *
+                     ceil_divide(blocks, blocking.part);
+    return blocking;
+}
+
 Blocking planar_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
     blocking.rows = most_rows(geometry);
@@ -141,6 +154,8 @@ Blocking blocking_of(const Args& args, const Geometry& geometry) {
             return winograd_blocking(args, geometry);
         case GENFUSE_CONV_PLANAR:
             return planar_blocking(args, geometry);
+        case GENFUSE_CONV_BATCHED:
+            return batched_blocking(args, geometry);
         case GENFUSE_CONV_DEPTHWISE:
             return depthwise_blocking(args, geometry);
         case GENFUSE_CONV_NONE:
@@ -155,6 +170,8 @@ ConvUnit unit_of(int32_t algorithm) {
     switch (algorithm) {
         case GENFUSE_CONV_PLANAR:
             return GENFUSE_KERNEL(planar_unit);
+        case GENFUSE_CONV_BATCHED:
+            return GENFUSE_KERNEL(batched_unit);
         case GENFUSE_CONV_DEPTHWISE:
             return GENFUSE_KERNEL(depthwise_unit);
         case GENFUSE_CONV_NONE:
@@ -171,6 +188,8 @@ size_t frame_bytes(const ConvJob& job) {
             return winograd::Frame(job, nullptr).used;
         case GENFUSE_CONV_PLANAR:
             return planar::Frame(job, nullptr).used;
+        case GENFUSE_CONV_BATCHED:
+            return batched::Frame(job, nullptr).used;
         case GENFUSE_CONV_DEPTHWISE:
             return depthwise::Frame(job, nullptr).used;
         case GENFUSE_CONV_NONE:
@@ -188,6 +207,9 @@ class Call {
         job_.in_channels = args.conv.in_channels;
         job_.out_channels = args.conv.out_channels;
         if (args_.threads < 1) args_.threads = 1;
+        if (args.conv.algorithm == GENFUSE_CONV_DIRECT && batched::applies(args.conv, geometry_)) {
+            args_.conv.algorithm = GENFUSE_CONV_BATCHED;
+        }
     }
 
     void run() {

@@ -35,6 +35,8 @@ typedef enum {
     GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
     GENFUSE_CONV_DEPTHWISE =
         3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
+    GENFUSE_CONV_BATCHED =
+        4, /* what a direct convolution becomes where most taps read the border: weights are direct's */
 } genfuse_conv_algorithm;
 
 /* What decides the algorithm and how weights are packed. */

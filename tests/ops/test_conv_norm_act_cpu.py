@@ -114,6 +114,24 @@ def test_small_groups(inputs: int, outputs: int) -> None:
     check(make_case(rng, torch.float32, settings, 2, 11 * inputs, shape, (7, 13)))
 
 
+@pytest.mark.parametrize("batch", [1, 7, 50])
+def test_pictures_that_are_mostly_border(batch: int) -> None:
+    rng = np.random.default_rng([14, batch])
+    for size in ((1, 1), (1, 2), (2, 2), (3, 1)):
+        for settings in (
+            Settings(transposed=True),
+            Settings(transposed=True, stride=(3, 3), padding=(1, 1), groups=2),
+            Settings(padding=(2, 2)),
+            Settings(padding=(3, 3), stride=(5, 5)),  # pixels of border alone
+        ):
+            inputs, outputs = 18 * settings.groups, 70 * settings.groups
+            shape = (inputs, outputs // settings.groups, 4, 4)
+            if not settings.transposed:
+                shape = (outputs, inputs // settings.groups, 4, 4)
+            assert convolution(shape, settings).algorithm == "direct"
+            check(make_case(rng, torch.float32, settings, batch, inputs, shape, size))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_at_extreme_values(activation: Any) -> None:
     """A 1x1 kernel of one weight shows the activation itself."""
