@@ -39,7 +39,7 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact) {
+         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact, bool plain) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -59,7 +59,7 @@ class Conv {
         genfuse_message message{};
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
-        genfuse_conv_choose(&conv_, dtype, height, width, exact);
+        genfuse_conv_choose(&conv_, dtype, height, width, exact, plain);
     }
 
     // A unit of `channels` channels without a convolution.
@@ -72,10 +72,18 @@ class Conv {
     }
 
     const char* algorithm() const {
-        return conv_.folded                               ? "winograd folded"
-               : conv_.algorithm == GENFUSE_CONV_WINOGRAD ? "winograd"
-               : conv_.algorithm == GENFUSE_CONV_DIRECT   ? "direct"
-                                                          : "none";
+        switch (conv_.algorithm) {
+            case GENFUSE_CONV_WINOGRAD:
+                return conv_.folded ? "winograd folded" : "winograd";
+            case GENFUSE_CONV_DIRECT:
+                return "direct";
+            case GENFUSE_CONV_DEPTHWISE:
+                return "depthwise";
+            case GENFUSE_CONV_PLANAR:
+                return "planar";
+            default:
+                return "none";
+        }
     }
 
     const char* product() const { return conv_.product == GENFUSE_BFLOAT16 ? "bfloat16" : "float32"; }
@@ -210,11 +218,11 @@ void bind_conv(py::module_& module) {
              py::arg("pool") = Pair{1, 1}, py::arg("stats") = 0, py::arg("projection") = 0);
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, Pair,
-                      int32_t, int64_t, int64_t, bool>(),
+                      int32_t, int64_t, int64_t, bool, bool>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
              py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
-             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"))
+             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"), py::arg("plain"))
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("algorithm", &Conv::algorithm)

@@ -86,7 +86,7 @@ void activate_run(float* values, int64_t count, float slope) {
     }
 }
 
-// In place; `count` is a multiple of the channel block.
+// In place; the last vector is worked on whole.
 inline void activate(int kind, float slope, float* values, int64_t count) {
     switch (kind) {
         case GENFUSE_RELU:

@@ -81,6 +81,55 @@ GENFUSE_INLINE void narrow(float16* to, f32 value) {
 #endif
 }
 
+// The vector at `from`, of which `count` values are there; the others are zero.
+template <class Stored>
+GENFUSE_INLINE f32 widen_part(const Stored* from, int64_t count) {
+    if (count >= kLanes<float>) return widen(from);
+    if constexpr (sizeof(Stored) == sizeof(float)) {
+        return load_first(from, static_cast<int>(count));
+    } else {
+        Stored part[kLanes<float>] = {};
+        __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
+        return widen(part);
+    }
+}
+
+// The first `count` values.
+template <class Stored>
+GENFUSE_INLINE void narrow_part(Stored* to, f32 value, int64_t count) {
+    if (count >= kLanes<float>) return narrow(to, value);
+    if constexpr (sizeof(Stored) == sizeof(float)) {
+        store_first(to, value, static_cast<int>(count));
+    } else {
+        Stored part[kLanes<float>];
+        narrow(part, value);
+        __builtin_memcpy(to, part, static_cast<size_t>(count) * sizeof(Stored));
+    }
+}
+
+// A dense run; a whole vector is written, or read, where its last values are.
+template <class Stored, class T>
+void widen_run(const Stored* from, int64_t count, T* to) {
+    constexpr int lanes = kLanes<T>;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) store(to + i, widen(from + i));
+    if (i == count) return;
+    Stored last[lanes] = {};
+    __builtin_memcpy(last, from + i, static_cast<size_t>(count - i) * sizeof(Stored));
+    store(to + i, widen(last));
+}
+
+template <class Stored, class T>
+void narrow_run(const T* from, int64_t count, Stored* to) {
+    constexpr int lanes = kLanes<T>;
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) narrow(to + i, load<vec<T>>(from + i));
+    if (i == count) return;
+    Stored last[lanes];
+    narrow(last, load<vec<T>>(from + i));
+    __builtin_memcpy(to + i, last, static_cast<size_t>(count - i) * sizeof(Stored));
+}
+
 }  // namespace
 }  // namespace GENFUSE_ISA
 }  // namespace genfuse

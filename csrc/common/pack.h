@@ -15,15 +15,6 @@ struct Matrix {
     int64_t stride_row, stride_column, rows, columns;
 };
 
-// The vector at `from`, of which `count` values are there; the others are zero.
-template <class Stored>
-GENFUSE_INLINE f32 widen_part(const Stored* from, int64_t count) {
-    if (count >= kLanes<float>) return widen(from);
-    Stored part[kLanes<float>] = {};
-    __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
-    return widen(part);
-}
-
 // Columns [first, first + lanes) of all rows, a vector each, to to[row·pitch]; columns beyond are zero.
 template <class Stored>
 void pack_lanes(const Matrix<Stored>& from, int64_t first, int64_t pitch, float* to) {

@@ -22,6 +22,11 @@ GENFUSE_INLINE Stored* row_of(const genfuse_image& image, int64_t n, int64_t c, 
     return sample + c / kBlockLanes * image.stride_c + c % kBlockLanes;
 }
 
+// Elements from one pixel of a row to the next.
+inline int64_t pixel_stride(const genfuse_image& image) {
+    return image.layout == GENFUSE_PLANAR ? 1 : image.stride_w;
+}
+
 template <class Stored>
 GENFUSE_INLINE float widened(Stored value) {
     Stored one[kLanes<float>] = {value};
@@ -33,6 +38,25 @@ GENFUSE_INLINE Stored narrowed(float value) {
     Stored one[kLanes<float>];
     narrow(one, broadcast<f32>(value));
     return one[0];
+}
+
+// `count` values that lie `stride` apart.
+template <class Stored>
+void load_spread(const Stored* from, int64_t stride, int64_t count, float* to) {
+    if (stride == 1) {
+        widen_run(from, count, to);
+        return;
+    }
+    for (int64_t i = 0; i < count; ++i) to[i] = widened(from[i * stride]);
+}
+
+template <class Stored>
+void store_spread(const float* from, int64_t count, int64_t stride, Stored* to) {
+    if (stride == 1) {
+        narrow_run(from, count, to);
+        return;
+    }
+    for (int64_t i = 0; i < count; ++i) to[i * stride] = narrowed<Stored>(from[i]);
 }
 
 // Channels [c, c + lanes) of `count` pixels from column x on, into to[pixel·16 + lane]; lanes beyond are
@@ -52,10 +76,10 @@ void load_adjacent(const Stored* from, int64_t stride, int64_t count, int lanes,
         return;
     }
     for (int64_t i = 0; i < count; ++i) {
-        Stored pixel[kBlockLanes] = {};
-        __builtin_memcpy(pixel, from + i * stride, static_cast<size_t>(lanes) * sizeof(Stored));
-        for (int part = 0; part < kParts; ++part) {
-            store(to + i * kBlockLanes + part * kLanes<float>, widen(pixel + part * kLanes<float>));
+        for (int first = 0; first < kBlockLanes; first += kLanes<float>) {
+            const int there = lanes - first;
+            store(to + i * kBlockLanes + first,
+                  there > 0 ? widen_part(from + i * stride + first, there) : f32{});
         }
     }
 }
@@ -65,26 +89,27 @@ void load_adjacent(const Stored* from, int64_t stride, int64_t count, int lanes,
 template <class Stored>
 void load_planar(const Stored* from, int64_t stride_c, int64_t count, int lanes, float* to) {
     constexpr int lane = kLanes<float>;
-    const int64_t whole = count / lane * lane;
     for (int first = 0; first < kBlockLanes; first += lane) {
         const Stored* const plane = from + first * stride_c;
         const int there = lanes - first < lane ? lanes - first : lane;
-        for (int64_t i = 0; i < whole; i += lane) {
+        for (int64_t i = 0; i < count; i += lane) {
+            const int64_t pixels = count - i;
             f32 rows[lane];
-            if (there == lane) {
+            if (there == lane && pixels >= lane) {
 #pragma GCC unroll 16
                 for (int c = 0; c < lane; ++c) rows[c] = widen(plane + c * stride_c + i);
             } else {
-                for (int c = 0; c < lane; ++c) rows[c] = c < there ? widen(plane + c * stride_c + i) : f32{};
+                for (int c = 0; c < lane; ++c) {
+                    rows[c] = c < there ? widen_part(plane + c * stride_c + i, pixels) : f32{};
+                }
             }
             transpose(rows);
+            if (pixels >= lane) {
 #pragma GCC unroll 16
-            for (int p = 0; p < lane; ++p) store(to + (i + p) * kBlockLanes + first, rows[p]);
-        }
-    }
-    for (int64_t i = whole; i < count; ++i) {
-        for (int c = 0; c < kBlockLanes; ++c) {
-            to[i * kBlockLanes + c] = c < lanes ? widened(from[c * stride_c + i]) : 0.0f;
+                for (int p = 0; p < lane; ++p) store(to + (i + p) * kBlockLanes + first, rows[p]);
+            } else {
+                for (int p = 0; p < pixels; ++p) store(to + (i + p) * kBlockLanes + first, rows[p]);
+            }
         }
     }
 }
@@ -108,6 +133,28 @@ void load_run(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64
     }
 }
 
+// The first `count` pixels of a row's channels [c, c + lanes), `pitch` floats a pixel and none between the
+// channels; a vector more may be written.
+template <class Stored>
+void load_tight(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t count,
+                int pitch, float* to) {
+    if (image.layout == GENFUSE_CHANNELS_LAST && image.stride_w == lanes && pitch == lanes) {
+        widen_run(row_of<Stored>(image, n, c, y), count * lanes, to);
+        return;
+    }
+    constexpr int64_t kPiece = 64;
+    float piece[kPiece];
+    const int64_t stride = pixel_stride(image);
+    for (int lane = 0; lane < lanes; ++lane) {
+        const Stored* const from = row_of<Stored>(image, n, c + lane, y);
+        for (int64_t first = 0; first < count; first += kPiece) {
+            const int64_t there = count - first < kPiece ? count - first : kPiece;
+            load_spread(from + first * stride, stride, there, piece);
+            for (int64_t i = 0; i < there; ++i) to[(first + i) * pitch + lane] = piece[i];
+        }
+    }
+}
+
 template <class Stored>
 void store_adjacent(const float* from, int64_t stride, int64_t count, int lanes, Stored* to) {
     for (int64_t i = 0; i < count; ++i) {
@@ -118,37 +165,37 @@ void store_adjacent(const float* from, int64_t stride, int64_t count, int lanes,
             }
             continue;
         }
-        Stored pixel[kBlockLanes];
-        for (int part = 0; part < kParts; ++part) {
-            const int64_t at = part * kLanes<float>;
-            narrow(pixel + at, load<f32>(from + i * kBlockLanes + at));
+        for (int first = 0; first < lanes; first += kLanes<float>) {
+            narrow_part(to + i * stride + first, load<f32>(from + i * kBlockLanes + first), lanes - first);
         }
-        __builtin_memcpy(to + i * stride, pixel, static_cast<size_t>(lanes) * sizeof(Stored));
     }
 }
 
 template <class Stored>
 void store_planar(const float* from, int64_t stride_c, int64_t count, int lanes, Stored* to) {
     constexpr int lane = kLanes<float>;
-    const int64_t whole = count / lane * lane;
     for (int first = 0; first < lanes; first += lane) {
         Stored* const plane = to + first * stride_c;
         const int there = lanes - first < lane ? lanes - first : lane;
-        for (int64_t i = 0; i < whole; i += lane) {
+        for (int64_t i = 0; i < count; i += lane) {
+            const int64_t pixels = count - i;
             f32 rows[lane];
+            if (pixels >= lane) {
 #pragma GCC unroll 16
-            for (int p = 0; p < lane; ++p) rows[p] = load<f32>(from + (i + p) * kBlockLanes + first);
+                for (int p = 0; p < lane; ++p) rows[p] = load<f32>(from + (i + p) * kBlockLanes + first);
+            } else {
+                for (int p = 0; p < lane; ++p) {
+                    rows[p] = p < pixels ? load<f32>(from + (i + p) * kBlockLanes + first) : f32{};
+                }
+            }
             transpose(rows);
-            if (there == lane) {
+            if (there == lane && pixels >= lane) {
 #pragma GCC unroll 16
                 for (int c = 0; c < lane; ++c) narrow(plane + c * stride_c + i, rows[c]);
             } else {
-                for (int c = 0; c < there; ++c) narrow(plane + c * stride_c + i, rows[c]);
+                for (int c = 0; c < there; ++c) narrow_part(plane + c * stride_c + i, rows[c], pixels);
             }
         }
-    }
-    for (int64_t i = whole; i < count; ++i) {
-        for (int c = 0; c < lanes; ++c) to[c * stride_c + i] = narrowed<Stored>(from[i * kBlockLanes + c]);
     }
 }
 

@@ -74,6 +74,29 @@ GENFUSE_INLINE void store_part(void* to, V value, int64_t bytes) {
     __builtin_memcpy(to, &value, static_cast<size_t>(bytes));
 }
 
+// The first `count` values, fewer than a vector; the other lanes are zero.
+GENFUSE_INLINE f32 load_first(const float* from, int count) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes));
+#else
+    return load_part<f32>(from, count * static_cast<int64_t>(sizeof(float)));
+#endif
+}
+
+GENFUSE_INLINE void store_first(float* to, f32 value, int count) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), value);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_maskstore_ps(to, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes), value);
+#else
+    store_part(to, value, count * static_cast<int64_t>(sizeof(float)));
+#endif
+}
+
 template <class V, class S>
 GENFUSE_INLINE V broadcast(S value) {
     return value - V{};  // a zero keeps its sign
@@ -218,6 +241,23 @@ GENFUSE_INLINE u64 multiply_low_words(u64 a, u64 b) {
 #else
 #define GENFUSE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, i32{__VA_ARGS__})
 #endif
+
+// Lane i: lane from[i] of a and b, b's counted behind a's.
+GENFUSE_INLINE f32 pick(f32 a, f32 b, i32 from) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return _mm512_permutex2var_ps(a, reinterpret_cast<__m512i>(from), b);
+#elif GENFUSE_VECTOR_BYTES == 32 && defined(__AVX2__)
+    const __m256i lanes = reinterpret_cast<__m256i>(from);
+    const f32 is_second = reinterpret_cast<f32>(from << 28);  // in the sign bit
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, lanes), _mm256_permutevar8x32_ps(b, lanes),
+                            is_second);
+#else
+    constexpr int lanes = GENFUSE_VECTOR_BYTES / 4;
+    f32 picked;
+    for (int i = 0; i < lanes; ++i) picked[i] = from[i] < lanes ? a[from[i]] : b[from[i] - lanes];
+    return picked;
+#endif
+}
 
 // Across the lanes, by halves: what one lane gets is the same whatever the lanes' order of evaluation.
 #if GENFUSE_VECTOR_BYTES == 64

@@ -12,28 +12,6 @@ namespace {
 constexpr int64_t kTile = 2048;
 constexpr int64_t kTileRoom = kTile + 384;  // also keeps equal elements of two tiles off the same cache set
 
-template <class Stored, class T>
-void widen_run(const Stored* from, int64_t count, T* to) {
-    constexpr int lanes = kLanes<T>;
-    int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) store(to + i, widen(from + i));
-    if (i == count) return;
-    Stored last[lanes] = {};
-    __builtin_memcpy(last, from + i, static_cast<size_t>(count - i) * sizeof(Stored));
-    store(to + i, widen(last));
-}
-
-template <class Stored, class T>
-void narrow_run(const T* from, int64_t count, Stored* to) {
-    constexpr int lanes = kLanes<T>;
-    int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) narrow(to + i, load<vec<T>>(from + i));
-    if (i == count) return;
-    Stored last[lanes];
-    narrow(last, load<vec<T>>(from + i));
-    __builtin_memcpy(to + i, last, static_cast<size_t>(count - i) * sizeof(Stored));
-}
-
 // Calls run(offset, stride, position, length) for the pieces of [element, element + count) along the last
 // axis: `length` elements from memory offset `offset`, `stride` apart, at `position` in the tile.
 template <class Run>

@@ -5,7 +5,8 @@
 
 #include "common/cpuid.h"
 #include "common/message.h"
-#include "conv_norm_act/geometry.h"
+#include "conv_norm_act/depthwise.h"
+#include "conv_norm_act/planar.h"
 
 namespace genfuse {
 namespace {
@@ -142,6 +143,12 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
         return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
     }
+    if (conv.algorithm == GENFUSE_CONV_PLANAR && conv.out_channels / conv.groups > planar::kMaxOutputs) {
+        return invalid(message, "algorithm is planar, which has at most 8 output channels a group%s", "");
+    }
+    if (conv.algorithm == GENFUSE_CONV_DEPTHWISE && conv.in_channels / conv.groups > depthwise::kMaxInputs) {
+        return invalid(message, "algorithm is depthwise, which has at most 8 input channels a group%s", "");
+    }
     return GENFUSE_OK;
 }
 
@@ -167,6 +174,13 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
             return invalid(message, "pool is %d, expected 1, or 2 without transposed and folded",
                            static_cast<int>(pool));
         }
+    }
+    const bool plain = !args.epilogue.projection && args.prologue.dropout == 0 &&
+                       args.epilogue.pool[0] == args.epilogue.pool[1];
+    if (!plain &&
+        (args.conv.algorithm == GENFUSE_CONV_PLANAR || args.conv.algorithm == GENFUSE_CONV_DEPTHWISE)) {
+        return invalid(message, "the kernel takes no dropout, no projection and no pooling of one axis%s",
+                       "");
     }
     const int64_t size[2] = {args.height, args.width};
     for (int axis = 0; axis < 2; ++axis) {

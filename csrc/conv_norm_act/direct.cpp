@@ -22,48 +22,66 @@ struct Unit {
     int64_t block, blocks;          // output channel blocks of the group
 };
 
-// Whether a panel of half a block holds the group's output channels.
-bool is_narrow(const Geometry& geometry) {
-    return geometry.group_out <= kBlock / 2;
+// A staged block's channels.
+int lanes_of(const Geometry& geometry, int64_t block) {
+    const int64_t left = geometry.group_in - block * kBlock;
+    return static_cast<int>(left < kBlock ? left : kBlock);
 }
 
-// Where the stretches of `blocks` staged blocks begin, for each tap.
-int64_t offsets_of(const Geometry& geometry, const Frame& frame, const Phase& phase, int64_t blocks,
-                   int64_t* offsets) {
+// Taps from a row's first on that read pixels next to each other: all of a row's, or one.
+int64_t adjacent_taps(const Phase& phase) {
+    const std::vector<Tap>& taps = phase.taps;
+    size_t count = 1;
+    while (count < taps.size() && taps[count].y == taps[0].y && taps[count].x == taps[count - 1].x + 1)
+        ++count;
+    return taps.empty() ? 0 : static_cast<int64_t>(count);
+}
+
+// Staged blocks as the products of one phase read them; `pixel` steps of the sum from one pixel to the next.
+struct Operand {
+    const float* staged;
+    int64_t pixel;
+    Stretches stretches;
+};
+
+// The stretches of `blocks` staged blocks of `lanes` channels each; `offsets` is room for where they begin.
+// Taps next to each other read one stretch where there is no room between pixels.
+Operand operand_of(const ConvJob& job, const Frame& frame, const Phase& phase, const float* staged,
+                   int64_t blocks, int lanes, int64_t* offsets) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t steps = steps_of(job.args->conv, lanes), pixel = frame.tight ? steps : frame.pixel;
+    const int64_t adjacent = pixel == steps || phase.taps.empty() ? adjacent_taps(phase) : 1;
     int64_t count = 0;
     for (int64_t block = 0; block < blocks; ++block) {
-        for (const Tap& tap : phase.taps) {
-            offsets[count++] = block * frame.staged_block + ((tap.y - geometry.first_tap[0]) * frame.columns +
-                                                             tap.x - geometry.first_tap[1]) *
-                                                                frame.pixel;
+        for (size_t first = 0; first < phase.taps.size(); first += static_cast<size_t>(adjacent)) {
+            const Tap& tap = phase.taps[first];
+            offsets[count++] =
+                block * frame.staged_block +
+                ((tap.y - geometry.first_tap[0]) * frame.columns + tap.x - geometry.first_tap[1]) * pixel;
         }
     }
-    return count;
+    return {staged, pixel, {offsets, count, adjacent * steps}};
 }
 
-// Adds a slice's products to the sums of one phase, for one panel of packed weights.
+// Adds some staged blocks' products to the sums of one phase, for one panel of packed weights.
 template <class Product>
 void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& unit, const Phase& phase,
-                     const Stretches& stretches, const float* staged, const float* panel, int wide,
-                     float* sums, bool fresh) {
+                     const Operand& operand, const float* panel, int wide, float* sums, bool fresh) {
     const int64_t columns = geometry.phase_columns(phase);
-    const bool narrow = is_narrow(geometry);
-    const int at_once = narrow ? kNarrowRows : kRowsAtOnce;
-    const float* rows[kMaxRows];
-    float* to[kMaxRows];
+    const float* rows[kRowsAtOnce];
+    float* to[kRowsAtOnce];
     int count = 0;
     for (int64_t row = unit.first; row < unit.last; ++row) {
         const int64_t y = row - unit.first;
-        const float* from = staged + y * geometry.in_step[0] * frame.columns * frame.pixel;
+        const float* from = operand.staged + y * geometry.in_step[0] * frame.columns * operand.pixel;
         float* sum = sums + y * frame.sums_row + phase.column * kBlock;
         for (int64_t x = 0; x < columns; ++x) {
-            rows[count] = from + x * geometry.in_step[1] * frame.pixel;
+            rows[count] = from + x * geometry.in_step[1] * operand.pixel;
             to[count] = sum + x * geometry.out_step[1] * kBlock;
             const bool last = row + 1 == unit.last && x + 1 == columns;
-            if (++count == at_once || last) {
-                const MultiplyRows multiply =
-                    narrow ? multiply_narrow_for<Product>(count) : multiply_for<Product>(count, wide);
-                multiply(rows, stretches, panel, to, frame.sums_block, fresh);
+            if (++count == kRowsAtOnce || last) {
+                multiply_for<Product>(count, wide)(rows, operand.stretches, panel, to, frame.sums_block,
+                                                   fresh);
                 count = 0;
             }
         }
@@ -84,27 +102,27 @@ void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, co
     int64_t offsets[kMaxStretches];
     for (const Phase& phase : pass.phases) {
         const int64_t taps = static_cast<int64_t>(phase.taps.size());
-        const int64_t whole = (slice + blocks) * kBlock <= geometry.group_in ? blocks : blocks - 1;
-        const int64_t rest = steps_of(conv, geometry.group_in - (slice + whole) * kBlock);
-        const int64_t stretches = offsets_of(geometry, frame, phase, blocks, offsets);
+        const int last_lanes = lanes_of(geometry, slice + blocks - 1);
+        const int64_t whole = last_lanes == kBlock ? blocks : blocks - 1;
+        const Operand all = operand_of(job, frame, phase, frame.staged, whole, kBlock, offsets);
+        const Operand rest = operand_of(job, frame, phase, frame.staged + whole * frame.staged_block,
+                                        blocks - whole, last_lanes, offsets + all.stretches.segments);
         const float* packed = job.args->packed + phase.packed +
                               unit.group * direct::packed_group(conv, geometry, phase) +
                               unit.block * kBlock * depth * taps;
         for (int64_t block = 0; block < unit.blocks; block += kPanelBlocks) {
             const int wide =
                 static_cast<int>(unit.blocks - block < kPanelBlocks ? unit.blocks - block : kPanelBlocks);
-            const int64_t columns = is_narrow(geometry) ? kNarrowColumns : wide * kBlock;
+            const int64_t columns = wide * kBlock;
             const float* const panel = packed + slice * frame.pixel * taps * columns;
             float* const to = sums + block * frame.sums_block;
             if (whole > 0 || taps == 0) {
-                multiply_pixels<Product>(geometry, frame, rows_there, phase,
-                                         {offsets, whole * taps, frame.pixel}, frame.staged, panel, wide, to,
+                multiply_pixels<Product>(geometry, frame, rows_there, phase, all, panel, wide, to,
                                          slice == 0);
             }
             if (whole < blocks && taps > 0) {
-                multiply_pixels<Product>(geometry, frame, rows_there, phase,
-                                         {offsets + whole * taps, stretches - whole * taps, rest},
-                                         frame.staged, panel + whole * frame.pixel * taps * columns, wide, to,
+                multiply_pixels<Product>(geometry, frame, rows_there, phase, rest,
+                                         panel + whole * frame.pixel * taps * columns, wide, to,
                                          slice == 0 && whole == 0);
             }
             packed += depth * taps * columns;
@@ -136,7 +154,8 @@ void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const
 template <class Stored>
 void stage_block(Singles, const ConvJob& job, const Frame& frame, int64_t n, int64_t c, int lanes,
                  int64_t row, int64_t rows, float* to) {
-    stage<Stored>(job, n, c, lanes, row, rows, frame.source, to);
+    const int pitch = frame.tight ? lanes : kBlock;
+    stage_pixels<Stored>(job, n, c, lanes, pitch, row, rows, frame.source, to);
 }
 
 template <class Stored>
@@ -150,26 +169,26 @@ void stage_block(Pairs, const ConvJob& job, const Frame& frame, int64_t n, int64
 }
 
 template <class Stored, class Product>
+void stage_slice(const ConvJob& job, const Frame& frame, const Unit& unit, int64_t slice, int64_t blocks) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t first = unit.first * geometry.in_step[0];
+    const int64_t all = static_cast<int64_t>(geometry.rows.size()) - first;
+    for (int64_t block = 0; block < blocks; ++block) {
+        stage_block<Stored>(
+            Product(), job, frame, unit.n, unit.group * geometry.group_in + (slice + block) * kBlock,
+            lanes_of(geometry, slice + block), first, all < frame.staged_rows ? all : frame.staged_rows,
+            frame.staged + block * frame.staged_block);
+    }
+}
+
+template <class Stored, class Product>
 void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const Geometry& geometry = *job.geometry;
     const int64_t pass_floats = job.part * frame.sums_block;
     const int64_t in_blocks = blocks_of(geometry.group_in);
-    if (is_narrow(geometry)) {  // the other half of the block goes through the epilogue too
-        const size_t floats = geometry.passes.size() * static_cast<size_t>(pass_floats);
-        __builtin_memset(frame.sums, 0, floats * sizeof(float));
-    }
     for (int64_t slice = 0; slice < in_blocks; slice += job.slice) {
         const int64_t blocks = in_blocks - slice < job.slice ? in_blocks - slice : job.slice;
-        for (int64_t block = 0; block < blocks; ++block) {
-            const int64_t within = (slice + block) * kBlock;
-            const int64_t left = geometry.group_in - within;
-            const int64_t first = unit.first * geometry.in_step[0];
-            const int64_t all = static_cast<int64_t>(geometry.rows.size()) - first;
-            stage_block<Stored>(Product(), job, frame, unit.n, unit.group * geometry.group_in + within,
-                                static_cast<int>(left < kBlock ? left : kBlock), first,
-                                all < frame.staged_rows ? all : frame.staged_rows,
-                                frame.staged + block * frame.staged_block);
-        }
+        stage_slice<Stored, Product>(job, frame, unit, slice, blocks);
         for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
             multiply_slice<Product>(job, frame, unit, geometry.passes[pass], slice, blocks,
                                     frame.sums + static_cast<int64_t>(pass) * pass_floats);

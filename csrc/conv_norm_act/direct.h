@@ -26,8 +26,10 @@ struct Frame {
         sums_row = geometry.out_width * kBlock;
         sums_block = job.rows_a_unit * sums_row;
         Carver carver(memory);
-        staged = carver.take<float>(job.slice * staged_block);
-        source = carver.take<float>(job.args->width * kBlock);
+        // Where fewer than 16 channels leave no room between pixels, a vector more is written.
+        tight = pixel == kBlock && job.args->prologue.dropout == 0;
+        staged = carver.take<float>(job.slice * staged_block + kBlock);
+        source = carver.take<float>((job.args->width + 1) * kBlock);
         wide = carver.take<float>(pixel < kBlock ? staged_rows * columns * kBlock : 0);
         sums = carver.take<float>(static_cast<int64_t>(geometry.passes.size()) * job.part * sums_block);
         residual = carver.take<float>(sums_row);
@@ -38,6 +40,7 @@ struct Frame {
     int64_t pixel;  // steps of the sum, each 4 bytes, that a block of a pixel's channels takes
     float *staged, *source, *sums, *residual;
     float* wide;  // a block in float32 on its way to bfloat16
+    bool tight;   // whether pixels of fewer than 16 channels lie next to each other
     size_t used;
 };
 

@@ -93,14 +93,28 @@ class Finish {
         } else if (epilogue_.residual.data) {
             load_run<Stored>(epilogue_.residual, n_, k_, lanes_, y, 0, count, residual_);
         }
+        const genfuse_image& out = job_.args->out;
+        if (epilogue_.activation == GENFUSE_IDENTITY && !pool && lanes_ == kBlockLanes &&
+            (out.layout == GENFUSE_CHANNELS_LAST ||
+             (out.layout == GENFUSE_BLOCKED && k_ % kBlockLanes == 0))) {
+            Stored* const to = row_of<Stored>(out, n_, k_, y);
+            const auto put = [to, &out](int64_t i, int lane, f32 value) {
+                narrow(to + i * out.stride_w + lane, value);
+            };
+            return moments ? combine<true>(count, sums, moments, put)
+                           : combine<false>(count, sums, nullptr, put);
+        }
+        const auto in_place = [sums](int64_t i, int lane, f32 value) {
+            store(sums + i * kBlockLanes + lane, value);
+        };
         if (epilogue_.activation != GENFUSE_IDENTITY) {
-            combine<false>(count, sums, nullptr);
+            combine<false>(count, sums, nullptr, in_place);
             activate(epilogue_.activation, epilogue_.slope, sums, count * kBlockLanes);
             if (of_row) of_row->add(sums, count);
         } else if (of_row) {
-            combine<true>(count, sums, of_row);
+            combine<true>(count, sums, of_row, in_place);
         } else {
-            combine<false>(count, sums, nullptr);
+            combine<false>(count, sums, nullptr, in_place);
         }
         if (!pool) {
             store_run<Stored>(job_.args->out, n_, k_, lanes_, y, 0, count, sums);
@@ -159,9 +173,10 @@ class Finish {
         }
     }
 
-    // Bias, shift, residual and scale in one pass, with the moments where nothing comes between.
-    template <bool with_moments>
-    void combine(int64_t count, float* sums, RowMoments* moments) const {
+    // Bias, shift, residual and scale in one pass, with the moments where nothing comes between;
+    // put(pixel, lane, values) takes the result.
+    template <bool with_moments, class Put>
+    void combine(int64_t count, const float* sums, RowMoments* moments, Put put) const {
         const f32 scale = broadcast<f32>(epilogue_.scale);
         const bool has_residual = epilogue_.residual.data && !epilogue_.projection;
         for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
@@ -175,7 +190,7 @@ class Finish {
             for (int64_t i = 0; i < count; ++i) {
                 const f32 result = value(i);
                 if (with_moments) part.add(result);
-                store(sums + i * kBlockLanes + lane, result);
+                put(i, lane, result);
             }
             if (with_moments) moments->keep(lane, part);
         }

@@ -52,6 +52,14 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size) {
     return room < 0 ? room : room / conv.stride[axis] + 1;
 }
 
+int64_t packed_channels(const genfuse_conv& conv) {
+    if (conv.algorithm == GENFUSE_CONV_PLANAR) return conv.out_channels;
+    constexpr int64_t block = GENFUSE_CHANNEL_BLOCK;
+    const int64_t groups =
+        conv.algorithm == GENFUSE_CONV_DEPTHWISE ? 1 : conv.groups;  // packed each for itself
+    return (conv.out_channels / groups + block - 1) / block * block * groups;
+}
+
 Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
     for (int axis = 0; axis < 2; ++axis) upsample[axis] = conv.folded ? 1 : conv.upsample[axis];
     in_height = height * upsample[0];
@@ -84,8 +92,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
                 }
             }
             packed +=
-                static_cast<int64_t>(phase.taps.size()) * steps_of(conv, group_in) * conv.groups *
-                ((group_out + GENFUSE_CHANNEL_BLOCK - 1) / GENFUSE_CHANNEL_BLOCK * GENFUSE_CHANNEL_BLOCK);
+                static_cast<int64_t>(phase.taps.size()) * steps_of(conv, group_in) * packed_channels(conv);
             pass.phases.push_back(std::move(phase));
         }
         passes.push_back(std::move(pass));

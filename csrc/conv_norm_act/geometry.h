@@ -64,6 +64,9 @@ inline int64_t steps_of(const genfuse_conv& conv, int64_t channels) {
 // Output size along an axis (0 height, 1 width); may be negative.
 int64_t output_size(const genfuse_conv& conv, int axis, int64_t size);
 
+// Output channels of all groups with the padding that the packed weights of the conv's algorithm have.
+int64_t packed_channels(const genfuse_conv& conv);
+
 // Whether the taps fit a 3x3 window at stride 1, which Winograd needs.
 bool winograd_applies(const genfuse_conv& conv);
 

@@ -48,6 +48,9 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_input_unit)    \
     UNIT(winograd_product_unit)  \
     UNIT(direct_unit)            \
+    UNIT(batched_unit)           \
+    UNIT(planar_unit)            \
+    UNIT(depthwise_unit)         \
     UNIT(identity_unit)
 
 #define GENFUSE_DECLARE_UNIT(name) void name(const ConvJob& job, int64_t unit, int slot);
@@ -65,11 +68,6 @@ GENFUSE_CONV_UNITS(GENFUSE_DECLARE_UNIT)
 // Blocks of 16 columns of a panel of packed weights.
 inline int panel_blocks(Isa isa) {
     return isa >= Isa::avx512 ? 4 : 1;
-}
-
-// Columns of a panel for at most 8 output channels: half a block where a vector is no longer than that.
-inline int64_t narrow_columns(Isa isa) {
-    return isa >= Isa::avx512 ? kBlock : kBlock / 2;
 }
 
 }  // namespace genfuse

@@ -4,9 +4,12 @@
 
 #include "common/dispatch.h"
 #include "common/message.h"
+#include "conv_norm_act/batched.h"
 #include "conv_norm_act/check.h"
+#include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
+#include "conv_norm_act/planar.h"
 #include "conv_norm_act/statistics.h"
 #include "conv_norm_act/winograd.h"
 
@@ -31,10 +34,12 @@ constexpr int64_t kTilesAUnit = 24;  // enough to read the weights seldom, few e
 constexpr int64_t kWeightBytes =
     8 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
-constexpr int64_t kPixelsAUnit = 64;
-constexpr int64_t kPixelsWithout = 1024;   // of a unit without a convolution
-constexpr int64_t kPanelBytes = 64 << 10;  // of weights that stay in the L1 cache while pixels stream past
+constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
+constexpr int64_t kPixelsWithout = 1024;    // of a unit without a convolution
+constexpr int64_t kPanelBytes = 64 << 10;   // of weights that stay in the cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
+constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
+constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t wide = winograd::tiles(geometry, 1);
@@ -65,14 +70,18 @@ int64_t rows_for(const Args& args, int64_t wanted, int64_t rows) {
     return std::min(ceil_divide(wanted, pool) * pool, rows);
 }
 
+int64_t most_rows(const Geometry& geometry) {
+    int64_t rows = 0;
+    for (const Pass& pass : geometry.passes) rows = std::max(rows, geometry.pass_rows(pass));
+    return rows;
+}
+
 Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
     size_t taps = 1;
-    int64_t passes = 0;
-    blocking.rows = 0;
+    const int64_t passes = static_cast<int64_t>(geometry.passes.size());
+    blocking.rows = most_rows(geometry);
     for (const Pass& pass : geometry.passes) {
-        ++passes;
-        blocking.rows = std::max(blocking.rows, geometry.pass_rows(pass));
         for (const Phase& phase : pass.phases) taps = std::max(taps, phase.taps.size());
     }
     const int64_t panel = panel_blocks(current_isa());
@@ -90,6 +99,49 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     return blocking;
 }
 
+// Rows of a unit that stages all its rows at once: as many as fit the cache, where a row of the image and of
+// what is staged takes `images` images of 16 channels, and few enough that all threads have work.
+int64_t staged_rows(const Args& args, const Geometry& geometry, int64_t images, int64_t parts) {
+    const int64_t row_bytes =
+        images * static_cast<int64_t>(geometry.columns.size()) * geometry.in_step[0] * kBlock * 4;
+    const int64_t twice = geometry.last_tap[0] - geometry.first_tap[0];  // rows that two units both stage
+    const int64_t fit = std::max(kStagedBytes / row_bytes - twice, twice + 1);
+    const int64_t rows = most_rows(geometry);
+    const int64_t wanted = ceil_divide(2 * args.threads, args.batch * parts);
+    return rows_for(args, std::min(fit, ceil_divide(rows, wanted)), rows);
+}
+
+Blocking batched_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    const int64_t panel = panel_blocks(current_isa()), blocks = blocks_of(geometry.group_out);
+    blocking.rows = args.batch;
+    blocking.rows_a_unit = std::min(args.batch, ceil_divide(kSamplesAUnit, args.height * args.width));
+    blocking.part = std::min(blocks, panel);
+    blocking.units = args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit) *
+                     ceil_divide(blocks, blocking.part);
+    return blocking;
+}
+
+Blocking planar_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    blocking.rows = most_rows(geometry);
+    blocking.rows_a_unit = staged_rows(args, geometry, 1, args.conv.groups);
+    blocking.units = args.batch * args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit);
+    return blocking;
+}
+
+// Blocks of channels that lie together in memory are one unit's, as long as there are enough for all threads.
+Blocking depthwise_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    const int64_t blocks = blocks_of(args.conv.out_channels);
+    blocking.rows = most_rows(geometry);
+    blocking.rows_a_unit = staged_rows(args, geometry, geometry.group_in + blocks, blocks);
+    const int64_t stretches = args.batch * ceil_divide(blocking.rows, blocking.rows_a_unit);
+    blocking.part = ceil_divide(blocks, std::min(blocks, ceil_divide(2 * args.threads, stretches)));
+    blocking.units = stretches * ceil_divide(blocks, blocking.part);
+    return blocking;
+}
+
 Blocking identity_blocking(const Args& args) {
     Blocking blocking;
     blocking.rows = args.height;
@@ -97,6 +149,57 @@ Blocking identity_blocking(const Args& args) {
     blocking.units =
         args.batch * blocks_of(args.conv.in_channels) * ceil_divide(args.height, blocking.rows_a_unit);
     return blocking;
+}
+
+Blocking blocking_of(const Args& args, const Geometry& geometry) {
+    switch (args.conv.algorithm) {
+        case GENFUSE_CONV_WINOGRAD:
+            return winograd_blocking(args, geometry);
+        case GENFUSE_CONV_PLANAR:
+            return planar_blocking(args, geometry);
+        case GENFUSE_CONV_BATCHED:
+            return batched_blocking(args, geometry);
+        case GENFUSE_CONV_DEPTHWISE:
+            return depthwise_blocking(args, geometry);
+        case GENFUSE_CONV_NONE:
+            return identity_blocking(args);
+        default:
+            return direct_blocking(args, geometry);
+    }
+}
+
+// The kernel of an algorithm that has one for all of a unit.
+ConvUnit unit_of(int32_t algorithm) {
+    switch (algorithm) {
+        case GENFUSE_CONV_PLANAR:
+            return GENFUSE_KERNEL(planar_unit);
+        case GENFUSE_CONV_BATCHED:
+            return GENFUSE_KERNEL(batched_unit);
+        case GENFUSE_CONV_DEPTHWISE:
+            return GENFUSE_KERNEL(depthwise_unit);
+        case GENFUSE_CONV_NONE:
+            return GENFUSE_KERNEL(identity_unit);
+        default:
+            return GENFUSE_KERNEL(direct_unit);
+    }
+}
+
+// Bytes of a slot's memory, beside what statistics take.
+size_t frame_bytes(const ConvJob& job) {
+    switch (job.args->conv.algorithm) {
+        case GENFUSE_CONV_WINOGRAD:
+            return winograd::Frame(job, nullptr).used;
+        case GENFUSE_CONV_PLANAR:
+            return planar::Frame(job, nullptr).used;
+        case GENFUSE_CONV_BATCHED:
+            return batched::Frame(job, nullptr).used;
+        case GENFUSE_CONV_DEPTHWISE:
+            return depthwise::Frame(job, nullptr).used;
+        case GENFUSE_CONV_NONE:
+            return identity::Frame(job, nullptr).used;
+        default:
+            return direct::Frame(job, nullptr).used;
+    }
 }
 
 class Call {
@@ -107,14 +210,15 @@ class Call {
         job_.in_channels = args.conv.in_channels;
         job_.out_channels = args.conv.out_channels;
         if (args_.threads < 1) args_.threads = 1;
+        if (args.conv.algorithm == GENFUSE_CONV_DIRECT && args.conv.product == GENFUSE_FLOAT32 &&
+            batched::applies(args.conv, geometry_)) {
+            args_.conv.algorithm = GENFUSE_CONV_BATCHED;
+        }
     }
 
     void run() {
         const bool winograd = args_.conv.algorithm == GENFUSE_CONV_WINOGRAD;
-        const bool identity = args_.conv.algorithm == GENFUSE_CONV_NONE;
-        blocking_ = winograd   ? winograd_blocking(args_, geometry_)
-                    : identity ? identity_blocking(args_)
-                               : direct_blocking(args_, geometry_);
+        blocking_ = blocking_of(args_, geometry_);
         job_.rows = blocking_.rows;
         job_.first_row = 0;
         job_.last_row = blocking_.rows;
@@ -128,10 +232,8 @@ class Call {
         prepare_norm();
         if (winograd) {
             run_winograd();
-        } else if (identity) {
-            run_slots(GENFUSE_KERNEL(identity_unit), job_, blocking_.units, args_.threads);
         } else {
-            run_slots(GENFUSE_KERNEL(direct_unit), job_, blocking_.units, args_.threads);
+            run_slots(unit_of(args_.conv.algorithm), job_, blocking_.units, args_.threads);
         }
         if (job_.partial) merge_partials(job_, counts_, args_.epilogue.stats);
     }
@@ -190,18 +292,11 @@ class Call {
         if (!counts_.empty())
             job_.partial = carver.take<float>(batch * job_.partial_rows * 2 * job_.out_channels);
         int64_t slot = kBlock * args_.width;  // of the statistics
-        if (args_.conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+        if (job_.shares_input) {
             const winograd::Frame frame(job_, nullptr);
-            if (job_.shares_input)
-                job_.shared = carver.take<float>(winograd::kPoints * frame.input_plane(job_.rows));
-            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
-        } else if (args_.conv.algorithm == GENFUSE_CONV_NONE) {
-            const identity::Frame frame(job_, nullptr);
-            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
-        } else {
-            const direct::Frame frame(job_, nullptr);
-            slot = std::max(slot, static_cast<int64_t>(frame.used / sizeof(float)));
+            job_.shared = carver.take<float>(winograd::kPoints * frame.input_plane(job_.rows));
         }
+        slot = std::max(slot, static_cast<int64_t>(frame_bytes(job_) / sizeof(float)));
         job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;
         job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
         bytes_ = carver.used();

@@ -70,18 +70,13 @@ void each_panel(int64_t first, int64_t columns, Run run) {
     }
 }
 
-// Output channels with their padding: 8 are packed tighter than a block.
-int64_t direct_columns(int64_t group_out) {
-    return group_out <= kBlock / 2 ? narrow_columns(current_isa()) : padded(group_out);
-}
-
 // [phase][group][panel][input block][tap][step of the block][column]
 void pack_direct(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
             for (int64_t group = 0; group < conv.groups; ++group) {
                 float* to = packed + phase.packed + group * direct::packed_group(conv, geometry, phase);
-                each_panel(0, direct_columns(geometry.group_out), [&](int64_t first, int64_t columns) {
+                each_panel(0, padded(geometry.group_out), [&](int64_t first, int64_t columns) {
                     for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
                         const int64_t channels = std::min<int64_t>(kBlock, geometry.group_in - block);
                         for (const Tap& tap : phase.taps) {
@@ -95,6 +90,41 @@ void pack_direct(const genfuse_conv& conv, const Geometry& geometry, const Weigh
                         }
                     }
                 });
+            }
+        }
+    }
+}
+
+// [phase][group][input channel][tap][output channel]
+void pack_planar(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            float* to = packed + phase.packed;
+            for (int64_t group = 0; group < groups; ++group) {
+                for (int64_t c = 0; c < geometry.group_in; ++c) {
+                    for (const Tap& tap : phase.taps) {
+                        for (int64_t k = 0; k < geometry.group_out; ++k) *to++ = weight.at(group, k, c, tap);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// [phase][output block][input channel of the group][tap][output channel of the block]
+void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_channels, float* packed) {
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            float* to = packed + phase.packed;
+            for (int64_t block = 0; block < out_channels; block += kBlock) {
+                for (int64_t c = 0; c < geometry.group_in; ++c) {
+                    for (const Tap& tap : phase.taps) {
+                        for (int64_t k = block; k < block + kBlock; ++k) {
+                            const int64_t group = k / geometry.group_out, within = k % geometry.group_out;
+                            *to++ = k < out_channels ? weight.at(group, within, c, tap) : 0.0f;
+                        }
+                    }
+                }
             }
         }
     }
@@ -174,7 +204,7 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
             taps += static_cast<int64_t>(phase.taps.size());
         }
     }
-    const int64_t products = steps_of(*conv, geometry.group_in) * conv->groups * padded(geometry.group_out);
+    const int64_t products = steps_of(*conv, geometry.group_in) * packed_channels(*conv);
     *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::kPoints : taps);
     return GENFUSE_OK;
 }
@@ -189,6 +219,10 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
     if (genfuse_conv_packed_size(conv, &floats, message) == GENFUSE_OK) std::fill_n(packed, floats, 0.0f);
     if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
         pack_winograd(*conv, geometry, weights, packed);
+    } else if (conv->algorithm == GENFUSE_CONV_DEPTHWISE) {
+        pack_depthwise(geometry, weights, conv->out_channels, packed);
+    } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
+        pack_planar(geometry, weights, conv->groups, packed);
     } else {
         pack_direct(*conv, geometry, weights, packed);
     }

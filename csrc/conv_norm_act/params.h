@@ -32,6 +32,11 @@ typedef enum {
     GENFUSE_CONV_DIRECT = 0,
     GENFUSE_CONV_WINOGRAD =
         1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */
+    GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
+    GENFUSE_CONV_DEPTHWISE =
+        3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
+    GENFUSE_CONV_BATCHED =
+        4, /* what a direct convolution becomes where most taps read the border: weights are direct's */
 } genfuse_conv_algorithm;
 
 /* What decides the algorithm and how weights are packed. */
@@ -106,8 +111,10 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
 
 /* Sets algorithm, folded and product for images of this dtype and size, whatever their number: Winograd where
  * the convolution has one and `exact` does not forbid it, but for small pictures with large weights; products
- * of bfloat16 where images are and the instruction set in use has them. */
-void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact);
+ * of bfloat16 where images are and the instruction set in use has them. `plain`: the unit has neither dropout
+ * nor a projected residual, and pools both axes or none, as planar and depthwise kernels want it. */
+void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact,
+                         int32_t plain);
 
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);

@@ -145,6 +145,7 @@ class Conv:
         height: int,
         width: int,
         exact: bool,
+        plain: bool,
     ) -> None: ...
     @staticmethod
     def without(channels: int) -> Conv: ...

@@ -16,6 +16,8 @@ from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings, kernel_size
 from ops.cpu_cases import laid_out
 
+KINDS = ("3x3", "any", "any", "transposed", "grouped", "few")
+
 IMAGE_LAYOUTS = ("contiguous", "channels_last", "batch_strided", "transposed")
 
 
@@ -44,11 +46,20 @@ class Case:
 
 
 def random_case(rng: np.random.Generator, dtype: torch.dtype, kinds: tuple[str, ...] = ()) -> Case:
-    """`kinds` may fix "3x3" (Winograd's) or "transposed"."""
-    kind = kinds[rng.integers(len(kinds))] if kinds else ("3x3", "any", "any", "transposed")[rng.integers(4)]
-    groups = int(rng.choice([1, 1, 1, 2, 3])) if kind != "3x3" else 1
+    """`kinds` may fix "3x3" (Winograd's), "transposed", "grouped" (few channels a group) or "few" (channels)."""
+    kind = kinds[rng.integers(len(kinds))] if kinds else KINDS[rng.integers(len(KINDS))]
+    groups = 1 if kind in ("3x3", "few") else int(rng.choice([1, 1, 1, 2, 3]))
     channels, outputs = (groups * int(rng.integers(1, 40 // groups + 1)) for _ in range(2))
-    transposed = kind == "transposed"
+    if kind == "grouped":
+        groups = int(rng.integers(2, 40))
+        channels, outputs = (
+            groups * int(rng.choice([1, 1, 2, 3, 8, 9])),
+            groups * int(rng.choice([1, 1, 2, 5, 8])),
+        )
+    elif kind == "few":
+        few = int(rng.integers(1, 9))
+        channels, outputs = (few, outputs) if rng.random() < 0.4 else (channels, few)
+    transposed = kind == "transposed" or (kind in ("grouped", "few") and rng.random() < 0.3)
     stride = 2 if transposed and rng.random() < 0.6 else 1 if kind == "3x3" else int(rng.integers(1, 4))
     kernel = (3, 3) if kind == "3x3" else tuple(int(k) for k in rng.integers(1, 6, 2))
     if transposed and stride == 2 and rng.random() < 0.6:
@@ -236,4 +247,11 @@ def uses_winograd(case: Case) -> bool:
 
 def convolution_of(case: Case, dtype: torch.dtype) -> _cpu.Conv:
     size = (case.x.shape[2], case.x.shape[3])
-    return convolution(tuple(case.weight.shape), case.settings, dtype, size, _cpu.isa())
+    return convolution(
+        tuple(case.weight.shape),
+        case.settings,
+        dtype,
+        size,
+        _cpu.isa(),
+        case.tensors.get("residual_weight") is not None,
+    )

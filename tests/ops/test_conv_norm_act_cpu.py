@@ -58,7 +58,7 @@ def check(case: Case, layout: str = "contiguous") -> None:
     assert ((stats[..., 1] - expected[..., 1]).abs() <= 3 * spread * (1 + want.abs().amax((2, 3)))).all()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(80))
 def test_random_units(seed: int) -> None:
     rng = np.random.default_rng([4, seed])
     dtype = (torch.float32, torch.float32, torch.bfloat16, torch.float16)[seed % 4]
@@ -150,6 +150,79 @@ def test_every_tail_of_a_tile(transposed: bool, dtype: torch.dtype) -> None:
         check(case)
 
 
+def unprojected(case: Case) -> Case:
+    """The same without a residual that is projected, which planar and depthwise kernels do not have."""
+    if case.tensors["residual_weight"] is not None:
+        case.tensors |= {"residual": None, "residual_weight": None, "residual_skip": None}
+    return case
+
+
+ALGORITHMS: dict[str, tuple[tuple[int, int, int, int], Settings]] = {
+    "winograd": ((5, 5, 3, 3), Settings()),
+    "direct": ((9, 3, 3, 3), Settings()),
+    "planar": ((3, 19, 3, 3), Settings()),
+    "depthwise": ((21, 1, 3, 3), Settings(groups=21)),
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_at_every_width(algorithm: str) -> None:
+    """Planar pictures too narrow for a vector, and rows that end within one."""
+    shape, settings = ALGORITHMS[algorithm]
+    rng = np.random.default_rng(11)
+    for width in range(1, 40):
+        wide = settings._replace(
+            padding=(1, 1), stride=(1 + width % 2,) * 2 if algorithm != "winograd" else (1, 1)
+        )
+        case = make_case(rng, torch.float32, wide, 1, shape[1] * settings.groups, shape, (5, width))
+        assert convolution_of(unprojected(case), torch.float32).algorithm == algorithm
+        check(case, ("contiguous", "channels_last")[width % 3 == 0])
+
+
+@pytest.mark.parametrize("outputs", range(1, 10))
+@pytest.mark.parametrize("channels", [1, 17])
+def test_few_output_channels(outputs: int, channels: int) -> None:
+    rng = np.random.default_rng([12, outputs])
+    for transposed in (False, True):
+        settings = Settings(padding=(1, 1), stride=(2, 2), transposed=transposed)
+        shape = (channels, outputs, 4, 4) if transposed else (outputs, channels, 4, 4)
+        case = unprojected(make_case(rng, torch.float32, settings, 2, channels, shape, (9, 37)))
+        # Winograd has the phases of a transposed 4x4 convolution, and is faster from 5 output channels on.
+        planar = convolution_of(case, torch.float32).algorithm == "planar"
+        assert planar == (outputs < (5 if transposed else 9))
+        check(case)
+
+
+@pytest.mark.parametrize("inputs", range(1, 9))
+@pytest.mark.parametrize("outputs", [1, 2, 3, 8, 15])
+def test_small_groups(inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng([13, inputs, outputs])
+    settings = Settings(padding=(1, 1), groups=11)
+    shape = (11 * outputs, inputs, 3, 3)
+    case = unprojected(make_case(rng, torch.float32, settings, 2, 11 * inputs, shape, (7, 13)))
+    assert convolution_of(case, torch.float32).algorithm == "depthwise"
+    check(case)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 50])
+def test_pictures_that_are_mostly_border(batch: int) -> None:
+    rng = np.random.default_rng([14, batch])
+    for size in ((1, 1), (1, 2), (2, 2), (3, 1)):
+        for settings in (
+            Settings(transposed=True),
+            Settings(transposed=True, stride=(3, 3), padding=(1, 1), groups=2),
+            Settings(padding=(2, 2)),
+            Settings(padding=(3, 3), stride=(5, 5)),  # pixels of border alone
+        ):
+            inputs, outputs = 18 * settings.groups, 70 * settings.groups
+            shape = (inputs, outputs // settings.groups, 4, 4)
+            if not settings.transposed:
+                shape = (outputs, inputs // settings.groups, 4, 4)
+            case = make_case(rng, torch.float32, settings, batch, inputs, shape, size)
+            assert convolution_of(case, torch.float32).algorithm == "direct"
+            check(case)
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_at_extreme_values(activation: Any) -> None:
     """A 1x1 kernel of one weight shows the activation itself."""
@@ -225,7 +298,7 @@ def test_a_large_mean_over_a_small_variance() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["3x3", "transposed", "any"])
+@pytest.mark.parametrize("kind", ["3x3", "transposed", "any", "grouped", "few"])
 def test_bits_depend_on_neither_threads_nor_batch(kind: str, dtype: torch.dtype) -> None:
     for seed in range(4):
         rng = np.random.default_rng([5, seed])

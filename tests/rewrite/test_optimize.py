@@ -277,11 +277,16 @@ def test_what_a_unit_must_not_take() -> None:
 
 
 def test_convolutions_that_stay_are_named() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, padding="same"), nn.Conv2d(4, 4, 3, groups=4)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, groups=4),
+        nn.Conv2d(4, 16, 3),
+        nn.Conv2d(16, 16, 3, groups=2),
+    ).eval()
     optimized: Any = genfuse.optimize(model)
     with torch.no_grad():
-        x = torch.randn(1, 4, 6, 6)
-        assert torch.allclose(optimized(x), model(x), atol=1e-6)
+        x = torch.randn(1, 4, 9, 9)
+        assert torch.allclose(optimized(x), model(x), atol=1e-5)
     assert [left.reason.split()[0] for left in optimized.report().left] == ["padding", "groups"]
 
 
@@ -401,14 +406,30 @@ def test_two_convolutions_of_one_sum_run_once_each() -> None:
     )
 
 
+def test_few_channels_and_groups_have_kernels_of_their_own() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        nn.Conv2d(16, 16, 3, padding=1, groups=8),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.Conv2d(16, 3, 3, padding=1),
+    ).eval()
+    optimized: Any = genfuse.optimize(model)
+    with torch.no_grad():
+        x = torch.randn(2, 3, 9, 7)
+        assert torch.allclose(optimized(x), model(x), atol=1e-5)
+    kinds = [unit.algorithm for unit in optimized.report().fused]
+    assert kinds == ["direct", "depthwise", "depthwise", "winograd", "planar"]
+
+
 def test_memory_of_weights_is_reported_and_bounded() -> None:
     model = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1),
+        nn.Conv2d(8, 32, 3, padding=1),
         nn.Conv2d(32, 32, 3, 2, 1),
         nn.Conv2d(32, 64, 3, padding=1),
         nn.Conv2d(64, 64, 3, padding=1),
     ).eval()
-    x = torch.randn(1, 3, 16, 16)
+    x = torch.randn(1, 8, 16, 16)
     held = {}
     for limit in (None, 500_000, 0):
         optimized = genfuse.optimize(model, memory_limit=limit)
@@ -420,7 +441,7 @@ def test_memory_of_weights_is_reported_and_bounded() -> None:
         kinds = [unit.algorithm for unit in report.fused]
         assert kinds[0] == "winograd" or limit == 0, "the largest picture is the last to give way"
         assert ("winograd" in kinds[2:]) == (limit is None)
-    direct = 4 * 9 * (3 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
+    direct = 4 * 9 * (8 * 32 + 32 * 32 + 32 * 64 + 64 * 64)
     assert held[0] == direct and held[None] > 500_000 >= held[500_000] > held[0]
     with pytest.raises(ValueError, match="memory_limit is -1"):
         genfuse.optimize(model, memory_limit=-1)

@@ -128,9 +128,9 @@ def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
     if None in pairs.values():
         return Left(name, "its stride, padding or dilation are not numbers")
     groups = int(found.get("groups", 1))
-    outputs = (patterns.shape(weight) or (0, 0))[1 if transposed else 0] // (1 if transposed else groups)
-    if groups > 1 and outputs < 8:
-        return Left(name, f"groups of {outputs} channels are faster there")
+    inputs = (patterns.shape(source) or (0, 0))[1] // groups
+    if groups > 1 and 4 < inputs <= 16:
+        return Left(name, f"groups of {inputs} channels are faster there")
     settings = Settings(**pairs, groups=groups, transposed=transposed, accuracy=accuracy)  # type: ignore[arg-type]
     try:
         check_settings(settings)

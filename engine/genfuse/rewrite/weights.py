@@ -37,7 +37,7 @@ def choose_algorithms(units: Sequence[Unit], memory_limit: int | None) -> None:
 
 
 def algorithm(unit: Unit) -> str:
-    """What the CPU's kernels run: "winograd" or "direct", with "bfloat16" behind it where factors are."""
+    """The CPU's kernel: "winograd", "direct", "planar" or "depthwise", with "bfloat16" behind it where factors are."""
     conv = _convolution(unit)
     return conv.algorithm if conv.product == "float32" else f"{conv.algorithm} {conv.product}"
 
@@ -58,7 +58,14 @@ def _convolution(unit: Unit) -> _cpu.Conv:
     tensor = patterns.value(unit.conv)
     dtype = tensor.dtype if tensor is not None and tensor.dtype in spec.DTYPES else torch.float32
     size = kernel_size(patterns.shape(unit.source) or (0, 0, 0))  # of a sequence: height 1
-    return convolution(patterns.shape(unit.weight) or (), unit.settings, dtype, size, _cpu.isa())
+    return convolution(
+        patterns.shape(unit.weight) or (),
+        unit.settings,
+        dtype,
+        size,
+        _cpu.isa(),
+        "residual_weight" in unit.tensors,
+    )
 
 
 def _pixels(unit: Unit) -> int:

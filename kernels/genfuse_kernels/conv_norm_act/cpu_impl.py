@@ -41,7 +41,9 @@ def conv_norm_act(
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution(tuple(weight.shape), settings, x.dtype, (x.shape[2], x.shape[3]), _cpu.isa())
+    projects = tensors.get("residual_weight") is not None
+    size = (x.shape[2], x.shape[3])
+    conv = convolution(tuple(weight.shape), settings, x.dtype, size, _cpu.isa(), projects)
     weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
     run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
@@ -142,11 +144,17 @@ def run(
 
 @lru_cache(maxsize=4096)
 def convolution(
-    weight_shape: tuple[int, ...], settings: Settings, dtype: torch.dtype, size: Pair, isa: str
+    weight_shape: tuple[int, ...],
+    settings: Settings,
+    dtype: torch.dtype,
+    size: Pair,
+    isa: str,
+    projects: bool = False,
 ) -> _cpu.Conv:
     """The convolution of a weight's shape on images of this dtype, height and width. ValueError where it has no output.
 
-    isa  the instruction set in use, which the kernel depends on
+    isa       the instruction set in use, which the kernel depends on
+    projects  the unit's residual has a weight
     """
     s = settings
     first, second = weight_shape[:2]
@@ -167,6 +175,7 @@ def convolution(
         height=size[0],
         width=size[1],
         exact=s.accuracy == "exact" or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
+        plain=not projects and s.dropout == 0 and s.pool[0] == s.pool[1],
     )
 
 
