@@ -34,11 +34,11 @@ def run(case: Case, like: Tensor, layout: str = "contiguous") -> tuple[Tensor, T
 
 
 def check(case: Case, layout: str = "contiguous") -> None:
-    wide = case.double()
-    want = wide.reference()
+    want = case.double().reference()
     got, stats = run(case, want, layout)
     store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
-    allowed = allowed_error(wide) + store * want.abs()
+    tiny = torch.finfo(case.x.dtype).tiny  # below it numbers are equally spaced
+    allowed = allowed_error(case) + store * want.abs().clamp(min=tiny)
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), (
         f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"
@@ -174,7 +174,21 @@ def test_statistics_given_are_those_computed() -> None:
     want, _ = run(case, case.double().reference())
     case.tensors["stats"] = reference.channel_stats(case.x.double()).float()
     got, _ = run(case, want)
-    assert (got - want).abs().max() <= allowed_error(case.double()).max()
+    assert (got - want).abs().max() <= allowed_error(case).max()
+
+
+def test_the_default_accuracy_is_fast_in_float32_alone() -> None:
+    rng = np.random.default_rng(10)
+    for dtype in spec.DTYPES:
+        runs = {}
+        case = make_case(rng, dtype, Settings(padding=(1, 1)), 1, 16, (16, 16, 3, 3), (12, 12))
+        for accuracy in (None, "exact", "fast"):
+            case.settings = case.settings._replace(accuracy=accuracy)  # type: ignore[arg-type]
+            runs[accuracy] = run(case, case.double().reference())[0]
+            assert uses_winograd(case) == (
+                accuracy == "fast" or (accuracy is None and dtype == torch.float32)
+            )
+        assert torch.equal(runs[None], runs["fast" if dtype == torch.float32 else "exact"])
 
 
 def test_a_changed_weight_is_noticed() -> None:

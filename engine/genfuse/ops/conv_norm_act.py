@@ -75,7 +75,7 @@ def conv_norm_act(
     scale: float = 1.0,
     out_activation: Activation = "none",
     pool: int = 1,
-    accuracy: Accuracy = "fast",
+    accuracy: Accuracy | None = None,
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """pool(out_activation((conv(activation(norm([x, skip]))) + bias + shift + residual)·scale)).
@@ -97,7 +97,8 @@ def conv_norm_act(
     shift     (N, K), as of a time embedding
     residual  like the output before it is pooled
     pool      2 averages each 2x2 pixels of the result; a last odd row or column is dropped; not with transposed
-    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s
+    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s, "fast" admits it; None is "fast" for float32
+              and "exact" for bfloat16 and float16
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
     Returns the output (N, K, H', W'), channels-last where x is. Differentiable: a call that needs gradients runs on
@@ -218,7 +219,8 @@ def _composed(
     named = dict(zip(_TENSORS, tensors, strict=True))
     y = reference.conv_norm_act(x, weight, bias, settings, **named, normalise=normalised)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return y, reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
+    stats = reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
+    return y.to(x.dtype), stats
 
 
 # --- registration ---
@@ -228,7 +230,7 @@ define(
     + ", ".join(f"Tensor? {name}" for name in _TENSORS)
     + ", int[2] stride, int[2] padding, int[2] extra_padding, int[2] dilation, int groups, bool transposed, "
     "int[2] output_padding, str padding_mode, int upsample, str norm, int num_groups, float eps, str activation, "
-    "float negative_slope, float scale, str out_activation, int pool, str accuracy, bool return_stats) "
+    "float negative_slope, float scale, str out_activation, int pool, str? accuracy, bool return_stats) "
     "-> (Tensor, Tensor)"
 )
 
@@ -302,7 +304,8 @@ def check_settings(s: Settings) -> None:
     check_name("activation", s.activation, ACTIVATIONS)
     check_name("out_activation", s.out_activation, ACTIVATIONS)
     check_name("padding_mode", s.padding_mode, PADDING_MODES)
-    check_name("accuracy", s.accuracy, ACCURACIES)
+    if s.accuracy is not None:
+        check_name("accuracy", s.accuracy, ACCURACIES)
     for name in ("stride", "dilation"):
         if min(getattr(s, name)) < 1:
             raise ValueError(f"{name} is {getattr(s, name)}, expected 1 or more")

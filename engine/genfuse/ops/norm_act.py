@@ -161,7 +161,8 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
         named = dict(zip(_TENSORS, call.tensors, strict=True))
         y = reference.norm_act(call.x, call.settings, **named, normalise=normalised)
         dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
-        return y, channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
+        stats = channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
+        return y.to(call.x.dtype), stats
     with torch._C._AutoDispatchBelowAutograd():
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(*arguments)
     return result

@@ -34,14 +34,14 @@ def algorithm(unit: Unit) -> str:
     """What the CPU's kernels run: "winograd" or "direct"."""
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
-    return convolution(patterns.shape(unit.weight) or (), unit.settings).algorithm
+    return convolution(patterns.shape(unit.weight) or (), unit.settings, patterns.value(unit.conv).dtype).algorithm
 
 
 def packed_bytes(unit: Unit) -> int:
     """Of a convolution's weights in the order that its kernel reads them."""
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
-    return 4 * convolution(patterns.shape(unit.weight) or (), unit.settings).packed_size
+    return 4 * convolution(patterns.shape(unit.weight) or (), unit.settings, patterns.value(unit.conv).dtype).packed_size
 
 
 def _pixels(unit: Unit) -> int:

@@ -31,8 +31,10 @@ def conv_norm_act(
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution(tuple(weight.shape), settings)
-    weights = packed(weight, (settings, _cpu.isa()), lambda dense: pack(conv, dense))
+    conv = convolution(tuple(weight.shape), settings, x.dtype)
+    weights = packed(
+        weight, (settings, settings.is_exact(x.dtype), _cpu.isa()), lambda dense: pack(conv, dense)
+    )
     run(conv, weights, out, stats_out, x, bias, settings, **tensors)
 
 
@@ -114,8 +116,8 @@ def run(
 
 
 @lru_cache(maxsize=4096)
-def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
-    """The convolution of a weight's shape. ValueError for sizes that make none."""
+def convolution(weight_shape: tuple[int, ...], settings: Settings, dtype: torch.dtype) -> _cpu.Conv:
+    """The convolution of a weight's shape, of images of this dtype. ValueError for sizes that make none."""
     s = settings
     first, second = weight_shape[:2]
     return _cpu.Conv(
@@ -131,7 +133,7 @@ def convolution(weight_shape: tuple[int, ...], settings: Settings) -> _cpu.Conv:
         transposed=s.transposed,
         padding_mode=PADDING_MODES.index(s.padding_mode),
         upsample=s.upsample,
-        exact=s.accuracy == "exact",
+        exact=s.is_exact(dtype),
     )
 
 

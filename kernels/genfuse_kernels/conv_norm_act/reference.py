@@ -135,6 +135,7 @@ def activated(x: Tensor, activation: Activation, negative_slope: float) -> Tenso
 
 
 def _convolved(h: Tensor, weight: Tensor, bias: Tensor | None, s: Settings) -> Tensor:
+    weight, bias = weight.to(h.dtype), None if bias is None else bias.to(h.dtype)
     if s.transposed:
         return F.conv_transpose2d(
             h, weight, bias, s.stride, s.padding, s.output_padding, s.groups, s.dilation

@@ -25,7 +25,7 @@ made x, saves the pass over x that the norm would need.
 Half precision is storage only: arithmetic is float32, sums over channels and taps too.
 
 Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions and the phases of
-stride-2 transposed ones unless s.accuracy is "exact".
+stride-2 transposed ones, unless s.accuracy is "exact", or None and x in half precision.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def linear(
     out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, residual: Tensor | None
 ) -> None:
     """Fill `out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
-    conv = convolution((*weight.shape, 1, 1), settings)
+    conv = convolution((*weight.shape, 1, 1), settings, x.dtype)
     weights = packed(weight, (settings, _cpu.isa()), lambda dense: pack(conv, dense))
     for first, stop, width in _pieces(x.shape[0]):
         added = None if residual is None else _image(residual.contiguous()[first:stop], width)
