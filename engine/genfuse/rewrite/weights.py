@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,18 @@ def algorithm(unit: Unit) -> str:
     """What the CPU's kernels run: "winograd" or "direct"."""
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
-    return convolution(patterns.shape(unit.weight) or (), unit.settings, patterns.value(unit.conv).dtype).algorithm
+    return convolution(
+        patterns.shape(unit.weight) or (), unit.settings, patterns.value(unit.conv).dtype
+    ).algorithm
 
 
 def packed_bytes(unit: Unit) -> int:
-    """Of a convolution's weights in the order that its kernel reads them."""
+    """Of a convolution's weights in the order that its kernel reads them, and as they are with a norm folded in."""
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
-    return 4 * convolution(patterns.shape(unit.weight) or (), unit.settings, patterns.value(unit.conv).dtype).packed_size
+    shape = patterns.shape(unit.weight) or ()
+    packed = convolution(shape, unit.settings, patterns.value(unit.conv).dtype).packed_size
+    return 4 * (packed + (math.prod(shape) if unit.folded is not None else 0))
 
 
 def _pixels(unit: Unit) -> int:
