@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from genfuse import dispatch
 from genfuse_kernels.common import packed_weights
@@ -44,10 +45,10 @@ class Traffic:
         before = packed_weights.on_use.get()
         packed: dict[int, int] = {}
 
-        def use(weight: Tensor, copy: Tensor) -> None:
-            packed[id(weight)] = copy.nbytes
+        def use(weights: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:
+            packed[id(weights[0])] = sum(tensor.nbytes for tensor in tree_leaves(made))
             if before is not None:
-                before(weight, copy)
+                before(weights, made)
 
         token = packed_weights.on_use.set(use)
         try:

@@ -195,6 +195,23 @@ def test_opcheck(gradients: bool) -> None:
     torch.library.opcheck(torch.ops.genfuse.conv_norm_act.default, arguments)
 
 
+@pytest.mark.parametrize("norm", ["none", "group"])
+def test_parameters_in_float32_beside_half_precision(norm: Any) -> None:
+    """The result has x's dtype on every backend, and with gradients."""
+    x, weight, bias = tensors()
+    options = {**GROUP_SILU, "norm": norm, "norm_weight": torch.ones(16) if norm == "group" else None}
+    half = x.to(torch.bfloat16)
+    want = conv_norm_act(half.float(), weight, bias, **options)
+    for name in ("cpu", "aten", "reference"):
+        with genfuse.backend(name), torch.no_grad():  # type: ignore[arg-type]
+            y = conv_norm_act(half, weight, bias, **options)
+        assert y.dtype == half.dtype and torch.allclose(y.float(), want, atol=0.2, rtol=0.02)
+    y = conv_norm_act(half, weight.requires_grad_(), bias, **options)
+    assert y.dtype == half.dtype and torch.allclose(y.float(), want, atol=0.2, rtol=0.02)
+    y.sum().backward()
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+
+
 def test_compiles_without_a_break() -> None:
     x, weight, bias = tensors()
     compiled = torch.compile(lambda *t: conv_norm_act(*t, **GROUP_SILU), fullgraph=True)

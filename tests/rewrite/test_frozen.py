@@ -56,9 +56,9 @@ def test_a_frozen_model_goes_straight_to_its_plan() -> None:
         kept = first.clone()
         optimized(torch.randn_like(x))
         assert torch.equal(first, kept)  # results are the caller's own
-        graphs = optimized.report().graphs
+        graphs = len(optimized.report().graphs)
         model.conv.stride = (2, 2)  # not looked at any more
-        assert optimized(x)["y"].shape == first.shape and optimized.report().graphs == graphs
+        assert optimized(x)["y"].shape == first.shape and len(optimized.report().graphs) == graphs
         optimized.freeze(False)
         assert optimized(x)["y"].shape == (2, 8, 3, 3)
         optimized.freeze()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genfuse import systems
 from genfuse.data import ImageDataset
 from genfuse.errors import CheckpointError
-from genfuse.nn import ConvUnit, UNet, UNetConfig
+from genfuse.nn import ConvNormAct, UNet, UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig, load, train
 from genfuse.train import TrainConfig, checkpoint
 
@@ -69,9 +69,9 @@ def test_every_weight_is_used() -> None:
     assert unused == []
 
 
-def test_conv_unit_is_its_equation() -> None:
+def test_conv_norm_act_is_its_equation() -> None:
     torch.manual_seed(0)
-    unit = ConvUnit(8, 6, num_groups=4).double()
+    unit = ConvNormAct(8, 6, num_groups=4).double()
     x, shift, residual = (
         torch.randn(2, 8, 5, 5).double(),
         torch.randn(2, 6).double(),

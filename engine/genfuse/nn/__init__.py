@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from genfuse.nn.attention import SelfAttention
 from genfuse.nn.conv2d import Conv2d
-from genfuse.nn.conv_unit import ConvUnit
+from genfuse.nn.conv_norm_act import ConvNormAct
+from genfuse.nn.cyclegan import CycleGANBlock, CycleGANGenerator
+from genfuse.nn.dcgan import DCGANCritic, DCGANGenerator
 from genfuse.nn.embedding import ConditionEmbedding
 from genfuse.nn.linear import Linear
+from genfuse.nn.norm_act import NormAct
+from genfuse.nn.res_block import ResBlock
+from genfuse.nn.resnet_critic_block import ResNetCriticBlock
+from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.unet import UNet, UNetConfig
 
-__all__ = ["ConditionEmbedding", "Conv2d", "ConvUnit", "Linear", "SelfAttention", "UNet", "UNetConfig"]
+__all__ = [
+    "ConditionEmbedding",
+    "Conv2d",
+    "ConvNormAct",
+    "CycleGANBlock",
+    "CycleGANGenerator",
+    "DCGANCritic",
+    "DCGANGenerator",
+    "Linear",
+    "NormAct",
+    "ResBlock",
+    "ResNetCriticBlock",
+    "ResNetGeneratorBlock",
+    "SelfAttention",
+    "UNet",
+    "UNetConfig",
+]

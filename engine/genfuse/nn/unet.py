@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genfuse.nn.attention import SelfAttention
 from genfuse.nn.conv2d import Conv2d
-from genfuse.nn.conv_unit import ConvUnit
+from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.embedding import ConditionEmbedding
-from genfuse.nn.linear import Linear
+from genfuse.nn.res_block import ResBlock
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,11 @@ class UNetConfig:
             )
 
 
-class ResidualBlock(nn.Module):
-    """Two units around a shift by the condition (Ho et al. 2020, appendix B)."""
-
-    def __init__(self, channels: int, config: UNetConfig, attention: bool) -> None:
-        super().__init__()
-        self.first = ConvUnit(channels, channels, num_groups=config.num_groups)
-        self.shift = Linear(config.embedding_channels, channels)
-        self.second = ConvUnit(channels, channels, num_groups=config.num_groups, zero_init=True)
-        heads = max(1, channels // config.head_channels)
-        self.attention = SelfAttention(channels, heads, config.num_groups) if attention else nn.Identity()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.first(x, shift=self.shift(embedding))
-        out: Tensor = self.attention(self.second(h, residual=x))
-        return out
+def _block(channels: int, config: UNetConfig, attention: bool) -> ResBlock:
+    heads = max(1, channels // config.head_channels) if attention else 0
+    return ResBlock(
+        channels, channels, config.embedding_channels, num_heads=heads, num_groups=config.num_groups
+    )
 
 
 class Level(nn.Module):
@@ -76,9 +65,7 @@ class Level(nn.Module):
     def __init__(self, in_channels: int, channels: int, config: UNetConfig, attention: bool) -> None:
         super().__init__()
         self.project = nn.Identity() if in_channels == channels else Conv2d(in_channels, channels, 1)
-        self.blocks = nn.ModuleList(
-            ResidualBlock(channels, config, attention) for _ in range(config.num_blocks)
-        )
+        self.blocks = nn.ModuleList(_block(channels, config, attention) for _ in range(config.num_blocks))
 
 
 class DownLevel(Level):
@@ -127,12 +114,12 @@ class UNet(nn.Module):
             DownLevel(below, above, config, wanted)
             for below, above, wanted in zip((first, *channels), channels, attention, strict=False)
         )
-        self.middle = ResidualBlock(last, config, attention=True)
+        self.middle = _block(last, config, attention=True)
         self.up = nn.ModuleList(
             UpLevel(below, above, config, wanted)
             for below, above, wanted in zip((*channels[1:], last), channels, attention, strict=True)
         )
-        self.conv_out = ConvUnit(first, patch_channels, num_groups=config.num_groups, zero_init=True)
+        self.conv_out = ConvNormAct(first, patch_channels, num_groups=config.num_groups, zero_init=True)
 
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         """x (N, C, H, W); t (N,) floating, timesteps in [0, 1000); label (N,) int64 in [0, num_classes].

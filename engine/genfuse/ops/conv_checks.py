@@ -28,7 +28,8 @@ def check_settings(s: Settings) -> None:
     check_name("activation", s.activation, ACTIVATIONS)
     check_name("out_activation", s.out_activation, ACTIVATIONS)
     check_name("padding_mode", s.padding_mode, PADDING_MODES)
-    check_name("accuracy", s.accuracy, ACCURACIES)
+    if s.accuracy is not None:
+        check_name("accuracy", s.accuracy, ACCURACIES)
     for name in ("stride", "dilation"):
         if min(getattr(s, name)) < 1:
             raise ValueError(f"{name} is {getattr(s, name)}, expected 1 or more")

@@ -81,7 +81,7 @@ def conv_norm_act(
     scale: float = 1.0,
     out_activation: Activation = "none",
     pool: Extent = 1,
-    accuracy: Accuracy = "fast",
+    accuracy: Accuracy | None = None,
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """pool(out_activation((conv(dropout(activation(norm([x, skip])))) + bias + shift + residual)·scale)).
@@ -112,7 +112,8 @@ def conv_norm_act(
               caller adds to `bias`
     residual_skip    further channels behind those of such a residual
     pool      2 averages each 2x2 pixels of the result; a last odd row or column is dropped; not with transposed
-    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s
+    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s, "fast" admits it; None is "fast" for float32
+              and "exact" for bfloat16 and float16
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
     Returns the output (N, K, H', W'), channels-last where x is. Differentiable: a call that needs gradients runs on
@@ -232,7 +233,8 @@ def _composed(
     """By PyTorch's own differentiable ops."""
     y = reference.conv_norm_act(x, weight, bias, settings, **tensors, normalise=normalised, drop=dropped)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return y, reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
+    stats = reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
+    return y.to(x.dtype), stats
 
 
 # --- registration ---
@@ -243,7 +245,7 @@ define(
     + ", int[2] stride, int[2] padding, int[2] extra_padding, int[2] dilation, int groups, bool transposed, "
     "int[2] output_padding, str padding_mode, int[2] upsample, str norm, int num_groups, float eps, str activation, "
     "float negative_slope, float dropout, int dropout_stream, float scale, str out_activation, int[2] pool, "
-    "str accuracy, bool return_stats) -> (Tensor, Tensor)"
+    "str? accuracy, bool return_stats) -> (Tensor, Tensor)"
 )
 
 

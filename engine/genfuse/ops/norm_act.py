@@ -192,7 +192,8 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
         dispatch.select("norm_act", call.x.device, call.x.dtype, gradients=True)
         y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
         dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
-        return y, channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
+        stats = channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
+        return y.to(call.x.dtype), stats
     with torch._C._AutoDispatchBelowAutograd():
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(*arguments)
     return result

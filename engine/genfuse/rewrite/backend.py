@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from torch.fx import GraphModule
 
 from genfuse.rewrite.fuse import fuse
-from genfuse.rewrite.plan import Planned
-from genfuse.rewrite.report import Report
+from genfuse.rewrite.names import name_parameters
+from genfuse.rewrite.plan import Planned, lasts
+from genfuse.rewrite.report import GraphReport, Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 
@@ -19,20 +20,24 @@ from genfuse_kernels.conv_norm_act.settings import Accuracy
 class Backend:
     """`torch.compile(model, backend=Backend())`; its report says what every graph became."""
 
-    accuracy: Accuracy = "fast"
+    accuracy: Accuracy | None = None
     memory_limit: int | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    """of the model's parameters, by their identity"""
     frozen: bool = False
     report: Report = field(default_factory=Report)
 
     def __call__(self, module: GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
         """The rewritten graph's forward."""
-        self.report.graphs += 1
-        gradients = torch.is_grad_enabled() and any(
-            isinstance(value, torch.Tensor) and value.requires_grad for value in example_inputs
-        )
-        planned = Planned(fuse(module, self.report, self.accuracy, gradients, self.memory_limit).forward)
+        tensors = [value for value in example_inputs if isinstance(value, torch.Tensor)]
+        gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        given = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors if not lasts(t)]
+        report = GraphReport(" and ".join(given) or "no tensors", gradients)
+        name_parameters(module.graph, example_inputs, self.names)
+        fuse(module, report, self.accuracy, self.memory_limit)
+        report.plan = planned = Planned(module.forward)
         planned.frozen = self.frozen
-        self.report.plans.append(planned)
+        self.report.graphs.append(report)
         return planned
 
 

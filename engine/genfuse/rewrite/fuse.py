@@ -13,9 +13,12 @@ from genfuse import env
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
+from genfuse.rewrite.folding import folded
+from genfuse.rewrite.left import left_norms_and_tokens
+from genfuse.rewrite.names import name_of
 from genfuse.rewrite.norms import fuse_norms
 from genfuse.rewrite.projection import is_shortcut, project, run_sum
-from genfuse.rewrite.report import Fused, Left, Report
+from genfuse.rewrite.report import Fused, GraphReport, Left
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
@@ -34,6 +37,7 @@ class Unit:
     bias: Node | None
     settings: Settings
     tensors: dict[str, Node] = field(default_factory=dict)
+    folded: patterns.NormStep | None = None  # batch norm that goes into the weights
     steps: list[str] = field(default_factory=list)
     last: Node | None = None  # whose value the unit makes
     inner: set[Node] = field(default_factory=set)  # nodes whose values are not needed any more
@@ -47,13 +51,13 @@ class Unit:
 
 def fuse(
     module: GraphModule,
-    report: Report,
-    accuracy: Accuracy,
-    gradients: bool,
+    report: GraphReport,
+    accuracy: Accuracy | None,
     memory_limit: int | None = None,
-) -> GraphModule:
-    """The same graph with units; `gradients`: it will be differentiated, so that statistics are not handed on."""
-    graph, units = module.graph, []
+) -> None:
+    """Puts units into the graph and says so in its report; where it has gradients nothing is folded or handed on."""
+    graph = module.graph
+    units: list[Unit] = []
     _drop_unchanged(graph)
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _CONVOLUTIONS:
@@ -61,7 +65,9 @@ def fuse(
             if isinstance(found, Left):
                 report.left.append(found)
             else:
-                _absorb_before(found)
+                if not report.gradients:
+                    _fold_norm(found)
+                _absorb_before(found, {other.output for other in units})
                 units.append(found)
     units = _with_surroundings(units)
     choose_algorithms(units, memory_limit)
@@ -72,16 +78,16 @@ def fuse(
     norms = fuse_norms(graph)
     fuse_additions(graph)
     linears, attentions = fuse_tokens(graph)
-    if not gradients:
+    if not report.gradients:
         _hand_on_statistics(graph, [*made.values(), *norms])
-    _settle_layout(graph, {*made.values(), *norms})
-    report.fused += [_described(found) for found in units]
-    report.norms += len(norms)
-    report.linears += linears
-    report.attentions += attentions
+    if not any(map(patterns.draws, graph.nodes)):
+        _to_channels_last(graph, {*made.values(), *norms})
+    _settle_views(graph)
+    report.fused = [_described(found, report.gradients) for found in units]
+    report.left += left_norms_and_tokens(graph)
+    report.norms, report.linears, report.attentions = len(norms), linears, attentions
     graph.lint()
     module.recompile()
-    return module
 
 
 def _drop_unchanged(graph: Graph) -> None:
@@ -97,6 +103,8 @@ def run_unit(
     settings: Settings, return_stats: bool, x: Tensor, weight: Tensor, bias: Tensor | None, **named: Any
 ) -> Any:
     """What the rewritten graph calls."""
+    if "folded" in named:
+        weight, bias = folded(weight, bias, settings, named.pop("folded"))
     out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats)
     return (out, stats) if return_stats else out
 
@@ -111,13 +119,15 @@ def _pair(value: Any, axes: int, neutral: int) -> Pair | None:
     return (neutral, values[0]) if axes == 1 else (values[0], values[1])
 
 
-def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
+def _convolution(node: Node, accuracy: Accuracy | None) -> Unit | Left:
     found = patterns.arguments(node) or {}
     transposed = node.target in _TRANSPOSED
     weight, source = found["weight"], found["input"]
-    name = _name(weight)
+    name = name_of(weight)
     if isinstance(found.get("padding"), str):
         return Left(name, f"padding is {found['padding']!r}")
+    if not patterns.same_dtype(node, source):
+        return Left(name, "autocast gives it another dtype than its input's")
     axes = len(patterns.shape(weight) or ()) - 2
     if axes not in (1, 2) or len(patterns.shape(source) or ()) != axes + 2:
         return Left(name, "its sizes are not known, or it has no batch")
@@ -140,8 +150,24 @@ def _convolution(node: Node, accuracy: Accuracy) -> Unit | Left:
     return Unit(node, source, weight, found.get("bias"), settings, steps=[step])
 
 
-def _absorb_before(found: Unit) -> None:
-    """Padding, upsampling, activation, norm and concatenation, from the convolution backwards."""
+def _fold_norm(found: Unit) -> None:
+    """Batch norm in inference right behind the convolution."""
+    node = patterns.only_user(found.conv)
+    norm = patterns.norm(node) if node is not None else None
+    if norm is None or norm.kind != "batch" or norm.source is not found.conv:
+        return
+    if patterns.value(node).device.type != "cpu" or env.backend_missing("cpu") is not None:
+        return  # changes of weights are noticed on the CPU only
+    found.folded, found.last = norm, node
+    found.inner.add(found.conv)
+    found.steps.append("batch norm in its weights")
+
+
+def _absorb_before(found: Unit, made: set[Node]) -> None:
+    """Padding, upsampling, activation, norm and concatenation, from the convolution backwards.
+
+    `made`: what units before this one make.
+    """
 
     def take(step: str | None, node: Node, source: Node, **settings: Any) -> None:
         if step:
@@ -172,11 +198,11 @@ def _absorb_before(found: Unit) -> None:
         take("2× upsampling", found.source, double, upsample=patterns.by_two(double))
     take_unchanged()
     act = patterns.activation(found.source)
-    if act and patterns.only_user(found.source) and not (act.inplace and len(act.source.users) > 1):
+    if act and patterns.only_user(found.source):
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
     take_unchanged()
     norm = patterns.norm(found.source)
-    if norm and patterns.only_user(found.source):
+    if norm and patterns.only_user(found.source) and found.source not in made:
         given = {
             "norm_weight": norm.weight,
             "norm_bias": norm.bias,
@@ -243,7 +269,7 @@ def _absorb_behind(found: Unit, taken: set[Node], shortcuts: dict[Node, Unit]) -
                 shortcut = shortcuts.get(other) if patterns.only_user(other) else None
                 if shortcut is not None and project(found, shortcut):
                     del shortcuts[other]
-                    take(f"residual through {_name(shortcut.weight)}", node)
+                    take(f"residual through {name_of(shortcut.weight)}", node)
                 else:
                     found.tensors["residual"] = other
                     take("residual", node)
@@ -278,6 +304,9 @@ def _replace(graph: Graph, found: Unit, made: dict[Node, Node]) -> Node:
         named: dict[str, Any] = {key: made.get(node, node) for key, node in found.tensors.items()}
         if "shift" in named:
             named["shift"] = graph.call_method("flatten", (named["shift"], 1))
+        if found.folded is not None:
+            norm = found.folded
+            named["folded"] = (norm.eps, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         source, bias = made.get(found.source, found.source), found.bias or found.other_bias
         if found.bias and found.other_bias:
             bias = graph.call_function(run_sum, (found.bias, found.other_bias))
@@ -336,19 +365,27 @@ def _second(pair: tuple[Tensor, Tensor]) -> Tensor:
     return pair[1]
 
 
-def _settle_layout(graph: Graph, calls: set[Node]) -> None:
-    """Channels last between the units, and the layout that the model's caller would have got at the end."""
+def _to_channels_last(graph: Graph, calls: set[Node]) -> None:
+    """The layout between the units, which give what they are given; not where it would change what is drawn."""
     start = next(node for node in graph.nodes if node.op != "placeholder")
     for node in list(graph.nodes):
-        if node.op == "call_method" and node.target == "view":
-            node.target = "reshape"  # a view of channels-last memory may have to be a copy
-        if node.op == "placeholder" and len(patterns.shape(node) or ()) == 4:
+        if _is_relaid(node) and all(user in calls for user in node.users):
+            node.replace_all_uses_with(node.args[0])  # units read any layout, and keep channels last
+            graph.erase_node(node)
+        elif node.op == "placeholder" and len(patterns.shape(node) or ()) == 4:
             readers = [user for user in node.users if user in calls and user.args[2] is node]
             if readers:
                 with graph.inserting_before(start):
                     last = graph.call_function(_channels_last, (node,))
                 for reader in readers:
                     reader.replace_input_with(node, last)
+
+
+def _settle_views(graph: Graph) -> None:
+    """Views of images that may lie otherwise than in the model, and at the end the layout that its caller would get."""
+    for node in graph.nodes:
+        if node.op == "call_method" and node.target == "view":
+            node.target = "reshape"  # a view of channels-last memory may have to be a copy
     (output,) = (node for node in graph.nodes if node.op == "output")
     with graph.inserting_before(output):
         for node in list(output.all_input_nodes):
@@ -357,19 +394,20 @@ def _settle_layout(graph: Graph, calls: set[Node]) -> None:
                 output.replace_input_with(node, graph.call_method("contiguous", (node,)))
 
 
+def _is_relaid(node: Node) -> bool:
+    """Whether a node only puts an image into planar layout."""
+    planar = (
+        node.op == "call_method" and node.target == "contiguous" and len(node.args) == 1 and not node.kwargs
+    )
+    return planar and len(patterns.shape(node) or ()) == 4
+
+
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _name(weight: Any) -> str:
-    """The parameter's name in the model, as far as the graph tells."""
-    name = str(weight)
-    for before, after in (("l_self_", ""), ("modules_", ""), ("_parameters_weight_", "")):
-        name = name.replace(before, after)
-    return name.strip("_")
-
-
-def _described(found: Unit) -> Fused:
-    if env.backend_missing("cpu") is not None:
-        return Fused(_name(found.weight), tuple(found.steps), "aten", 0)
-    return Fused(_name(found.weight), tuple(found.steps), algorithm(found), packed_bytes(found))
+def _described(found: Unit, gradients: bool) -> Fused:
+    name, steps = name_of(found.weight), tuple(found.steps)
+    if gradients or env.backend_missing("cpu") is not None:
+        return Fused(name, steps, "aten", 0)
+    return Fused(name, steps, algorithm(found), packed_bytes(found))

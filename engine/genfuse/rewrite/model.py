@@ -10,6 +10,7 @@ from torch import nn
 
 from genfuse.names import check_name
 from genfuse.rewrite.backend import Backend
+from genfuse.rewrite.names import parameter_names
 from genfuse.rewrite.report import Report
 from genfuse.rewrite.shortcut import Shortcuts
 from genfuse_kernels.common import packed_weights
@@ -20,19 +21,20 @@ def optimize(
     model: nn.Module,
     example: tuple[Any, ...] | None = None,
     *,
-    accuracy: Accuracy = "fast",
+    accuracy: Accuracy | None = None,
     memory_limit: int | None = None,
 ) -> nn.Module:
     """The model with its convolutions, and the norms, activations and additions around them, as fused units.
 
     model         any module that torch.compile can trace; it is left as it is and shares its parameters
     example       arguments to make the first plan with, without gradient; otherwise the first call makes it
-    accuracy      "fast" admits Winograd, "exact" does not
+    accuracy      "fast" admits Winograd, "exact" does not; None is "fast" in float32 and "exact" in half precision
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four times as many of:
                   where they exceed it, those of the smallest pictures are packed for direct convolution
 
     Returns a module of the same class with the same parameters and state dict. Plans are made at the first call of
-    each input signature, mode and gradient state. It has three methods more:
+    each input signature, mode and gradient state. `copy.deepcopy` of it is an optimised copy, what `torch.save` keeps
+    is the model. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory that plans and packed weights hold
     refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
@@ -43,10 +45,11 @@ def optimize(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
-    check_name("accuracy", accuracy, ACCURACIES)
+    if accuracy is not None:
+        check_name("accuracy", accuracy, ACCURACIES)
     if memory_limit is not None and memory_limit < 0:
         raise ValueError(f"memory_limit is {memory_limit}, expected bytes, 0 or more")
-    backend = Backend(accuracy, memory_limit)
+    backend = Backend(accuracy, memory_limit, parameter_names(model))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return model(
@@ -78,8 +81,17 @@ def optimize(
             plan.frozen = frozen
         object.__setattr__(optimized, "_compiled_call_impl", shortcuts if frozen else guarded)
 
-    for method in (report, refresh, freeze):
+    def train(mode: bool = True) -> nn.Module:
+        type(model).train(optimized, mode)
+        model.train(mode)  # whose forward runs
+        return optimized
+
+    def __deepcopy__(memo: dict[int, Any]) -> nn.Module:
+        return optimize(copy.deepcopy(model, memo), accuracy=accuracy, memory_limit=memory_limit)
+
+    for method in (report, refresh, freeze, train, __deepcopy__):
         object.__setattr__(optimized, method.__name__, method)
+    object.__setattr__(optimized, "__getstate__", model.__getstate__)  # what is saved is the model
     if example is not None:
         with torch.no_grad():
             optimized(*example)

@@ -24,8 +24,29 @@ def fuse_norms(graph: Graph) -> list[Node]:
     for node in list(graph.nodes):
         norm = patterns.norm(node)
         if norm is not None and len(patterns.shape(node) or ()) in (3, 4):
-            calls.append(_replaced(graph, node, norm))
+            calls.append(_replaced(node, norm))
     return calls
+
+
+def absorb_end(settings: Settings, taken: list[Node]) -> Settings:
+    """Settings with the scale, activation and pooling that follow the last of `taken`, which they are added to."""
+    while (node := _reader(taken)) is not None:
+        factor, act = patterns.scaled(node), patterns.activation(node)
+        sloped = act is not None and act.kind == settings.activation == "leaky_relu"
+        if patterns.halved(node):
+            taken.append(node)
+            return settings._replace(pool=patterns.by_two(node))
+        if settings.out_activation != "none" or (act is not None and sloped):
+            break
+        if factor:
+            settings = settings._replace(scale=settings.scale * factor[1])
+        elif act:
+            slope = act.slope if act.kind == "leaky_relu" else settings.negative_slope
+            settings = settings._replace(out_activation=act.kind, negative_slope=slope)
+        else:
+            break
+        taken.append(node)
+    return settings
 
 
 def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
@@ -40,9 +61,9 @@ def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
     return settings, {name: node for name, node in named.items() if node is not None}
 
 
-def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
+def _replaced(node: Node, norm: patterns.NormStep) -> Node:
     settings, named = _parts(norm)
-    taken, place = [node], {each: i for i, each in enumerate(graph.nodes)}
+    taken = [node]
     behind = _reader(taken)
     act = patterns.activation(behind) if behind is not None else None
     if behind is not None and act is not None:
@@ -52,21 +73,19 @@ def _replaced(graph: Graph, node: Node, norm: patterns.NormStep) -> Node:
     terms = patterns.added(behind) if behind is not None else None
     if behind is not None and terms is not None:
         other = terms[1] if terms[0] is taken[-1] else terms[0]
-        alike = (
-            patterns.shape(other) == patterns.shape(node)
-            and patterns.value(other).dtype == patterns.value(node).dtype
-        )
-        if alike and other is not taken[-1] and place[other] < place[behind]:
+        if patterns.alike(other, node) and other is not taken[-1]:
             named["residual"] = other
             taken.append(behind)
-    behind = _reader(taken)
-    if behind is not None and patterns.halved(behind):
-        settings = settings._replace(pool=patterns.by_two(behind))
-        taken.append(behind)
-    with graph.inserting_before(taken[-1]):
-        call = graph.call_function(run_norm, (settings, False, norm.source), named)
-    call.meta = dict(taken[-1].meta)
-    taken[-1].replace_all_uses_with(call)
+    return put_in_place(taken, absorb_end(settings, taken), norm.source, named)
+
+
+def put_in_place(taken: list[Node], settings: Settings, source: Node, named: dict[str, Any]) -> Node:
+    """A call of the op in the place of these nodes, the last of which made its value."""
+    graph, last = taken[-1].graph, taken[-1]
+    with graph.inserting_before(last):
+        call = graph.call_function(run_norm, (settings, False, source), named)
+    call.meta = dict(last.meta)
+    last.replace_all_uses_with(call)
     for each in reversed(taken):
         graph.erase_node(each)
     return call

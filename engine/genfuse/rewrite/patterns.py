@@ -15,7 +15,7 @@ from torch.fx import Node
 from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode, Pair
 
 _PADS: tuple[Any, ...] = (F.pad, torch._C._nn.pad)  # the module's and the function's own call
-_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.alpha_dropout, F.feature_alpha_dropout)
+_DROPOUTS = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
@@ -90,6 +90,31 @@ def alike(first: Any, second: Any) -> bool:
     return known is not None and known == shape(second) and value(first).dtype == value(second).dtype
 
 
+def same_dtype(node: Any, source: Any) -> bool:
+    """Whether a call kept its input's dtype, which autocast may change."""
+    before, after = value(source), value(node)
+    return before is not None and after is not None and bool(before.dtype == after.dtype)
+
+
+def is_private(node: Node, edited: Node) -> bool:
+    """Whether nobody can tell that `node` does not edit its input `edited` in place, though it says so.
+
+    Neither the input nor another name or view of its memory is the caller's, or read later.
+    """
+    memory = _memory(edited)
+    earlier = [other for other in node.graph.nodes if other < node and _memory(other) == memory]
+    return memory is not None and all(
+        other.op.startswith("call_") and all(user is node or user < node for user in other.users)
+        for other in earlier
+    )
+
+
+def _memory(node: Node) -> int | None:
+    """What tells the storage of a node's tensor from others."""
+    tensor = value(node)
+    return None if tensor is None else tensor.untyped_storage()._cdata
+
+
 @dataclass(frozen=True)
 class ActivationStep:
     """An activation, its input, and the slope of a leaky ReLU."""
@@ -97,7 +122,6 @@ class ActivationStep:
     kind: Activation
     source: Node
     slope: float = 0.01
-    inplace: bool = False
 
 
 _PLAIN: dict[Any, Activation] = {
@@ -120,13 +144,15 @@ def activation(node: Node) -> ActivationStep | None:
     if found is None:
         return None
     target: Any = node.target
-    source, inplace = found.get("input"), bool(found.get("inplace", False))
-    if not isinstance(source, Node):
+    source = found.get("input")
+    if not isinstance(source, Node) or not same_dtype(node, source):
+        return None
+    if found.get("inplace") and not is_private(node, source):
         return None
     if target in _PLAIN:
-        return ActivationStep(_PLAIN[target], source, inplace=inplace)
+        return ActivationStep(_PLAIN[target], source)
     if target is F.leaky_relu:
-        return ActivationStep("leaky_relu", source, float(found.get("negative_slope", 0.01)), inplace)
+        return ActivationStep("leaky_relu", source, float(found.get("negative_slope", 0.01)))
     if target is F.gelu:
         return ActivationStep("gelu" if found.get("approximate", "none") == "none" else "gelu_tanh", source)
     if target is F.softplus and found.get("beta", 1) == 1 and found.get("threshold", 20) == 20:
@@ -151,7 +177,7 @@ class NormStep:
 def norm(node: Node) -> NormStep | None:
     """The normalisation that a node is, if it is one that a unit knows; batch norm in inference only."""
     found = arguments(node) if node.op == "call_function" else None
-    if found is None or not isinstance(found.get("input"), Node):
+    if found is None or not same_dtype(node, found.get("input")):
         return None
     source, weight, bias = found["input"], found.get("weight"), found.get("bias")
     eps = float(found.get("eps", 1e-5))
@@ -166,6 +192,14 @@ def norm(node: Node) -> NormStep | None:
         if mean is not None and var is not None:
             return NormStep("batch", source, eps, 1, weight, bias, mean, var)
     return None
+
+
+_DRAWN_LIKE = (torch.rand_like, torch.randn_like, torch.bernoulli, "bernoulli", "normal_", "uniform_")
+
+
+def draws(node: Node) -> bool:
+    """Whether random numbers are drawn, which are dealt out in the order of an image's memory."""
+    return node.target in _DRAWN_LIKE or (node.target in _DROPOUTS and unchanged(node) is None)
 
 
 def unchanged(node: Node) -> Node | None:
@@ -192,6 +226,8 @@ def scaled(node: Node) -> tuple[Node, float] | None:
     other = found.get("other")
     if isinstance(other, bool) or not isinstance(other, (int, float)):
         return None
+    if node.target is operator.imul and not is_private(node, found["input"]):
+        return None
     if node.target in (operator.mul, operator.imul, torch.mul, "mul"):
         return found["input"], float(other)
     if node.target in (operator.truediv, torch.div, "div") and other != 0 and "rounding_mode" not in found:
@@ -206,6 +242,8 @@ def added(node: Node) -> tuple[Node, Node] | None:
         return None
     first, second = found.get("input"), found.get("other")
     if found.get("alpha", 1) != 1 or not isinstance(first, Node) or not isinstance(second, Node):
+        return None
+    if node.target is operator.iadd and not is_private(node, first):
         return None
     return first, second
 

@@ -30,10 +30,6 @@ _PLANS_KEPT = 8
 _READS_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
-class CannotPlanError(Exception):
-    """The network's calls depend on values."""
-
-
 @dataclass
 class _Call:
     """A call of PyTorch's own, made again in every run; its results are copied to `targets`, None where in place."""
@@ -57,6 +53,7 @@ class Plan:
     program: Any
     pool: Pool
     inputs: list[Tensor | None] = field(default_factory=list)  # where values are copied; None: as recorded
+    edited: list[bool] = field(default_factory=list)  # inputs that the network changes in place
     steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
     outputs: Any = None
     lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
@@ -84,7 +81,14 @@ class Plan:
                 self.program.run(*step)
             else:
                 step.run()
+        self.hand_back(inputs)
         return tree_map_only(Tensor, torch.clone, self.outputs)
+
+    def hand_back(self, inputs: tuple[Any, ...]) -> None:
+        """What the network did to its inputs."""
+        for target, given, edited in zip(self.inputs, inputs, self.edited, strict=True):
+            if edited and target is not None:
+                given.copy_(target)
 
 
 @dataclass
@@ -159,11 +163,10 @@ class Planned:
             del self._plans[key]
         while len(self._plans) >= _PLANS_KEPT:
             del self._plans[next(iter(self._plans))]
-        try:
-            plan, result = _recorded(function, inputs)
-        except CannotPlanError as error:
-            self._plans[key], self.obstacle = None, str(error)
-            return function(*inputs)
+        plan, result, obstacle = _recorded(function, inputs)
+        if obstacle is not None:
+            self._plans[key], self.obstacle = None, obstacle
+            return result
         self._plans[key] = plan
         return self._told(plan, inputs, result)
 
@@ -174,6 +177,11 @@ class Planned:
         return outputs
 
 
+def lasts(value: Any) -> bool:
+    """Whether a tensor is of a model, and the same one in every call: a parameter, or what Dynamo knows as a buffer."""
+    return isinstance(value, Parameter) or getattr(value, "_dynamo_static_input_type", None) is not None
+
+
 def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart."""
     from genfuse_kernels import _cpu
@@ -181,10 +189,10 @@ def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     forms: list[Any] = []
     for value in inputs:
         kind = type(value)
-        if kind is Tensor:
-            forms.append((value.shape, value.stride(), value.dtype))
-        elif kind is Parameter:
+        if kind in (Tensor, Parameter) and lasts(value):
             forms.append(id(value))
+        elif kind is Tensor:
+            forms.append((value.shape, value.stride(), value.dtype))
         elif isinstance(value, Tensor):
             return None  # a subclass with ways of its own
         else:
@@ -206,20 +214,20 @@ def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     )
 
 
-def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Plan, Any]:
-    """The plan, and the outputs of this first run."""
+def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Plan, Any, str | None]:
+    """The plan, the outputs of this first run, and why the plan is of no use, if it is not."""
     from genfuse_kernels import _cpu
 
     plan = Plan(_cpu.Program(), Pool())
     given: list[Any] = []
     recorder = _Recorder(plan)
     for value in inputs:
-        static = plan.pool.like(value).copy_(value) if type(value) is Tensor else None
+        static = plan.pool.like(value).copy_(value) if type(value) is Tensor and not lasts(value) else None
         plan.inputs.append(static)  # held, and so never given out again
         given.append(value if static is None else static)
         if static is not None:
             plan.pool.track(static)
-        elif isinstance(value, Parameter):
+        elif isinstance(value, Tensor):
             recorder.lasts(value)
     of_weights = packed_weights.on_use.set(recorder.packed)
     of_others = widened.on_made.set(plan.held.append)
@@ -229,8 +237,13 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
     finally:
         packed_weights.on_use.reset(of_weights)
         widened.on_made.reset(of_others)
+    plan.edited = [
+        static is not None and static.untyped_storage().data_ptr() in recorder.edited
+        for static in plan.inputs
+    ]
+    plan.hand_back(inputs)
     plan.outputs = tree_map_only(Tensor, recorder.alias, outputs)
-    return plan, tree_map_only(Tensor, torch.clone, outputs)
+    return plan, tree_map_only(Tensor, torch.clone, outputs), recorder.obstacle
 
 
 class _Recorder(TorchDispatchMode):
@@ -238,15 +251,20 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._plan = plan
         self._constant: set[int] = set()  # storages
+        self.edited: set[int] = set()
+        """Storages that some call changed in place."""
+        self.obstacle: str | None = None
+        """Why the calls cannot be repeated; nothing is recorded from then on."""
 
-    def packed(self, weight: Tensor, packed: Tensor) -> None:
-        """A kernel is given this packed weight."""
+    def packed(self, weights: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:
+        """A kernel is given what was made of these weights."""
         plan = self._plan
-        plan.held.append(packed)
-        if id(weight) not in plan.versions:
-            plan.versions[id(weight)] = (weight, packed_weights.version(weight))
-            plan.program.watch(weight.data_ptr(), packed_weights.memory_bytes(weight))
-            self.lasts(weight)
+        plan.held += tree_leaves(made)
+        for weight in weights:
+            if id(weight) not in plan.versions:
+                plan.versions[id(weight)] = (weight, packed_weights.version(weight))
+                plan.program.watch(weight.data_ptr(), packed_weights.memory_bytes(weight))
+                self.lasts(weight)
 
     def lasts(self, tensor: Tensor) -> None:
         """The plan reads this tensor's memory, or that of the weight that it is a view of, in every run."""
@@ -261,13 +279,17 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if not _READS_VALUES.isdisjoint(func.tags):
-            raise CannotPlanError(f"{func._schema.name} reads values")
         plan, pool = self._plan, self._plan.pool
         given = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
         read = {tensor.untyped_storage().data_ptr() for tensor in given}
-        if func._schema.is_mutable and not read.isdisjoint(self._constant):
-            raise CannotPlanError(f"{func._schema.name} edits what is the same in every run")
+        edited = _edited(func, args, named)
+        self.edited |= edited
+        if not _READS_VALUES.isdisjoint(func.tags):
+            self.obstacle = f"{func._schema.name} reads values"
+        elif not edited.isdisjoint(self._constant):
+            self.obstacle = f"{func._schema.name} edits what is the same in every run"
+        if self.obstacle is not None:
+            return func(*args, **named)
         begin = len(plan.program)
         result = self._run(func, args, named)
         leaves, form = tree_flatten(result)
@@ -330,3 +352,20 @@ class _Recorder(TorchDispatchMode):
             steps[-1] = (last[0], end)
         else:
             steps.append((begin, end))
+
+
+def _edited(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:
+    """Storages of what a call changes in place."""
+    if not func._schema.is_mutable:
+        return set()
+    given = {
+        **dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)),
+        **kwargs,
+    }
+    return {
+        tensor.untyped_storage().data_ptr()
+        for argument in func._schema.arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+        for tensor in tree_leaves(given.get(argument.name))
+        if isinstance(tensor, Tensor)
+    }

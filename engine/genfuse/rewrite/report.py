@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from itertools import chain
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -13,37 +14,82 @@ from genfuse.rewrite.plan import Planned
 
 @dataclass(frozen=True)
 class Fused:
-    """One unit: its convolution's parameter, the steps it does, in order, and the bytes of its packed weights."""
+    """One unit: its convolution's name, the steps it does, in order, and the bytes of its packed weights."""
 
     name: str
     steps: tuple[str, ...]
     algorithm: str
+    """"winograd" or "direct", or "aten" where PyTorch's own kernels run."""
     packed_bytes: int
 
 
 @dataclass(frozen=True)
 class Left:
-    """A convolution that stays PyTorch's."""
+    """A layer that stays PyTorch's."""
 
     name: str
     reason: str
 
 
 @dataclass
-class Report:
-    """Of every graph that was made so far; printing it gives the table."""
+class GraphReport:
+    """Of one graph: the model, or a part of it, for one form of its inputs, one mode and one gradient state."""
 
+    inputs: str = ""
+    gradients: bool = False
     fused: list[Fused] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     norms: int = 0
-    """norms of images that no convolution follows, in kernels of their own"""
+    """norms that no convolution follows, in kernels of their own"""
     linears: int = 0
     attentions: int = 0
-    graphs: int = 0
-    plans: list[Planned] = field(default_factory=list)
-    """one a graph"""
+    plan: Planned | None = None
+
+    def __str__(self) -> str:
+        counts = (
+            f"{_count(len(self.fused), 'unit')} fused, {_count(self.norms, 'norm')} alone, "
+            f"{_count(self.linears, 'linear layer')}, {_count(self.attentions, 'attention')}, "
+            f"{_count(len(self.left), 'layer')} left"
+        )
+        return f"{'with gradients' if self.gradients else 'inference'}, {self.inputs}: {counts}"
+
+    def table(self) -> Table:
+        """A row for every unit, and one for every reason why layers were left."""
+        table = Table()
+        for heading in ("layer", "one kernel does", "by"):
+            table.add_column(heading, overflow="fold")
+        for unit in self.fused:
+            table.add_row(unit.name, " → ".join(unit.steps), unit.algorithm)
+        for reason in dict.fromkeys(left.reason for left in self.left):
+            names = [left.name for left in self.left if left.reason == reason]
+            table.add_row(_several(names), f"left to PyTorch: {reason}", "aten")
+        if self.plan is not None and self.plan.obstacle:
+            table.add_row("the whole", f"without a plan: {self.plan.obstacle}", "")
+        return table
+
+
+@dataclass
+class Report:
+    """Of every graph that was made so far; printing it gives a table a graph."""
+
+    graphs: list[GraphReport] = field(default_factory=list)
     guards_kept: str | None = None
     """why the last call of a frozen model could not go straight to a plan"""
+
+    @property
+    def fused(self) -> list[Fused]:
+        """Of all graphs."""
+        return list(chain.from_iterable(graph.fused for graph in self.graphs))
+
+    @property
+    def left(self) -> list[Left]:
+        """Of all graphs."""
+        return list(chain.from_iterable(graph.left for graph in self.graphs))
+
+    @property
+    def plans(self) -> list[Planned]:
+        """One a graph."""
+        return [graph.plan for graph in self.graphs if graph.plan is not None]
 
     @property
     def plan_bytes(self) -> int:
@@ -61,21 +107,17 @@ class Report:
         return text.getvalue()
 
     def __rich__(self) -> Group:
-        counts = (
-            f"{len(self.fused)} units fused, {self.norms} norms alone, {self.linears} linear layers, "
-            f"{self.attentions} attentions, {len(self.left)} convolutions left"
+        held = (
+            f"{_count(len(self.graphs), 'graph')}; plans hold {self.plan_bytes / 2**20:.1f} MiB, "
+            f"packed weights {self.weight_bytes / 2**20:.1f} MiB"
         )
-        held = f"plans hold {self.plan_bytes / 2**20:.1f} MiB, packed weights {self.weight_bytes / 2**20:.1f} MiB"
-        table = Table()
-        for heading in ("convolution", "one kernel does", "algorithm"):
-            table.add_column(heading, overflow="fold")
-        for unit in self.fused:
-            table.add_row(unit.name, " → ".join(unit.steps), unit.algorithm)
-        for conv in self.left:
-            table.add_row(conv.name, f"PyTorch's own: {conv.reason}", "aten")
-        for number, plan in enumerate(self.plans):
-            if plan.obstacle:
-                table.add_row(f"graph {number}", f"without a plan: {plan.obstacle}", "")
-        if self.guards_kept:
-            table.add_row("frozen calls", f"behind Dynamo's guards: {self.guards_kept}", "")
-        return Group(f"{counts}\nin {self.graphs} graphs; {held}", table)
+        notes = [f"frozen calls go behind Dynamo's guards: {self.guards_kept}"] if self.guards_kept else []
+        return Group(held, *notes, *(Group(f"\n{graph}", graph.table()) for graph in self.graphs))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _several(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

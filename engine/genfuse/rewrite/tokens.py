@@ -14,16 +14,18 @@ from genfuse.ops.attention import attention
 from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.linear import unit
 from genfuse.rewrite import patterns
-from genfuse.rewrite.norms import run_norm
+from genfuse.rewrite.norms import absorb_end, put_in_place
 
 _LINEAR = (F.linear, torch._C._nn.linear)
 _ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
 _PLAIN: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "enable_gqa": False}
 
 
-def run_linear(settings: Settings, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def run_linear(
+    settings: Settings, x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None
+) -> Tensor:
     """What the rewritten graph calls."""
-    return unit(x, weight, bias, settings)
+    return unit(x, weight, bias, settings, residual)
 
 
 def run_attention(scale: float | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -32,23 +34,22 @@ def run_attention(scale: float | None, q: Tensor, k: Tensor, v: Tensor) -> Tenso
 
 
 def fuse_tokens(graph: Graph) -> tuple[int, int]:
-    """Replaces linear layers, with the activation on either side, and attention; how many of each."""
+    """Replaces linear layers, with the activation on either side and the addition between, and attention; how many."""
     linears = [node for node in graph.nodes if node.op == "call_function" and node.target in _LINEAR]
     attentions = [node for node in graph.nodes if node.op == "call_function" and node.target in _ATTENTION]
     return sum(map(_linear, linears)), sum(map(_attention, attentions))
 
 
 def fuse_additions(graph: Graph) -> None:
-    """Sums of two images of one form, that no unit took along."""
-    for node in list(graph.nodes):
+    """Sums of two images of one form that no unit took along, with the activation and pooling behind them."""
+    for node in [node for node in graph.nodes if patterns.added(node) is not None]:
         terms = patterns.added(node)
         if terms is None or len(patterns.shape(node) or ()) != 4 or not patterns.alike(*terms):
             continue
         if not patterns.alike(node, terms[0]) or not _single(node):
             continue
-        with graph.inserting_before(node):
-            call = graph.call_function(run_norm, (Settings(), False, terms[0]), {"residual": terms[1]})
-        _replace(node, call)
+        taken = [node]
+        put_in_place(taken, absorb_end(Settings(), taken), terms[0], {"residual": terms[1]})
 
 
 def _linear(node: Node) -> bool:
@@ -56,30 +57,45 @@ def _linear(node: Node) -> bool:
     x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else found.get("bias")
     if not isinstance(x, Node) or not patterns.shape(x) or len(patterns.shape(weight) or ()) != 2:
         return False
-    if not _single(node):
+    if not _single(node) or not patterns.same_dtype(node, x):
         return False
-    settings, gone = Settings(), [node]
+    settings, taken = Settings(), [node]
     before = patterns.activation(x)
-    if before is not None and patterns.only_user(x) and not before.inplace:
+    if before is not None and patterns.only_user(x):
         settings = settings._replace(activation=before.kind, negative_slope=before.slope)
-        gone.append(x)
+        taken.insert(0, x)
         x = before.source
-    last = node
-    while (behind := patterns.only_user(last)) is not None and patterns.unchanged(behind):
-        gone.insert(0, behind)
-        last = behind
-    after = patterns.activation(behind) if behind is not None else None
-    if behind is not None and after is not None and "leaky_relu" not in (settings.activation, after.kind):
-        settings = settings._replace(out_activation=after.kind)
-        gone.insert(0, behind)
-        last = behind
+    residual = _absorb_residual(taken)
+    after = patterns.only_user(taken[-1])
+    act = patterns.activation(after) if after is not None else None
+    if after is not None and act is not None and "leaky_relu" not in (settings.activation, act.kind):
+        settings = settings._replace(out_activation=act.kind)
+        taken.append(after)
+    last = taken.pop()
     with last.graph.inserting_before(last):
-        call = last.graph.call_function(run_linear, (settings, x, weight, bias))
+        call = last.graph.call_function(run_linear, (settings, x, weight, bias, residual))
     _replace(last, call)
-    for each in gone:
-        if each is not last:
-            each.graph.erase_node(each)
+    for each in reversed(taken):
+        each.graph.erase_node(each)
     return True
+
+
+def _absorb_residual(taken: list[Node]) -> Node | None:
+    """What is added behind the last of `taken`, to which the addition and what changes nothing before it are added."""
+    while (node := patterns.only_user(taken[-1])) is not None:
+        terms = patterns.added(node)
+        if terms is None and patterns.unchanged(node) is None:
+            return None
+        last = taken[-1]
+        if terms is None:
+            taken.append(node)
+            continue
+        other = terms[1] if terms[0] is last else terms[0]
+        if other is last or not patterns.alike(other, last) or not patterns.alike(node, last):
+            return None
+        taken.append(node)
+        return other
+    return None
 
 
 def _attention(node: Node) -> bool:
@@ -87,6 +103,8 @@ def _attention(node: Node) -> bool:
     found = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     heads = [found[name] for name in names[:3]]
     if any(found.get(name, plain) != plain for name, plain in _PLAIN.items()) or not _single(node):
+        return False
+    if not all(patterns.same_dtype(node, head) for head in heads):
         return False
     shapes = [patterns.shape(each) for each in heads]
     if any(shape is None or len(shape) != 4 for shape in shapes):

@@ -43,12 +43,14 @@ def algorithm(unit: Unit) -> str:
 
 
 def packed_bytes(unit: Unit) -> int:
-    """Of a convolution's weights, and its residual's, in the order that its kernel reads them."""
+    """Of a convolution's weights and its residual's as its kernel reads them, and of those with a norm folded in."""
     from genfuse_kernels.conv_norm_act.cpu_impl import projection_size
 
+    shape = patterns.shape(unit.weight) or ()
     projection = patterns.shape(unit.tensors.get("residual_weight"))
-    own = _convolution(unit).packed_size
-    return 4 * (own + (projection_size(projection, unit.settings.groups) if projection else 0))
+    packed = _convolution(unit).packed_size
+    packed += projection_size(projection, unit.settings.groups) if projection else 0
+    return 4 * (packed + (math.prod(shape) if unit.folded is not None else 0))
 
 
 def _convolution(unit: Unit) -> _cpu.Conv:

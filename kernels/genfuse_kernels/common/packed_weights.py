@@ -1,61 +1,72 @@
-"""Weights in the order that a CPU kernel reads them, packed once and kept as long as the weight lives.
+"""What is made of weights once and kept as long as they live: packed in the order that a CPU kernel reads them, say.
 
 A change in place is noticed by data pointer, version and, because edits through `.data` and of inference tensors
 escape the version counter, by a checksum over 16 cache lines spread over the weight: every edit of a whole tensor is
-seen, an edit of single elements through `.data` may not be. `refresh` forgets what was packed.
+seen, an edit of single elements through `.data` may not be. `refresh` forgets what was made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from genfuse_kernels import _cpu
 
 Stamp = tuple[int, int, int]
 
-_packed: WeakIdKeyDictionary = WeakIdKeyDictionary()
+Made = TypeVar("Made", bound=Tensor | tuple[Tensor, ...])
 
-on_use: ContextVar[Callable[[Tensor, Tensor], None] | None] = ContextVar("genfuse_packed", default=None)
-"""Told of each (weight, packed weight) that a kernel is given, where a plan is being made."""
+_kept: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+on_use: ContextVar[Callable[[tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], None] | None] = ContextVar(
+    "genfuse_packed", default=None
+)
+"""Told of the weights and of what was made of them, whenever a kernel is given it, where a plan is being made."""
 
 
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
-    """What `pack(weight)` returned last for this key, packed anew where the weight has changed.
+    """`derived` from the weight as contiguous float32."""
+    return derived((weight,), key, lambda: pack(weight.detach().to(torch.float32).contiguous()))
 
-    weight  on the CPU
-    key     everything else that the packing depends on
-    pack    gets the weight as contiguous float32
+
+def derived(weights: tuple[Tensor, ...], key: Hashable, make: Callable[[], Made]) -> Made:
+    """What `make()` returned last for these weights and this key, made anew where one of the weights has changed.
+
+    weights  on the CPU; what was made lives as long as the first of them
+    key      everything else that it depends on
     """
-    kept = _packed.setdefault(weight, {})
-    stamp = _stamp(weight)
-    entry = kept.get(key)
-    if entry is None or entry[0] != stamp:
+    kept = _kept.setdefault(weights[0], {})
+    whole = (key, *map(id, weights[1:]))
+    stamps = tuple(map(_stamp, weights))
+    entry = kept.get(whole)
+    if entry is None or entry[0] != stamps:
         with torch.no_grad():
-            entry = (stamp, pack(weight.detach().to(torch.float32).contiguous()))
-        kept[key] = entry
-    packed: Tensor = entry[1]
+            entry = (stamps, make())
+        kept[whole] = entry
+    made: Made = entry[1]
     told = on_use.get()
     if told is not None:
-        told(weight, packed)
-    return packed
+        told(weights, made)
+    return made
 
 
 def refresh(weight: Tensor | None = None) -> None:
-    """Forget what was packed of this weight, or of all: for edits of single elements through `.data`."""
+    """Forget what was made of this weight, or of all: for edits of single elements through `.data`."""
     if weight is None:
-        _packed.clear()
+        _kept.clear()
     else:
-        _packed.pop(weight, None)
+        _kept.pop(weight, None)
 
 
 def packed_bytes() -> int:
-    """Memory that packed weights hold."""
-    return sum(entry[1].nbytes for kept in _packed.values() for entry in kept.values())
+    """Memory that it takes."""
+    return sum(t.nbytes for kept in _kept.values() for entry in kept.values() for t in tree_leaves(entry[1]))
 
 
 def _stamp(weight: Tensor) -> Stamp:

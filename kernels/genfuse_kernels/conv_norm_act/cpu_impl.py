@@ -174,7 +174,7 @@ def convolution(
         dtype=DTYPE_CODES[dtype],
         height=size[0],
         width=size[1],
-        exact=s.accuracy == "exact" or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
+        exact=s.is_exact(dtype) or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
         plain=not projects and s.dropout == 0 and s.pool[0] == s.pool[1],
     )
 

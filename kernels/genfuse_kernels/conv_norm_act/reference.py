@@ -172,6 +172,7 @@ def _projected(tensors: UnitTensors) -> Tensor | None:
 
 
 def _convolved(h: Tensor, weight: Tensor, bias: Tensor | None, s: Settings) -> Tensor:
+    weight, bias = weight.to(h.dtype), None if bias is None else bias.to(h.dtype)
     if s.transposed:
         return F.conv_transpose2d(
             h, weight, bias, s.stride, s.padding, s.output_padding, s.groups, s.dilation

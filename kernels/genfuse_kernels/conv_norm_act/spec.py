@@ -42,7 +42,8 @@ has the instruction (AVX-512 BF16), the convolution's two factors are bfloat16: 
 layers, and so do Winograd's transforms.
 
 Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions and the phases of
-stride-2 transposed ones unless s.accuracy is "exact", or weights exceed what a small picture is worth.
+stride-2 transposed ones unless s.accuracy is "exact", or None and x in half precision, or weights exceed what a small
+picture is worth.
 """
 
 from __future__ import annotations

@@ -1,0 +1,111 @@
+"""The layer that image networks are made of: norm, activation, convolution and what follows, as one unit."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.ops.conv_checks import check_settings
+from genfuse.ops.conv_norm_act import Settings, unit
+from genfuse_kernels.conv_norm_act.settings import Activation, PaddingMode, UnitTensors
+
+
+class ConvNormAct(nn.Module):
+    """``out_activation(conv(activation(norm(x))) + bias + shift + residual)``, pooled where wanted.
+
+    One call of `genfuse.ops.conv_norm_act`: normalised and activated while the convolution reads, the rest while it
+    writes. The state dict is that of `torch.nn`'s modules ``norm`` and ``conv``. With gradients the unit runs on
+    PyTorch's own kernels, and so does batch norm in training, which updates its running statistics.
+
+    Args:
+        in_channels: C of the input, and of skip where one is given; divisible by ``num_groups`` for a group norm.
+        out_channels: K of the output.
+        kernel_size: of both axes.
+        stride, padding, output_padding, groups, bias, padding_mode: as `torch.nn.Conv2d` and `ConvTranspose2d` have
+            them; without padding an odd kernel gets what keeps H and W.
+        transposed: a transposed convolution.
+        norm: "none", "batch", "instance" or "group", of the input; ``num_groups`` of a group norm, ``affine``: whether
+            it has weight and bias.
+        activation: of the normalised input; ``negative_slope`` of "leaky_relu", here and in ``out_activation``.
+        upsample: 2 repeats each activated pixel twice along both axes.
+        out_activation: of the output.
+        pool: 2 averages each 2x2 pixels of the output.
+        zero_init: start with a zero convolution, so that a residual unit begins as the identity.
+
+    ValueError for names and numbers that no unit has.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        output_padding: int = 0,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: PaddingMode = "zeros",
+        transposed: bool = False,
+        norm: Norm = "group",
+        num_groups: int = 8,
+        affine: bool = True,
+        activation: Activation = "silu",
+        negative_slope: float = 0.01,
+        upsample: int = 1,
+        out_activation: Activation = "none",
+        pool: int = 1,
+        zero_init: bool = False,
+    ) -> None:
+        super().__init__()
+        if padding is None:
+            if kernel_size % 2 == 0:
+                raise ValueError(
+                    f"padding is None, expected a number with the even kernel_size={kernel_size}"
+                )
+            padding = kernel_size // 2
+        self.settings = Settings(
+            stride=(stride, stride),
+            padding=(padding, padding),
+            output_padding=(output_padding, output_padding),
+            groups=groups,
+            transposed=transposed,
+            padding_mode=padding_mode,
+            upsample=(upsample, upsample),
+            norm=norm,
+            num_groups=num_groups,
+            activation=activation,
+            negative_slope=negative_slope,
+            out_activation=out_activation,
+            pool=(pool, pool),
+        )
+        check_settings(self.settings)
+        self.norm = make_norm(norm, in_channels, num_groups, affine)
+        sizes = (in_channels, out_channels, kernel_size, stride, padding)
+        self.conv: nn.Conv2d | nn.ConvTranspose2d = (
+            nn.ConvTranspose2d(*sizes, output_padding=output_padding, groups=groups, bias=bias)
+            if transposed
+            else nn.Conv2d(*sizes, groups=groups, bias=bias, padding_mode=padding_mode)
+        )
+        if zero_init:
+            for parameter in self.conv.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        x: Tensor,
+        shift: Tensor | None = None,
+        residual: Tensor | None = None,
+        skip: Tensor | None = None,
+    ) -> Tensor:
+        """x (N, C, H, W) → (N, K, H', W').
+
+        ``shift`` (N, K) is added per channel, ``residual`` like the output before it is pooled; ``skip`` (N, C', H, W)
+        are channels behind x's.
+        """
+        x, skip, settings, norm = prologue(self.norm, self.settings, x, skip)
+        tensors = {**norm, "skip": skip, "shift": shift, "residual": residual}
+        return unit(x, self.conv.weight, self.conv.bias, settings, cast(UnitTensors, tensors))[0]

@@ -1,0 +1,62 @@
+"""CycleGAN's generator and its residual block (Zhu et al. 2017, arXiv:1703.10593; Johnson et al. 2016)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from genfuse.nn.conv_norm_act import ConvNormAct
+from genfuse.nn.norm_act import NormAct
+
+_NORMAL: dict[str, Any] = {"norm": "instance", "affine": False, "activation": "relu"}
+_PLAIN: dict[str, Any] = {"norm": "none", "activation": "none"}
+
+
+class CycleGANBlock(nn.Module):
+    """``x + norm(second(first(x)))``: 3x3 convolutions with reflected borders and instance norm behind each.
+
+    Args:
+        channels: C of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNormAct(channels, channels, padding_mode="reflect", **_PLAIN)
+        self.second = ConvNormAct(channels, channels, padding_mode="reflect", **_NORMAL)
+        self.norm = NormAct(channels, norm="instance", affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) → (N, C, H, W)."""
+        out: Tensor = self.norm(self.second(self.first(x)), residual=x)
+        return out
+
+
+class CycleGANGenerator(nn.Sequential):
+    """(N, in_channels, H, W) → (N, out_channels, H, W) in [-1, 1]; H and W divisible by 4.
+
+    7x7 convolution, two halvings, residual blocks, two doublings, 7x7 convolution and tanh. Parameters come in the
+    order of the paper's code, where instance norm, without parameters, stands behind its convolution.
+
+    Args:
+        in_channels: of the picture.
+        out_channels: of the other picture.
+        channels: width at full resolution.
+        num_blocks: residual blocks; the paper takes 6 for 128 pixels and 9 for 256.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, out_channels: int = 3, channels: int = 64, num_blocks: int = 9
+    ) -> None:
+        wide = 4 * channels
+        double: dict[str, Any] = {"stride": 2, "output_padding": 1, "transposed": True}
+        super().__init__(
+            ConvNormAct(in_channels, channels, 7, padding_mode="reflect", **_PLAIN),
+            ConvNormAct(channels, 2 * channels, stride=2, **_NORMAL),
+            ConvNormAct(2 * channels, wide, stride=2, **_NORMAL),
+            NormAct(wide, **_NORMAL),
+            *(CycleGANBlock(wide) for _ in range(num_blocks)),
+            ConvNormAct(wide, 2 * channels, **double, **_PLAIN),
+            ConvNormAct(2 * channels, channels, **double, **_NORMAL),
+            ConvNormAct(channels, out_channels, 7, padding_mode="reflect", out_activation="tanh", **_NORMAL),
+        )

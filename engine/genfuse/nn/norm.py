@@ -1,0 +1,46 @@
+"""The norm of a unit, as the ordinary module that holds its parameters."""
+
+from __future__ import annotations
+
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from genfuse.names import check_name
+from genfuse.ops.conv_norm_act import Settings
+from genfuse_kernels.conv_norm_act.settings import NormTensors
+
+Norm = Literal["none", "batch", "instance", "group"]
+
+
+def make_norm(norm: Norm, channels: int, num_groups: int, affine: bool) -> nn.Module:
+    """PyTorch's module for this norm; `nn.Identity`, which has no state, for none. ValueError for others."""
+    check_name("norm", norm, get_args(Norm))
+    if norm == "batch":
+        return nn.BatchNorm2d(channels, affine=affine)
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels, affine=affine)
+    return nn.GroupNorm(num_groups, channels, affine=affine) if norm == "group" else nn.Identity()
+
+
+def prologue(
+    norm: nn.Module, settings: Settings, x: Tensor, skip: Tensor | None = None
+) -> tuple[Tensor, Tensor | None, Settings, NormTensors]:
+    """x, skip, settings and norm tensors for a unit that normalises x and skip.
+
+    In training, batch norm is PyTorch's own, which updates its running statistics: then x comes normalised.
+    """
+    if not isinstance(norm, nn.BatchNorm2d):
+        own = {"norm_weight": getattr(norm, "weight", None), "norm_bias": getattr(norm, "bias", None)}
+        return x, skip, settings, cast(NormTensors, own)
+    if norm.training:
+        joined = x if skip is None else torch.cat([x, skip], 1)
+        return norm(joined), None, settings._replace(norm="none"), {}
+    tensors: NormTensors = {
+        "norm_weight": norm.weight,
+        "norm_bias": norm.bias,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+    }
+    return x, skip, settings, tensors

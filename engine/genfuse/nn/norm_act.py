@@ -1,0 +1,46 @@
+"""Norm, activation and residual where no convolution follows."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.ops.conv_checks import check_settings
+from genfuse.ops.conv_norm_act import Settings
+from genfuse.ops.norm_act import unit
+from genfuse_kernels.conv_norm_act.settings import Activation
+
+
+class NormAct(nn.Module):
+    """``activation(norm(x)) + residual``, one call of `genfuse.ops.norm_act`.
+
+    Args:
+        channels: C of the input.
+        norm: "none", "batch", "instance" or "group"; its state is that of `torch.nn`'s module.
+        num_groups: groups of a group norm; a divisor of ``channels``.
+        affine: whether the norm has weight and bias.
+        activation: behind the norm.
+        negative_slope: of "leaky_relu".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        norm: Norm = "group",
+        num_groups: int = 8,
+        affine: bool = True,
+        activation: Activation = "none",
+        negative_slope: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.norm = make_norm(norm, channels, num_groups, affine)
+        self.settings = Settings(
+            norm=norm, num_groups=num_groups, activation=activation, negative_slope=negative_slope
+        )
+        check_settings(self.settings)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""
+        x, _, settings, norm = prologue(self.norm, self.settings, x)
+        return unit(x, settings, {**norm, "residual": residual})[0]
