@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -287,6 +288,19 @@ def test_diffusers_unet() -> None:
         want, got = model(x, t).sample, optimized(x, t).sample
     assert (got - want).abs().max() <= 1e-4 * want.abs().max()
     assert len(optimized.report().fused) == 25 and len(optimized.report().graphs) == 1
+
+
+def test_many_models_of_many_sizes() -> None:
+    """Dynamo stops compiling a function after some signatures: no model may use up another's."""
+    with torch.no_grad():
+        for sizes in (range(4, 14), range(4, 6), range(4, 6)):
+            model = nn.Conv2d(3, 8, 3, padding=1).eval()
+            optimized: Any = genfuse.optimize(model)
+            for size in sizes:
+                x = torch.randn(1, 3, size, size)
+                assert torch.allclose(optimized(x), model(x), atol=1e-5)
+            if "recompile_limit" in inspect.signature(torch.compile).parameters or len(sizes) == 2:
+                assert len(optimized.report().fused) == len(sizes)
 
 
 def test_bad_arguments() -> None:
