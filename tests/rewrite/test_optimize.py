@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -319,6 +320,19 @@ def test_diffusers_unet() -> None:
     assert len(report.fused) == 20 and len(report.graphs) == 1
     projected = [unit for unit in report.fused if any("conv_shortcut" in step for step in unit.steps)]
     assert len(projected) == 5 and not any("shortcut" in unit.name for unit in report.fused)
+
+
+def test_many_models_of_many_sizes() -> None:
+    """Dynamo stops compiling a function after some signatures: no model may use up another's."""
+    with torch.no_grad():
+        for sizes in (range(4, 14), range(4, 6), range(4, 6)):
+            model = nn.Conv2d(3, 8, 3, padding=1).eval()
+            optimized: Any = genfuse.optimize(model)
+            for size in sizes:
+                x = torch.randn(1, 3, size, size)
+                assert torch.allclose(optimized(x), model(x), atol=1e-5)
+            if "recompile_limit" in inspect.signature(torch.compile).parameters or len(sizes) == 2:
+                assert len(optimized.report().fused) == len(sizes)
 
 
 def test_bad_arguments() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -15,6 +17,11 @@ from genfuse.rewrite.report import Report
 from genfuse.rewrite.shortcut import Shortcuts
 from genfuse_kernels.common import packed_weights
 from genfuse_kernels.conv_norm_act.settings import ACCURACIES, Accuracy
+
+_LIMIT: Any = (
+    {"recompile_limit": 64} if "recompile_limit" in inspect.signature(torch.compile).parameters else {}
+)
+"""Signatures that a model may be called with before Dynamo leaves further ones as they are; 8 where it is not asked."""
 
 
 def optimize(
@@ -57,7 +64,10 @@ def optimize(
         )  # from a function of ours: Dynamo does not trace containers' own forward
 
     def compiled(whole: bool) -> Any:
-        return torch.compile(forward, backend=backend, dynamic=False, fullgraph=whole)
+        # a code object of its own: Dynamo counts what it compiles by code, over all models that share one
+        code = forward.__code__.replace(co_name=f"forward_{type(model).__name__}")
+        own = FunctionType(code, forward.__globals__, closure=forward.__closure__)
+        return torch.compile(own, backend=backend, dynamic=False, fullgraph=whole, **_LIMIT)
 
     guarded = compiled(whole=False)
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
