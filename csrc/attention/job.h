@@ -25,7 +25,7 @@ struct AttentionJob {
 
 // A slot's memory; without memory, how much it takes.
 struct AttentionFrame {
-    AttentionFrame(const AttentionJob& job, float* memory) {
+    __attribute__((always_inline)) AttentionFrame(const AttentionJob& job, float* memory) {
         const int64_t rows = job.queries_a_unit;
         Carver carver(memory);
         query = carver.take<float>(rows * job.depth);

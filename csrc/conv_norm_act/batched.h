@@ -46,7 +46,7 @@ inline bool applies(const genfuse_conv& conv, const Geometry& geometry) {
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
         parts = (blocks_of(geometry.group_out) + job.part - 1) / job.part;
         stretches = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;

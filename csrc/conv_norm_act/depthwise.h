@@ -26,7 +26,7 @@ inline int64_t packed_block(const Geometry& geometry, const Phase& phase) {
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
         row_blocks = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;
         out_blocks = blocks_of(job.out_channels);

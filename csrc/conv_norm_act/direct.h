@@ -14,7 +14,7 @@ inline int64_t packed_group(const genfuse_conv& conv, const Geometry& geometry, 
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
         row_blocks = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;
         parts = (blocks_of(geometry.group_out) + job.part - 1) / job.part;

@@ -7,7 +7,7 @@ namespace genfuse {
 namespace identity {
 
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         stretches = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;
         Carver carver(memory);
         pixels = carver.take<float>(2 * job.args->width * kBlock);  // an even row and an odd one

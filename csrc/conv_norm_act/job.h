@@ -7,6 +7,8 @@
 
 namespace genfuse {
 
+// What this and the kernels' own headers define is inlined everywhere: compiled for several instruction sets
+// under one name, a copy with AVX code could be linked in the place of another.
 constexpr int kBlock = GENFUSE_CHANNEL_BLOCK;
 
 inline int64_t blocks_of(int64_t channels) {

@@ -19,7 +19,7 @@ inline int64_t packed_group(const Geometry& geometry, const Phase& phase) {
 // then neighbouring output pixels read neighbours, and output pixel (y, x) of a unit is one of a flat run,
 // number y·plane_columns + x.
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
         const auto divided = [](int64_t size, int64_t step) { return (size + step - 1) / step; };
         row_blocks = divided(job.rows, job.rows_a_unit);

@@ -56,7 +56,7 @@ inline int64_t packed_phase(const genfuse_conv& conv) {
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
-    Frame(const ConvJob& job, float* memory) {
+    __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
         tiles_high = tiles(geometry, 0);
         tiles_wide = tiles(geometry, 1);

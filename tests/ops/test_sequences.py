@@ -93,4 +93,4 @@ def test_weights_are_packed_once() -> None:
     with torch.no_grad():
         for _ in range(3):
             conv_norm_act(x, weight)
-    assert list(packed_weights._packed) == [weight]
+    assert list(packed_weights._kept) == [weight]
