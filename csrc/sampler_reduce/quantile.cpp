@@ -13,14 +13,22 @@ struct Neighbours {
     Bits low, high;
 };
 
+template <class Bits>
+constexpr Bits kInfinity = sizeof(Bits) == 4 ? Bits{0x7f800000} : static_cast<Bits>(0x7ff0000000000000);
+
 // The order statistics `rank` and `rank + 1` (the last one twice at the end): a histogram of the leading 11
-// bits finds the bin that holds the first, and only that bin is partitioned.
+// bits finds the bin that holds the first, and only that bin is partitioned. Both NaN where any key is.
 template <class Bits>
 Neighbours<Bits> select(Bits* keys, int64_t count, int64_t rank) {
     constexpr int shift = sizeof(Bits) * 8 - 12;  // the sign bit is zero
     constexpr int bins = 2048;
     int64_t histogram[bins] = {};
-    for (int64_t i = 0; i < count; ++i) ++histogram[keys[i] >> shift];
+    Bits largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        ++histogram[keys[i] >> shift];
+        largest = std::max(largest, keys[i]);
+    }
+    if (largest > kInfinity<Bits>) return {largest, largest};  // NaN is above all numbers, and spreads
     int bin = 0;
     int64_t below = 0;
     while (below + histogram[bin] <= rank) below += histogram[bin++];
@@ -49,8 +57,8 @@ double interpolate(Bits* bits, int64_t count, double quantile) {
     const Neighbours<Bits> found = select(bits, count, rank);
     Value low, high;
     memcpy(&low, &found.low, sizeof low);
-    memcpy(&high, &found.high, sizeof high);
     const double weight = position - static_cast<double>(rank);
+    memcpy(&high, weight > 0 ? &found.high : &found.low, sizeof high);  // next to the rank itself: no inf·0
     const double difference = static_cast<double>(high) - static_cast<double>(low);
     return weight < 0.5 ? low + weight * difference : high - (1 - weight) * difference;
 }

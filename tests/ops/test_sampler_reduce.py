@@ -16,6 +16,7 @@ from genfuse_kernels.sampler_step.row import COLUMN
 from ops.step_rows import LINEAR, THRESHOLD, inputs, table
 
 SHAPE = (3, 2, 40, 41)
+STEP_INPUTS = ("noise", "noise_prev", "history")
 
 
 @pytest.fixture(params=["aten", None], ids=["aten", "automatic"])
@@ -68,6 +69,19 @@ def test_a_constant_output_has_factor_one(chosen: str | None) -> None:
     assert (sampler_reduce(x, flat, table(), THRESHOLD, uncond=flat)[:, 0] == 1).all()
 
 
+def test_one_nan_spreads_over_its_sample_as_in_torch_quantile(chosen: str | None) -> None:
+    """As diffusers' threshold does; the other samples of the batch are untouched."""
+    x, output, _ = arguments(torch.float32)
+    x[1, 0, 3, 4] = math.nan
+    rows = table()
+    scales = sampler_reduce(x, output, rows, THRESHOLD)
+    assert scales[:, 1].isnan().tolist() == [False, True, False]
+    rest = {name: value for name, value in inputs(SHAPE, torch.float32).items() if name in STEP_INPUTS}
+    y = sampler_step(x, output, rows, THRESHOLD, scales=scales, **rest)
+    assert y.isnan().flatten(1).all(1).tolist() == [False, True, False]
+    assert y[[0, 2]].isfinite().all()
+
+
 def test_a_sample_is_reduced_by_itself(chosen: str | None) -> None:
     x, output, free = arguments(torch.float32)
     whole = sampler_reduce(x, output, table(), THRESHOLD, uncond=free)
@@ -90,9 +104,7 @@ def test_opcheck_and_compile() -> None:
         scales = sampler_reduce(x, output, rows, THRESHOLD, uncond=free)
         return sampler_step(x, output, rows, THRESHOLD, uncond=free, scales=scales, **rest)
 
-    rest = {
-        name: value for name, value in inputs(SHAPE).items() if name in ("noise", "noise_prev", "history")
-    }
+    rest = {name: value for name, value in inputs(SHAPE).items() if name in STEP_INPUTS}
     rows = table()
     torch._dynamo.reset()
     got = torch.compile(step, fullgraph=True, backend="aot_eager")(x, output, free)

@@ -92,10 +92,35 @@ def test_constant_output_gives_factor_one() -> None:
     assert (reduced(x, m, row(rescale=0.7, guidance=3.0), 0, m)[:, 0] == 1).all()
 
 
-def test_nan_comes_through() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_nan_makes_its_samples_threshold_nan_as_in_torch_quantile(
+    dtype: torch.dtype, sign: float
+) -> None:
+    x = torch.randn(3, 5000, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    x[1, 4321] = math.copysign(math.nan, sign)
+    for quantile in (0.01, 0.9, 1.0):
+        got = reduced(x, x, row(x0_x=1.0, quantile=quantile, threshold_max=9.0), 0, None)[:, 1]
+        want = torch.quantile(x.abs(), quantile, dim=1).clamp(1, 9)
+        torch.testing.assert_close(got, want, equal_nan=True)
+        assert got.isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("quantile", [0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
+def test_infinity_is_nan_where_torch_quantile_interpolates_it(dtype: torch.dtype, quantile: float) -> None:
+    inf = math.inf
+    x = torch.tensor([[1, 2, 3, 5, 4], [1, 2, 3, inf, 4], [1, inf, inf, inf, -inf]], dtype=dtype)
+    table = row(x0_x=1.0, quantile=quantile, threshold_max=9.0)
+    want = torch.quantile(x.abs(), quantile, dim=1).clamp(1, 9)
+    torch.testing.assert_close(reduced(x, x, table, 0, None)[:, 1], want, equal_nan=True)
+    from_reference = reference.sampler_reduce(x, x, table, 0)[:, 1]
+    torch.testing.assert_close(from_reference, want, equal_nan=True)
+
+
+def test_nan_comes_through_the_factor() -> None:
     x = torch.randn(1, 100)
     x[0, :60] = math.nan
-    assert reduced(x, x, row(x0_x=1.0, quantile=0.9, threshold_max=9.0), 0, None)[0, 1].isnan()
     assert reduced(x, x, row(rescale=0.5, guidance=2.0), 0, x)[0, 0].isnan()
 
 

@@ -200,6 +200,17 @@ def test_sample_itself_compiles_without_a_graph_break() -> None:
     torch.testing.assert_close(torch.compile(run, fullgraph=True, backend="aot_eager")(), expected)
 
 
+def test_a_name_in_a_graph_is_refused_with_what_to_do() -> None:
+    def run() -> Tensor:
+        return made(lambda x, t: x.cos(), SHAPE, sampler="ddim", steps=3, seeds=0)
+
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match=r"make a genfuse.Sampler outside and pass that"):
+        torch.compile(run, fullgraph=True, backend="aot_eager")()
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(run, backend="aot_eager")(), run())
+
+
 class Allocations(TorchDispatchMode):
     """Bytes of every fresh tensor that PyTorch makes, in order."""
 

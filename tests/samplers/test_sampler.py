@@ -33,6 +33,15 @@ def test_start_is_the_noise_of_each_seed() -> None:
     assert torch.equal(counted, Sampler("ddim", 5, seeds=torch.tensor([7, 8, 9])).start(SHAPE))
 
 
+@pytest.mark.parametrize(
+    "seeds",
+    [np.int64(7), np.uint8(7), np.arange(7, 10), np.array([7, 8, 9], np.uint64), range(7, 10), [np.int32(7), 8, 9]],
+    ids=repr,
+)  # fmt: skip
+def test_seeds_are_integers_of_any_kind(seeds: Any) -> None:
+    assert torch.equal(Sampler("ddim", 5, seeds=seeds).start(SHAPE), Sampler("ddim", 5, seeds=7).start(SHAPE))
+
+
 def test_step_is_ddims_formula() -> None:
     """x' = alpha'·x0 + sigma'·epsilon, in float64 from the schedule."""
     sampler, schedule = Sampler("ddim", 10, seeds=0), noise_schedule("linear")
@@ -249,6 +258,10 @@ def test_bad_options(options: dict[str, Any], error: type[Exception], message: s
         (torch.zeros(3), TypeError, r"seeds has dtype torch.float32, expected torch.int64"),
         ("abc", TypeError, r"seeds is str, expected an int, ints, or an int64 tensor \(3,\)"),
         (True, TypeError, r"seeds is bool, expected an int"),
+        (np.zeros(3), TypeError, r"seeds is \[0.0, 0.0, 0.0\], expected ints"),
+        (np.zeros((3, 1), np.int64), TypeError, r"seeds is \[\[0\], \[0\], \[0\]\], expected ints"),
+        (np.arange(2), ValueError, r"seeds has shape \(2,\), expected \(3,\)"),
+        (1.5, TypeError, r"seeds is float, expected an int"),
         (2**64, ValueError, r"seed is 18446744073709551616, expected 64 bits"),
     ],
 )

@@ -30,17 +30,26 @@ class _Float64Torch:
 
 
 @contextlib.contextmanager
-def float64_inside(peer: Any) -> Iterator[None]:
-    """diffusers' own arithmetic in float64, from the very schedule that it rounded to float32."""
+def float64_inside(peer: Any, drawn: torch.dtype | None = None) -> Iterator[None]:
+    """diffusers' own arithmetic in float64, from the very schedule that it rounded to float32.
+
+    drawn   the dtype that it draws noise in as it stands, where that is float32 by name: another sequence
+    """
     for name in _TENSORS:
         if isinstance(getattr(peer, name, None), Tensor):
             setattr(peer, name, getattr(peer, name).double())
     module: Any = sys.modules[type(peer).__module__]
-    module.torch = _Float64Torch()
+    module.torch, randn_tensor = _Float64Torch(), getattr(module, "randn_tensor", None)
+    if drawn is not None:
+        module.randn_tensor = lambda *args, dtype, **named: randn_tensor(*args, dtype=drawn, **named).to(
+            dtype
+        )
     try:
         yield
     finally:
         module.torch = torch
+        if drawn is not None:
+            module.randn_tensor = randn_tensor
 
 
 def trajectory(scheduler: Any, begin: int, dtype: torch.dtype, seed: int | None, **step: Any) -> list[Tensor]:
@@ -67,12 +76,13 @@ def difference(
     seed: int | None = None,
     dtype: torch.dtype = torch.float64,
     exact: bool = True,
+    drawn: torch.dtype | None = None,
     step: dict[str, Any] | None = None,
     **named_nodes: Any,
 ) -> float:
     """Largest relative difference of two trajectories, as a share of the peer's largest element at that step.
 
-    exact: diffusers computes in float64 from its float32 schedule; else as it stands.
+    exact: diffusers computes in float64 from its float32 schedule; else as it stands. drawn: `float64_inside`.
     """
     ours.set_timesteps(*nodes, **named_nodes)
     peer.set_timesteps(*nodes, **named_nodes)
@@ -80,7 +90,7 @@ def difference(
     assert torch.equal(ours.timesteps, peer.timesteps), (ours.timesteps, peer.timesteps)
     if hasattr(peer, "sigmas") and hasattr(ours, "sigmas"):
         torch.testing.assert_close(ours.sigmas, peer.sigmas.float(), rtol=3e-7, atol=0.0)
-    with float64_inside(peer) if exact else contextlib.nullcontext():
+    with float64_inside(peer, drawn) if exact else contextlib.nullcontext():
         expected = trajectory(peer, begin, dtype, seed, **(step or {}))
     got = trajectory(ours, begin, dtype, seed, **(step or {}))
     assert len(got) == len(expected) == len(peer.timesteps) - begin

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
+import pytest
 import torch
 from torch import Tensor
 
@@ -21,6 +22,29 @@ IN_FLOAT64 = 1e-6
 """Relative difference allowed where diffusers' step computes in float64 once its tables are lifted."""
 IN_FLOAT32 = 1e-5
 """... and where it computes in float32 whatever it is given: Euler its sample, DPM2 its middle levels."""
+
+
+NAMES = tuple(schedulers.__all__)
+each = pytest.mark.parametrize("name", NAMES)
+ON_A_SCHEDULE = tuple(name for name in NAMES if "beta_start" in getattr(schedulers, name).config_names())
+"""Those with betas; the others know only noise levels."""
+
+
+def ours(name: str, **config: Any) -> Any:
+    """genfuse's scheduler of a name."""
+    return getattr(schedulers, name)(**config)
+
+
+def peer_class(name: str) -> Any:
+    """diffusers' class of a name; the test is skipped where it cannot be had here."""
+    if name == "DPMSolverSDEScheduler":
+        pytest.importorskip("torchsde", reason="diffusers' class needs it")
+    return getattr(diffusers, name)
+
+
+def peers(name: str, **config: Any) -> Any:
+    """diffusers' scheduler of a name; skipped as `peer_class`."""
+    return peer_class(name)(**config)
 
 
 @dataclass(frozen=True)

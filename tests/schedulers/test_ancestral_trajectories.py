@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from schedulers.peer import Case, both, check, difference, network, sampled, start, trajectory
+from genfuse import schedulers
+from schedulers.peer import IN_FLOAT64, Case, both, check, difference, network, sampled, start, trajectory
 
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 STEPS = (5, 20, 50)
@@ -194,14 +195,24 @@ def test_predicted_x0(name: str, clip: dict[str, Any]) -> None:
     )
 
 
-def test_pndm_that_begins_in_the_middle_starts_with_euler() -> None:
-    """diffusers restarts its warm-up a level off; from the middle, our first row is DDIM's."""
+@pytest.mark.parametrize("begin", [1, 2, 8, 20])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_pndm_that_begins_in_the_middle(begin: int, spacing: str, prediction: str) -> None:
+    """diffusers takes the second call for the first step's repetition wherever it begins."""
+    config = {"skip_prk_steps": True, "timestep_spacing": spacing, "prediction_type": prediction}
+    theirs, ours = both("PNDMScheduler", config, 20)
+    expected, got = (trajectory(scheduler, start(), begin=begin) for scheduler in (theirs, ours))
+    assert difference(got, expected) <= IN_FLOAT64
+
+
+def test_pndm_takes_its_steps_in_order() -> None:
     _, ours = both("PNDMScheduler", {"skip_prk_steps": True}, 20)
-    _, euler = both("DDIMScheduler", {"clip_sample": False}, 20)
-    timestep, x = ours.timesteps[8], start()
-    ours.set_begin_index(8)
-    got = ours.step(network(x, timestep), timestep, x).prev_sample
-    expected = euler.step(network(x, timestep), int(timestep), x).prev_sample
-    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+    x = start()
+    ours.step(x, ours.timesteps[8], x)
     with pytest.raises(ValueError, match="in order"):
         ours.step(x, ours.timesteps[12], x)
+    runge_kutta = schedulers.PNDMScheduler()
+    runge_kutta.set_timesteps(20)
+    with pytest.raises(ValueError, match="the Runge-Kutta start cannot begin in the middle"):
+        runge_kutta.step(x, runge_kutta.timesteps[8], x)

@@ -163,10 +163,24 @@ FLOW = [
 def test_flow(case: Any, exact: bool) -> None:
     name, steps, begin, config = case
     mu = {"mu": 1.1} if config.get("use_dynamic_shifting") else {}
-    # As it stands diffusers draws its noise in the float32 that it casts the sample to: both run in float32.
-    dtype, bound = (torch.float64, EXACT) if exact else (torch.float32, FLOAT32_INSIDE)
-    error = difference(*pair(name, config), steps, begin=begin, seed=5, dtype=dtype, exact=exact, **mu)
+    bound = EXACT if exact else FLOAT32_INSIDE
+    drawn = torch.float32 if "Euler" in name else None
+    error = difference(*pair(name, config), steps, begin=begin, seed=5, exact=exact, drawn=drawn, **mu)
     assert error < bound
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_flow_noise_is_drawn_as_the_peers(name: str, dtype: torch.dtype) -> None:
+    """One step of a zero velocity from zero: the noise alone, to the sample's precision."""
+    config = {"stochastic_sampling": True} if "Euler" in name else {}
+    x, drawn = torch.zeros(SHAPE, dtype=dtype), []
+    for scheduler in pair(name, config):
+        scheduler.set_timesteps(4)
+        generator = torch.Generator().manual_seed(3)
+        drawn.append(scheduler.step(x, scheduler.timesteps[0], x, generator=generator)[0])
+    assert drawn[0].dtype == drawn[1].dtype == dtype
+    torch.testing.assert_close(*drawn)
 
 
 HEUN = list(

@@ -198,8 +198,21 @@ def change(source: Path, **metadata: object) -> None:
         ({"config": {"model": {"layers": 3}}}, "does not describe a DDPM"),
         ({"config": 3}, "does not describe a DDPM"),
         ({"image_shape": [1]}, "does not describe a DDPM"),
-        ({"config": {"model": {}, "schedule": "x"}}, "does not describe a DDPM"),
+        ({"config": {"model": dataclasses.asdict(SMALL), "schedule": "x"}}, "does not describe a DDPM"),
         ({"config": {"model": {"channels": [8], "attention_levels": []}}}, "made for another network"),
+        (
+            {"config": {"model": {"channels": [10**9, 10**9], "attention_levels": []}}},
+            "does not describe a DDPM",
+        ),
+        ({"config": {"model": {"channels": [-8], "attention_levels": []}}}, "does not describe a DDPM"),
+        ({"image_shape": [3, 8, 8]}, "this network takes 1 channels"),
+        ({"image_shape": [1, 7, 7]}, "size is 7 x 7, this network needs multiples of 2"),
+        ({"image_shape": [1, -8, 8]}, r"image_shape is \(1, -8, 8\)"),
+        ({"image_shape": [1, 10**7, 10**7]}, "expected .* at most 67108864 values"),
+        ({"image_shape": [1, 8.0, 8]}, "does not describe a DDPM"),
+        ({"class_names": 5}, "class_names is 5, expected a list of names"),
+        ({"class_names": "ab"}, "class_names is 'ab', expected a list of names"),
+        ({"class_names": []}, "there are 0 class_names, this network has 2 classes"),
     ],
 )
 def test_bad_checkpoint(tmp_path: Path, metadata: dict[str, object], message: str) -> None:

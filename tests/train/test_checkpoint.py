@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from genfuse.errors import CheckpointError
@@ -116,3 +119,101 @@ def test_wrong_network(path: Path, other: nn.Module, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(path).restore(other)
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.zeros(3, 2, dtype=torch.int32), r"ema\.weight has dtype torch\.int32, expected one like"),
+        (torch.full((3, 2), math.nan), r"ema\.weight is not finite"),
+        (torch.full((3, 2), math.inf, dtype=torch.float16), r"ema\.weight is not finite"),
+    ],
+)
+def test_weights_that_are_none(path: Path, weight: torch.Tensor, message: str) -> None:
+    checkpoint.save(path, tensors(module()) | {"ema.weight": weight}, {})
+    other = module()
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(path).restore(other)
+    assert all(torch.equal(a, b) for a, b in zip(other.parameters(), module().parameters(), strict=True))
+
+
+@pytest.mark.parametrize("step", [None, "x", 1.5, -1, True])
+def test_a_step_that_is_none(path: Path, step: object) -> None:
+    checkpoint.save(path, tensors(module()), {"step": step})
+    with pytest.raises(CheckpointError, match="expected a count of steps"):
+        checkpoint.load(path).step  # noqa: B018
+
+
+# --- the optimizer's state ---
+
+
+def trained() -> tuple[nn.Module, torch.optim.AdamW]:
+    """A network three fused AdamW steps from its start."""
+    model = module()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    for _ in range(3):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+@pytest.fixture
+def step_folder(tmp_path: Path) -> Path:
+    model, optimizer = trained()
+    return checkpoint.save_step(tmp_path, 3, tensors(model), {"step": 3}, optimizer, keep=1)
+
+
+def test_the_optimizer_comes_back(step_folder: Path) -> None:
+    _, optimizer = trained()
+    fresh = torch.optim.AdamW(module().parameters(), fused=True)
+    checkpoint.restore_optimizer(checkpoint.load(step_folder), fresh)
+    saved, restored = (o.state_dict()["state"] for o in (optimizer, fresh))
+    assert saved.keys() == restored.keys()
+    assert all(torch.equal(saved[i][key], restored[i][key]) for i in saved for key in checkpoint.ADAM_STATE)
+
+
+State = dict[str, torch.Tensor]
+
+
+def without(names: str) -> Callable[[State], State]:
+    return lambda state: {name: tensor for name, tensor in state.items() if names not in name}
+
+
+def replaced(changed: State) -> Callable[[State], State]:
+    return lambda state: state | changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced({"0.exp_avg_sq": torch.zeros(1)}), r"0\.exp_avg_sq has shape \(1,\), the network expects \(3, 2\)"),
+        (replaced({"0.exp_avg": torch.zeros(2, 3)}), r"0\.exp_avg has shape \(2, 3\)"),
+        (replaced({"1.exp_avg_sq": torch.zeros(3, dtype=torch.int64)}), r"1\.exp_avg_sq has dtype torch\.int64"),
+        (replaced({"1.exp_avg": torch.full((3,), math.nan)}), r"1\.exp_avg is not finite"),
+        (replaced({"0.step": torch.zeros(2)}), r"0\.step has shape \(2,\), the network expects \(\)"),
+        (replaced({"0.step": torch.tensor(math.nan)}), r"0\.step is not finite"),
+        (replaced({"0.step": torch.tensor(3)}), r"0\.step has dtype torch\.int64"),
+        (replaced({"0.step": torch.tensor(2.0)}), r"0\.step is 2, the weights beside it are of step 3"),
+        (replaced({"999.exp_avg": torch.zeros(1)}), r"unknown tensor 999\.exp_avg"),
+        (replaced({"0.max_exp_avg_sq": torch.zeros(3, 2)}), r"unknown tensor 0\.max_exp_avg_sq"),
+        (replaced({"abc.": torch.zeros(1)}), r"unknown tensor abc\."),
+        (replaced({"abc": torch.zeros(1)}), r"unknown tensor abc"),
+        (without("exp_avg_sq"), r"lacks tensor 0\.exp_avg_sq"),
+        (without("step"), r"lacks tensor 0\.step"),
+        (without("1."), r"lacks tensor 1\.exp_avg"),
+    ],
+)  # fmt: skip
+def test_bad_optimizer_state(
+    step_folder: Path,
+    change: Callable[[State], State],
+    message: str,
+) -> None:
+    """Above all no crash: AdamW's fused kernel reads whatever it is given."""
+    file = step_folder / checkpoint.OPTIMIZER_FILE
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    save_file(change(load_file(file)), file, metadata)
+    fresh = torch.optim.AdamW(module().parameters(), fused=True)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.restore_optimizer(checkpoint.load(step_folder), fresh)
+    assert not fresh.state_dict()["state"]

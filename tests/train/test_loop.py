@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,12 +116,70 @@ def test_resume_needs_a_checkpoint_that_fits(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no checkpoint to resume from"):
         train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
     train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=1))
-    wider = dataclasses.replace(MODEL, channels=(16, 16))
-    with pytest.raises(CheckpointError, match="made for another network"):
-        train(dataset(), tmp_path, DDPMConfig(wider), CONFIG, resume=True)
     (tmp_path / "step-00000001" / "optimizer.safetensors").unlink()
     with pytest.raises(CheckpointError, match="there is no checkpoint at"):
         train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prediction": "v_prediction"}, "config.prediction 'epsilon', now it is 'v_prediction'"),
+        ({"schedule": "squaredcos_cap_v2"}, "config.schedule 'linear', now"),
+        ({"model": dataclasses.replace(MODEL, channels=(16, 16))}, r"config.model.channels \[8, 16\], now"),
+        ({"seed": 5}, "train.seed 0, now it is 5"),
+        ({"batch_size": 8}, "train.batch_size 4, now it is 8"),
+        ({"cooldown_steps": 0}, "train.cooldown_steps 4, now it is 0"),
+        ({"learning_rate": 1.0}, "train.learning_rate 0.001, now it is 1.0"),
+    ],
+)
+def test_a_run_goes_on_as_it_began(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=1))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    own = {name: settings[name] for name in settings if hasattr(CONFIG, name)}
+    systems = {"model": MODEL} | {name: value for name, value in settings.items() if name not in own}
+    with pytest.raises(CheckpointError, match=f"{tmp_path} was started with {message}.*resume with what it"):
+        train(dataset(), tmp_path, DDPMConfig(**systems), dataclasses.replace(CONFIG, **own), resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_goes_on_with_its_own_pictures(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=1))
+    fewer = dataset()
+    fewer = dataclasses.replace(
+        fewer, images=fewer.images[:10], labels=fewer.labels[:10], may_flip=fewer.may_flip[:10]
+    )
+    other = dataset()
+    other.images[3, 0, 2, 2] += 0.5
+    for changed in (fewer, other, dataclasses.replace(dataset(), class_names=("a", "b"))):
+        with pytest.raises(CheckpointError, match=r"started with (data\.digest|class_names) "):
+            train(changed, tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+
+
+def test_more_steps_and_other_intervals_are_no_other_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=2))
+    more = dataclasses.replace(CONFIG, steps=3, log_every=1, preview_every=1, checkpoint_every=1, keep=1)
+    train(dataset(), tmp_path, DDPMConfig(MODEL), more, resume=True)
+    assert checkpoint.load(tmp_path).step == 3
+    capsys.readouterr()
+    for steps in (3, 1):
+        fewer = dataclasses.replace(CONFIG, steps=steps)
+        train(dataset(), tmp_path, DDPMConfig(MODEL), fewer, resume=True)
+        assert f"is at step 3 already and steps is {steps}: nothing to do" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path).step == 3
+
+
+def test_a_resumed_run_logs_each_step_once(tmp_path: Path) -> None:
+    """Rows beyond the checkpoint are of steps that are taken again; the last one may be cut off."""
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=4))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "loss": 9.0}\n{"step": 8, "lo')
+    train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert rows[2]["loss"] != 9.0
 
 
 def test_a_diverging_run_stops(tmp_path: Path) -> None:

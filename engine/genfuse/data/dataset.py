@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,13 @@ class ImageDataset:
         """(C, H, W)."""
         _, c, h, w = self.images.shape
         return c, h, w
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that differ where pictures, labels or their order do."""
+        read = hashlib.blake2b(digest_size=8)
+        for tensor in (self.images, self.labels, self.may_flip):
+            read.update(tensor.contiguous().numpy().data)
+        return read.hexdigest()
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:

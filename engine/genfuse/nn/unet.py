@@ -69,6 +69,8 @@ class Level(nn.Module):
 
 
 class DownLevel(Level):
+    """A resolution on the way down: all that its blocks make is kept for the way up."""
+
     def forward(self, h: Tensor, embedding: Tensor) -> list[Tensor]:
         """What every block makes, in order."""
         h = self.project(h)
@@ -80,6 +82,8 @@ class DownLevel(Level):
 
 
 class UpLevel(Level):
+    """A resolution on the way up: coarser features enlarged, and what the way down kept added block by block."""
+
     def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
         """``skips`` are the outputs of the :class:`DownLevel` of this resolution."""
         h = self.project(h)

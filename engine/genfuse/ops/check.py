@@ -64,6 +64,15 @@ def same_device(name: str, tensor: Tensor, x: Tensor) -> None:
         )
 
 
+def not_negated(name: str, tensor: Tensor | None) -> None:
+    """A tensor to write to, whose memory holds its values and not their negatives; absent is fine.
+
+    Not asked while a call is traced: what torch.compile writes to is its own.
+    """
+    if tensor is not None and not torch.compiler.is_compiling() and tensor.is_neg():
+        raise ValueError(f"{name} is a negated view, expected a tensor with its own memory; pass a copy")
+
+
 def seeds(tensor: Tensor | None, batch: int, x: Tensor | None = None) -> None:
     """int64 (N,), one seed a sample; absent is fine."""
     if tensor is None:

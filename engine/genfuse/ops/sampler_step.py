@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, NoReturn, overload
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.gradient import sampler_step_gradient
 from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, ROW
@@ -178,7 +178,7 @@ def sampler_step(
     """
     options = (uncond, variance, history, noise, noise_prev, seeds, stream, scales)
     inputs = _inputs(x, model_output, table, index, dict(zip(Inputs._fields[5:], options, strict=True)))
-    dispatched = needs_dispatcher(x, model_output, uncond, variance, history, noise, noise_prev)
+    dispatched = needs_dispatcher(*inputs.tensors().values(), history, table, scales)
     y, stored = (torch.ops.genfuse.sampler_step if dispatched else _sampler_step)(*inputs, store)
     return (y, stored) if store else y
 
@@ -214,18 +214,27 @@ def sampler_step_(
         raise TypeError("out is None, expected a tensor like x")
     check.like("out", out, x)
     check.like("stored", stored, x)
-    tensors = inputs.tensors()
-    if torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (*tensors.values(), history, out)
+    for name, written in (
+        ("out", out),
+        ("stored", stored),
+        ("history", None if stored is not None else history),
     ):
-        raise UnsupportedError(
-            "sampler_step_ writes in place and has no gradient, but an argument requires one; "
-            "use sampler_step, or torch.no_grad()"
-        )
-    if needs_dispatcher(x, model_output, out):
+        check.not_negated(name, written)
+    tensors = (*inputs.tensors().values(), history, out, stored)
+    if needs_gradient(*tensors):
+        refuse_gradient("sampler_step_")
+    if needs_dispatcher(*tensors, table, scales):
         torch.ops.genfuse.sampler_step_(*inputs, out, stored)
         return
     _sampler_step_(*inputs, out, stored)
+
+
+def refuse_gradient(what: str) -> NoReturn:
+    """UnsupportedError for a step into `out` of which autograd would have to know."""
+    raise UnsupportedError(
+        f"{what} writes in place and has no gradient, but an argument requires one; step without out "
+        "(sampler_step, Sampler.step), or under torch.no_grad()"
+    )
 
 
 _INPUTS = (

@@ -24,11 +24,15 @@ def lms(
     order: int = 4,
     clip: Clip = NO_CLIP,
     begin: int = 0,
+    truncated: bool = False,
 ) -> Table:
     """x'/alpha' = x/alpha + Σ_j c_j·epsilon_j: Adams-Bashforth on uneven nodes (k-diffusion's sample_lms).
 
     c_j integrates the Lagrange polynomial of node j from r to r', r = sigma/alpha. The first rows have fewer
     slopes. order 1 to 5.
+
+    truncated   from a begin in the middle, weigh the slopes that there are as if the nodes before it had theirs
+                (diffusers), instead of by the polynomial through them alone
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise ValueError(f"order is {order!r}, expected 1 to {HIGHEST_ORDER}")
@@ -39,7 +43,9 @@ def lms(
         raw = predict(prediction, grid.alpha[i], grid.sigma[i])
         now = clipped(raw, clip, grid.alpha[i], grid.sigma[i])
         used = min(order, i - begin + 1)
-        newest, *older = lagrange_integrals(ratio[i - used + 1 : i + 1][::-1], ratio[i], ratio[i + 1])
+        nodes = min(order, i + 1) if truncated else used
+        weights = lagrange_integrals(ratio[i - nodes + 1 : i + 1][::-1], ratio[i], ratio[i + 1])
+        newest, *older = weights[:used]
         total = X / grid.alpha[i] + now.epsilon * newest
         for back, weight in enumerate(older, start=1):
             total = total + HISTORY[(i - back) % slots] * weight

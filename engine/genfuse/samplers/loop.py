@@ -58,7 +58,8 @@ def sample(
 
     Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one
     kernel (two with threshold or rescale), no synchronisation, and nothing allocated. ValueError or TypeError
-    before the model is first called for anything that does not fit.
+    before the model is first called for anything that does not fit. The loop goes into one graph of
+    torch.compile(fullgraph=True) where `sampler` is a `Sampler`: a name's table is built in Python.
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
     _check_arguments(model, shape, cond, uncond, callback)
@@ -124,6 +125,11 @@ def _runner(
             )
         sampler.reset(seeds)
         return sampler
+    if torch.compiler.is_compiling():
+        raise ValueError(
+            f"sampler is {sampler!r}, whose table cannot be built inside a graph of torch.compile: make a "
+            "genfuse.Sampler outside and pass that"
+        )
     return Sampler(
         sampler,
         steps,

@@ -54,16 +54,21 @@ def pndm(
         Hop(grid.timesteps[time], grid.alpha[i], grid.sigma[i], grid.alpha[i + 1], grid.sigma[i + 1])
         for i, time in zip(nodes, times, strict=True)
     ]
-    return multistep_table(hops, prediction, clip=clip, begin=begin)
+    return multistep_table(hops, prediction, clip=clip, begin=begin, again=begin == 0)
 
 
 def multistep_table(
-    hops: Sequence[Hop], prediction: PredictionType, *, clip: Clip = NO_CLIP, begin: int = 0
+    hops: Sequence[Hop],
+    prediction: PredictionType,
+    *,
+    clip: Clip = NO_CLIP,
+    begin: int = 0,
+    again: bool = True,
 ) -> Table:
-    """Rows of the multistep method alone; hop 1 takes hop 0's step again."""
+    """Rows of the multistep method alone, from hop `begin`; `again`: the one after it takes its step again."""
     builder = TableBuilder()
     _skip(builder, hops[:begin])
-    _multistep(builder, hops[begin:], prediction, clip, stored=0, again=begin == 0)
+    _multistep(builder, hops[begin:], prediction, clip, stored=0, again=again)
     return builder.build()
 
 

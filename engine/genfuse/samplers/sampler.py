@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import index
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from genfuse.samplers.table import NO_CLIP, Clip, TableBuilder
 from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 from genfuse_kernels.sampler_step.row import COLUMN
 
-SeedLike = int | Sequence[int] | Tensor | None
+SeedLike = SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | Tensor | None
 ClipLike = None | float | tuple[float, float] | Clip
 
 
@@ -41,8 +41,8 @@ class Sampler:
     spacing     "trailing", "linspace" or "leading"; or pass `timesteps` (descending) or `sigmas`: a kind
                 ("karras", "exponential", "beta", "lu") or levels from high to the last (n + 1,)
     strength    in (0, 1]: the last share of the grid that is run, for starting from a picture
-    seeds       (N,) seeds of the noise: an int s stands for s, s+1, ...; None: each run draws its own from
-                torch's generator
+    seeds       (N,) seeds of the noise, ints, an integer array or an int64 tensor; an int s stands for s,
+                s+1, ...; None: each run draws its own from torch's generator
     options     the solver's own (`eta`, `order`, ...)
 
     The sample is held in the network's own scale (variance preserving, or flow's), so the network is given it
@@ -163,16 +163,19 @@ class Sampler:
 
 def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     """int64 (N,) on `device`. ValueError for another count, TypeError for another kind."""
+    if isinstance(seeds, np.ndarray):
+        seeds = seeds.tolist()
     if isinstance(seeds, Tensor):
         if seeds.dtype != torch.int64:
             raise TypeError(f"seeds has dtype {seeds.dtype}, expected torch.int64")
         given = seeds
-    elif isinstance(seeds, int) and not isinstance(seeds, bool):
-        if seeds < 2**64 < seeds + batch:
+    elif isinstance(seeds, SupportsIndex) and not isinstance(seeds, bool):
+        first = index(seeds)
+        if first < 2**64 < first + batch:
             raise ValueError(
-                f"seeds is {seeds}, expected at most {2**64 - batch}: {batch} samples count up from it"
+                f"seeds is {first}, expected at most {2**64 - batch}: {batch} samples count up from it"
             )
-        given = torch.tensor([_signed(seeds + n) for n in range(batch)], dtype=torch.int64)
+        given = torch.tensor([_signed(first + n) for n in range(batch)], dtype=torch.int64)
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
             raise TypeError(f"seeds is {seeds!r}, expected ints")

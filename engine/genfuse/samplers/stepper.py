@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from genfuse import dispatch
-from genfuse.ops import check, sampler_reduce, sampler_step_
-from genfuse.ops.library import needs_dispatcher
+from genfuse.ops import check, sampler_reduce, sampler_step, sampler_step_
+from genfuse.ops.library import needs_dispatcher, needs_gradient
+from genfuse.ops.sampler_step import refuse_gradient
 from genfuse.samplers.table import Table
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.row import COLUMN, HISTORY_SLOTS
@@ -31,6 +32,8 @@ class Stepper:
         self.seeds = seeds
         self._rows = DeviceRows(table.rows)
         self._history: Tensor | None = None
+        self._recorded: dict[int, Tensor] = {}
+        """By slot, instead of `_history`, what steps stored of which autograd knows."""
         self._written = 0  # a bit a slot
         self._plan: CpuPlan | None = None
         self._slots = table.history_slots
@@ -39,12 +42,14 @@ class Stepper:
         self._reads, self._stores = _slot_bits(table)
 
     def __getstate__(self) -> dict[str, object]:
-        """What a copy starts from: not the plan, which holds addresses and is made anew."""
-        return {**self.__dict__, "_plan": None}
+        """What a copy starts from: not the plan, which holds addresses, nor autograd's graph."""
+        recorded = {slot: tensor.detach() for slot, tensor in self._recorded.items()}
+        return {**self.__dict__, "_plan": None, "_recorded": recorded}
 
     def reset(self) -> None:
         """Forget what earlier steps stored."""
         self._history = self._plan = None
+        self._recorded = {}
         self._written = 0
 
     def step(
@@ -59,7 +64,11 @@ class Stepper:
         noise_prev: Tensor | None = None,
         out: Tensor | None = None,
     ) -> Tensor:
-        """Row i of the table applied to x (N, ...); `out` may be x. Errors as `genfuse.ops.sampler_step`."""
+        """Row i of the table applied to x (N, ...); `out` may be x. Errors as `genfuse.ops.sampler_step`.
+
+        Differentiable where no `out` is given, through earlier steps too; thresholds and rescale factors are
+        constants.
+        """
         if not isinstance(x, Tensor):
             check.sample("x", x)
         if type(i) is not int or not 0 <= i < len(self._reads):
@@ -96,28 +105,43 @@ class Stepper:
         out: Tensor | None,
     ) -> Tensor:
         """Any device, layout and backend, through the op."""
+        options: dict[str, Any] = {
+            "uncond": uncond,
+            "variance": variance,
+            "noise": noise,
+            "noise_prev": noise_prev,
+            "seeds": self.seeds,
+            "stream": STREAM_STEP,
+            "scales": scales,
+        }
+        given = (x, model_output, uncond, variance, noise, noise_prev, *self._recorded.values())
+        if needs_gradient(*given):
+            if out is not None:
+                refuse_gradient("a step with out")
+            return self._recorded_step(i, x, model_output, options)
         if out is None:
             out = torch.empty_like(x)
         history = self._device_history(x)
         if self._reads[i] & ~self._written:
             self._refuse(i)
-        sampler_step_(
-            x,
-            model_output,
-            self._rows.beside(x),
-            i,
-            out=out,
-            uncond=uncond,
-            variance=variance,
-            history=history,
-            noise=noise,
-            noise_prev=noise_prev,
-            seeds=self.seeds,
-            stream=STREAM_STEP,
-            scales=scales,
-        )
+        sampler_step_(x, model_output, self._rows.beside(x), i, out=out, history=history, **options)
         self._written |= self._stores[i]
         return out
+
+    def _recorded_step(self, i: int, x: Tensor, model_output: Tensor, options: dict[str, Any]) -> Tensor:
+        """The step as a function, for autograd: what it stores is a tensor of its own."""
+        recorded, history = self._records(x), None
+        if self._reads[i] & ~self._written:
+            self._refuse(i)
+        if self._reads[i]:
+            nothing = torch.zeros_like(x)
+            history = torch.stack([recorded.get(slot, nothing) for slot in range(self._slots)])
+        rows = self._rows.beside(x)
+        y, stored = sampler_step(x, model_output, rows, i, history=history, store=True, **options)
+        if self._slots and self._stores[i]:
+            recorded[self._stores[i].bit_length() - 1] = stored
+            self._written |= self._stores[i]
+        return y
 
     def _refuse(self, i: int) -> NoReturn:
         raise ValueError(
@@ -133,7 +157,9 @@ class Stepper:
         others: tuple[Tensor | None, ...] | None,
     ) -> CpuPlan | None:
         """The CPU's short way where all tensors are dense alike and PyTorch need not see the call."""
-        if needs_dispatcher(x, model_output, out) or dispatch.forced() not in (None, "cpu"):
+        if self._recorded or needs_dispatcher(x, model_output, out):
+            return None
+        if dispatch.forced() not in (None, "cpu"):
             return None
         if model_output is None or (others is not None and needs_dispatcher(*others)):
             return None  # the op says what is missing
@@ -157,14 +183,30 @@ class Stepper:
         return plan
 
     def _device_history(self, x: Tensor) -> Tensor | None:
-        """(slots, *x.shape) in x's memory format, kept as long as x keeps its shape, dtype and device."""
+        """What rows stored, (slots, *x.shape) in x's memory format; with what was recorded copied into it."""
         if self._slots == 0:
             return None
-        kept = self._history
-        if kept is None or kept.shape[1:] != x.shape or kept.dtype != x.dtype or kept.device != x.device:
-            kept = self._history = _history_like(x, self._slots)
-            self._written = 0
-        return kept
+        self._forget_unlike(x)
+        if self._history is None:
+            self._history = _history_like(x, self._slots)
+            for slot, tensor in self._recorded.items():
+                self._history[slot].copy_(tensor.detach())
+            self._recorded = {}
+        return self._history
+
+    def _records(self, x: Tensor) -> dict[int, Tensor]:
+        """What rows stored, by slot, each a tensor of its own."""
+        self._forget_unlike(x)
+        if self._history is not None:
+            self._recorded = {k: self._history[k] for k in range(self._slots) if self._written >> k & 1}
+            self._history = self._plan = None
+        return self._recorded
+
+    def _forget_unlike(self, x: Tensor) -> None:
+        """Start anew where what was stored is of another shape, dtype or device."""
+        stored = self._recorded.values() if self._history is None else (self._history[0],)
+        if any(t.shape != x.shape or t.dtype != x.dtype or t.device != x.device for t in stored):
+            self.reset()
 
 
 class DeviceRows:

@@ -23,6 +23,7 @@ from genfuse.schedulers.ipndm import IPNDMScheduler
 from genfuse.schedulers.kdpm2 import KDPM2AncestralDiscreteScheduler, KDPM2DiscreteScheduler
 from genfuse.schedulers.lcm import LCMScheduler
 from genfuse.schedulers.lms import LMSDiscreteScheduler
+from genfuse.schedulers.mixin import SchedulerMixin as SchedulerMixin
 from genfuse.schedulers.pndm import PNDMScheduler
 from genfuse.schedulers.sa_solver import SASolverScheduler
 from genfuse.schedulers.tcd import TCDScheduler
@@ -56,3 +57,8 @@ __all__ = [
     "TCDScheduler",
     "UniPCMultistepScheduler",
 ]
+
+# A saved diffusers pipeline names its scheduler by module and class, and loads it again where it finds that class
+# and the SchedulerMixin that says how: here, in the module that users name too.
+for _name in __all__:
+    globals()[_name].__module__ = __name__

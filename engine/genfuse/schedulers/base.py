@@ -18,10 +18,10 @@ from genfuse.samplers.grid import Grid
 from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.stepper import Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, Table
-from genfuse.schedulers.config import Configured
+from genfuse.schedulers.config import Configured, FrozenConfig
 from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.mixin import DiffusersMixin
-from genfuse.schedulers.output import SchedulerOutput
+from genfuse.schedulers.output import SchedulerOutput, deferred
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS, S, Y
 
@@ -66,7 +66,8 @@ class Scheduler(Configured, DiffusersMixin):
 
     A subclass registers its constructor's arguments (`register_to_config`), calls `_set_schedule` and
     `_set_nodes` there, calls `_set_nodes` in `set_timesteps`, and gives `_table`; its `step` has diffusers'
-    signature and calls `_step`.
+    signature and calls `_step`. What diffusers' classes show of their solvers' insides (convert_model_output,
+    model_outputs, the update formulas) has no counterpart: there is a table instead.
 
     timesteps   (n,) what the model is given, one a call of step; on the device of set_timesteps
     sigmas      (n + 1,) float32 on the CPU, in the classes where diffusers has them
@@ -82,8 +83,13 @@ class Scheduler(Configured, DiffusersMixin):
 
     init_noise_sigma: float = 1.0
     num_inference_steps: int | None = None
+    is_scale_input_called: bool = False
     timesteps: Tensor
     sigmas: Tensor
+    _runs: dict[tuple[int, tuple[Any, ...]], Run]
+    """By first row and options; kept as long as nodes and config are the same: a table takes milliseconds."""
+    _nodes_of_runs: tuple[object, ...] = ()
+    _config_of_runs: FrozenConfig | None = None
 
     # --- what a subclass calls and gives ---
 
@@ -113,14 +119,17 @@ class Scheduler(Configured, DiffusersMixin):
         sigmas       what `self.sigmas` shows
         input_scale  (R,) what scale_model_input multiplies by; None: nothing
         """
+        scale = None if input_scale is None else input_scale.tolist()
+        nodes = (timesteps.tolist(), grid.alpha.tolist(), grid.sigma.tolist(), scale)
+        if nodes != self._nodes_of_runs or self._config_of_runs is not self.config:
+            self._nodes_of_runs, self._config_of_runs, self._runs = nodes, self.config, {}
         self._grid = grid
         self.timesteps = self._own_timesteps = torch.from_numpy(np.ascontiguousarray(timesteps)).to(device)
         self._values: list[float] = self._own_timesteps.tolist()
-        self._input_scale = None if input_scale is None else input_scale.tolist()
+        self._input_scale = scale
         if sigmas is not None:
             self.sigmas = torch.from_numpy(sigmas).float()
             self._forward = self._velocity = None
-        self._runs: dict[tuple[int, tuple[Any, ...]], Run] = {}
         self._run: Run | None = None
         self._step_index: int | None = None
         self._begin_index: int | None = None
@@ -135,6 +144,10 @@ class Scheduler(Configured, DiffusersMixin):
         """For each row, whether diffusers draws noise there: by default where it has a coefficient."""
         noise: list[bool] = (table.rows[:, [COLUMN["y_noise"], COLUMN["s_noise"]]] != 0).any(1).tolist()
         return noise
+
+    def _noise_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """In which dtype diffusers draws a generator's noise for model outputs of `dtype`."""
+        return dtype
 
     def _original_rows(self, table: Table, *options: Any) -> Tensor:
         """(R, 32): the rows with y the predicted x0 and nothing stored."""
@@ -170,6 +183,18 @@ class Scheduler(Configured, DiffusersMixin):
             raise ValueError(f"begin_index is {begin_index}, expected 0 to {len(self._values) - 1}")
         self._begin_index = begin_index
 
+    def index_for_timestep(self, timestep: Timestep, schedule_timesteps: Tensor | None = None) -> int:
+        """The row of a timestep by its value, in `timesteps` or in those given (n,)."""
+        values = self._values if schedule_timesteps is None else schedule_timesteps.tolist()
+        return _row_of(float(timestep), values)
+
+    def previous_timestep(self, timestep: Timestep) -> int | Tensor:
+        """The timestep after this one on the way to the data; −1 after the last."""
+        if self.num_inference_steps is None:
+            return int(timestep) - 1
+        row = self._values.index(float(timestep)) + 1
+        return self.timesteps[row] if row < len(self._values) else torch.tensor(-1)
+
     @property
     def compatibles(self) -> list[type[Scheduler]]:
         """genfuse's classes that read this one's configuration."""
@@ -193,6 +218,7 @@ class Scheduler(Configured, DiffusersMixin):
                 f"timestep is None, expected one of timesteps: {type(self).__name__} scales by it"
             )
         self._step_index = self._due(timestep)
+        self.is_scale_input_called = True
         scaled: Tensor = sample * self._input_scale[self._step_index]
         return scaled
 
@@ -255,7 +281,7 @@ class Scheduler(Configured, DiffusersMixin):
         noise_prev = run.noise_prev
         if run.draws[i]:
             if noise is None and generator is not None:
-                noise = torch_noise(model_output, generator)
+                noise = torch_noise(model_output, generator, self._noise_dtype(model_output.dtype))
             elif noise is None:
                 run.stepper.seeds = self._sample_seeds(sample)
         run.noise_prev = noise if run.keeps[i] else None
@@ -265,10 +291,13 @@ class Scheduler(Configured, DiffusersMixin):
         self._step_index = i + 1
         if not self._gives_original:
             return SchedulerOutput(prev_sample)
-        return SchedulerOutput(prev_sample, partial(self._original, run, i, sample, model_output, noise))
+        original = partial(self._original, run, i, sample, model_output, noise, run.stepper.seeds)
+        return SchedulerOutput(prev_sample, deferred(original, sample, model_output, noise))
 
     def _due(self, timestep: Timestep) -> int:
         """The row of a timestep: the next in order, or where it says otherwise and that is allowed."""
+        if isinstance(timestep, Tensor) and torch.compiler.is_compiling():
+            return self._row_in_graph()
         due = self._step_index
         if due is None:
             if self.num_inference_steps is None:
@@ -303,6 +332,19 @@ class Scheduler(Configured, DiffusersMixin):
             self._seeds = None
         return position
 
+    def _row_in_graph(self) -> int:
+        """Under torch.compile a tensor has neither value nor address: rows go in order from begin_index."""
+        due = self._step_index
+        if due is not None and due < len(self._values):
+            return due
+        if self._begin_index is None:
+            raise ValueError(
+                "timestep is a tensor that torch.compile cannot read: call set_begin_index first (0 for a "
+                "whole run), or pass numbers (scheduler.timesteps.tolist())"
+            )
+        self._first, self._run, self._seeds = self._begin_index, None, None
+        return self._first
+
     def _position(self, timestep: Tensor) -> int | None:
         """The row of an element of `self.timesteps` itself, by its address: the device need not be read."""
         own = self._own_timesteps
@@ -311,7 +353,7 @@ class Scheduler(Configured, DiffusersMixin):
         return row if inside and timestep.dtype == own.dtype else None
 
     def _find(self, timestep: Timestep) -> int:
-        """The row of a timestep by value: the second where several rows share it, so that none is skipped."""
+        """The row of a timestep: by its address, or by value."""
         if isinstance(timestep, Tensor):
             position = self._position(timestep)
             if position is not None:
@@ -321,13 +363,7 @@ class Scheduler(Configured, DiffusersMixin):
                     f"timestep has shape {tuple(timestep.shape)}, expected one timestep for the whole batch"
                 )
             timestep = timestep.item()
-        rows = [row for row, value in enumerate(self._values) if value == timestep]
-        if not rows:
-            near = min(self._values, key=lambda value: abs(value - timestep))
-            raise ValueError(
-                f"timestep is {timestep:g}, expected one of scheduler.timesteps; the nearest is {near:g}"
-            )
-        return rows[min(1, len(rows) - 1)]
+        return _row_of(timestep, self._values)
 
     def _start(self, row: int, options: tuple[Any, ...]) -> Run:
         """The run for these options, from `row` on where the solver keeps a history."""
@@ -339,7 +375,7 @@ class Scheduler(Configured, DiffusersMixin):
             run = Run(options, Stepper(table), self._draw_rows(table), [*again[1:], False])
             self._runs[begin, options] = run
         run.stepper.reset()
-        run.noise_prev = None
+        run.stepper.seeds = run.noise_prev = None
         self._run = run
         return run
 
@@ -351,8 +387,16 @@ class Scheduler(Configured, DiffusersMixin):
             seeds = self._seeds = torch.randint(limits.min, limits.max, sample.shape[:1]).to(sample.device)
         return seeds
 
-    def _original(self, run: Run, i: int, x: Tensor, model_output: Tensor, noise: Tensor | None) -> Tensor:
-        """The predicted x0 of a step that was taken."""
+    def _original(
+        self,
+        run: Run,
+        i: int,
+        x: Tensor,
+        model_output: Tensor,
+        noise: Tensor | None,
+        seeds: Tensor | None,
+    ) -> Tensor:
+        """The predicted x0 of a step that was taken, with the noise or the seeds that it had."""
         if run.original is None:
             run.original = self._original_rows(run.stepper.table, *run.options)
         rows = run.original[i : i + 1].to(x.device)
@@ -361,12 +405,23 @@ class Scheduler(Configured, DiffusersMixin):
         )
         if noise is None and bool(run.original[i, COLUMN["y_noise"]]):
             rows = run.original.to(x.device)
-            return sampler_step(x, model_output, rows, i, seeds=run.stepper.seeds, stream=STREAM_STEP)
+            return sampler_step(x, model_output, rows, i, seeds=seeds, stream=STREAM_STEP)
         return sampler_step(x, model_output, rows, 0, noise=noise, scales=scales)
 
 
-def torch_noise(like: Tensor, generator: Generators) -> Tensor:
-    """Standard normal noise like a tensor, as diffusers draws it: on the generator's device.
+def _row_of(timestep: float, values: list[float]) -> int:
+    """Where a timestep is: the second place where it comes more than once, so that none is skipped."""
+    rows = [row for row, value in enumerate(values) if value == timestep]
+    if not rows:
+        near = min(values, key=lambda value: abs(value - timestep))
+        raise ValueError(
+            f"timestep is {timestep:g}, expected one of scheduler.timesteps; the nearest is {near:g}"
+        )
+    return rows[min(1, len(rows) - 1)]
+
+
+def torch_noise(like: Tensor, generator: Generators, dtype: torch.dtype) -> Tensor:
+    """Standard normal noise like a tensor, as diffusers draws it: on the generator's device, in `dtype`.
 
     generator  one for the batch, or one a sample; ValueError for another number
     """
@@ -377,6 +432,7 @@ def torch_noise(like: Tensor, generator: Generators) -> Tensor:
         )
     shape = like.shape if len(generators) == 1 else (1, *like.shape[1:])
     draws = [
-        torch.randn(shape, generator=g, device=g.device, dtype=like.dtype).to(like.device) for g in generators
+        torch.randn(shape, generator=g, device=g.device, dtype=dtype).to(like.device, like.dtype)
+        for g in generators
     ]
     return draws[0] if len(draws) == 1 else torch.cat(draws)

@@ -100,11 +100,12 @@ class DDPMScheduler(Scheduler):
         self._set_nodes(timestep_grid(self._schedule, times), times.astype(np.int64), device=device)
 
     def _table(self, begin: int, *options: Any) -> Table:
+        (variance_type,) = options
         return ddpm(
             self._grid,
             self.config.prediction_type,
             clip=self._clip(),
-            variance_type=VARIANCES[self.variance_type],
+            variance_type=VARIANCES[variance_type],
             final_noise=True,
             begin=begin,
         )
@@ -139,4 +140,7 @@ class DDPMScheduler(Scheduler):
             model_output, variance = model_output[:, :channels], model_output[:, channels:]
             if self.variance_type == "learned":
                 variance = variance.log()
-        return self._step(model_output, timestep, sample, generator=generator, variance=variance)
+        options = (self.variance_type,)
+        return self._step(
+            model_output, timestep, sample, generator=generator, variance=variance, options=options
+        )

@@ -101,7 +101,7 @@ class DiscreteScheduler(Scheduler):
         row_sigmas, row_times, shown = sigmas[:-1], self._public_times(sigmas, times), sigmas
         if second_sigmas is not None and second_times is not None:
             row_sigmas, row_times = (
-                interleaved(row_sigmas, second_sigmas),
+                interleaved(row_sigmas, second_sigmas.astype(np.float32).astype(np.float64)),
                 interleaved(row_times, second_times),
             )
             shown = np.append(sigmas[:1], sigmas[1:].repeat(2))[: len(row_times) + 1]

@@ -15,7 +15,7 @@ from genfuse.samplers.dpm_step import ALGORITHMS, check_dpm_options
 from genfuse.samplers.sigmas import spaced_sigmas
 from genfuse.samplers.spacing import SPACINGS, check_steps
 from genfuse.samplers.table import Table
-from genfuse.schedulers.base import Generators, Timestep, torch_noise
+from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.dpm import DPMScheduler
 from genfuse.schedulers.output import SchedulerOutput
@@ -106,12 +106,16 @@ class DPMSolverMultistepScheduler(DPMScheduler):
         """
         model_output = self._mean_output(model_output, sample)
         noise = None
-        if self.config.algorithm_type.startswith("sde"):
-            if variance_noise is not None:
-                noise = variance_noise.to(sample)
-            elif generator is not None:
-                noise = torch_noise(torch.empty_like(model_output, dtype=torch.float32), generator).to(sample)
-        return self._step(model_output, timestep, sample, noise=noise)
+        if variance_noise is not None and self.config.algorithm_type.startswith("sde"):
+            noise = variance_noise.to(sample)
+        return self._step(model_output, timestep, sample, generator=generator, noise=noise)
+
+    def _draw_rows(self, table: Table) -> list[bool]:
+        """diffusers draws at every step, also the last, which needs none."""
+        return [self.config.algorithm_type.startswith("sde")] * len(table)
+
+    def _noise_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float32
 
     def _table(self, begin: int) -> Table:
         config = self.config

@@ -17,11 +17,11 @@ from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import FrozenConfig, register_to_config
 from genfuse.schedulers.dpm_solver_multistep import ALIASES
-from genfuse.schedulers.nodes import NodeScheduler
+from genfuse.schedulers.edm import EDMScheduler
 from genfuse.schedulers.output import SchedulerOutput
 
 
-class EDMDPMSolverMultistepScheduler(NodeScheduler):
+class EDMDPMSolverMultistepScheduler(EDMScheduler):
     """DPM-Solver++ where x = x0 + sigma·noise; arguments and defaults as diffusers' class of this name."""
 
     _gives_original = False
@@ -56,14 +56,6 @@ class EDMDPMSolverMultistepScheduler(NodeScheduler):
             self._internal_dict = FrozenConfig({**self.config, name: own})
         check_dpm_options(solver_order, self.config.algorithm_type, self.config.solver_type)
         self._set_levels_at(torch.linspace(0, 1, num_train_timesteps), 0.0)
-
-    def __len__(self) -> int:
-        return int(self.config.num_train_timesteps)
-
-    @property
-    def init_noise_sigma(self) -> float:  # type: ignore[override]
-        """Standard deviation of the first sample."""
-        return float((self.config.sigma_max**2 + 1) ** 0.5)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Choose the nodes."""

@@ -17,11 +17,12 @@ from genfuse.samplers.predictor import edm_predictor
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
-from genfuse.schedulers.nodes import NodeScheduler, reject_whole, second_output_rows
+from genfuse.schedulers.edm import EDMScheduler
+from genfuse.schedulers.nodes import reject_whole, second_output_rows
 from genfuse.schedulers.output import SchedulerOutput
 
 
-class EDMEulerScheduler(NodeScheduler):
+class EDMEulerScheduler(EDMScheduler):
     """Euler steps of the preconditioned network (Karras et al. 2022); arguments as in diffusers."""
 
     _one_step = True
@@ -42,14 +43,6 @@ class EDMEulerScheduler(NodeScheduler):
         check_name("final_sigmas_type", final_sigmas_type, ("zero", "sigma_min"))
         check_name("prediction_type", prediction_type, ("epsilon", "v_prediction"))
         self._set_ramp(torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps)
-
-    def __len__(self) -> int:
-        return int(self.config.num_train_timesteps)
-
-    @property
-    def init_noise_sigma(self) -> float:  # type: ignore[override]
-        """Standard deviation of the first sample."""
-        return float((self.config.sigma_max**2 + 1) ** 0.5)
 
     def set_timesteps(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from genfuse.schedulers.nodes import NodeScheduler, reject_whole, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 Array = NDArray[np.float64]
+Levels = TypeVar("Levels", NDArray[np.floating], Tensor)
 
 
 class FlowMatchScheduler(NodeScheduler):
@@ -78,6 +80,18 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         """Take another shift from the next set_timesteps on."""
         self._shift = shift
 
+    def time_shift(self, mu: float, sigma: float, t: Levels) -> Levels:
+        """Levels t in (0, 1] moved towards the noise by e^mu, or by mu where time_shift_type is "linear"."""
+        scale = math.exp(mu) if self.config.time_shift_type == "exponential" else mu
+        shifted: Levels = scale / (scale + (1 / t - 1) ** sigma)
+        return shifted
+
+    def stretch_shift_to_terminal(self, t: Levels) -> Levels:
+        """Levels t stretched from 1 down so that the last is shift_terminal."""
+        data = 1 - t
+        stretched: Levels = 1 - data / (data[-1] / (1 - self.config.shift_terminal))
+        return stretched
+
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
@@ -126,18 +140,15 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         return np.asarray(np.linspace(self.sigma_max * count, self.sigma_min * count, steps) / count)
 
     def _shifted(self, sigmas: NDArray[np.floating], mu: float | None, steps: int) -> NDArray[np.floating]:
-        config = self.config
-        if config.use_dynamic_shifting:
+        if self.config.use_dynamic_shifting:
             assert mu is not None
-            scale = math.exp(mu) if config.time_shift_type == "exponential" else mu
             with np.errstate(divide="ignore"):
-                sigmas = scale / (scale + (1 / sigmas - 1))
+                sigmas = self.time_shift(mu, 1.0, sigmas)
         else:
             sigmas = flow_shift(sigmas, self._shift)  # type: ignore[arg-type]
-        if config.shift_terminal:
-            data = 1 - sigmas
-            sigmas = 1 - data / (data[-1] / (1 - config.shift_terminal))
-        kind = sigma_kind(config)
+        if self.config.shift_terminal:
+            sigmas = self.stretch_shift_to_terminal(sigmas)
+        kind = sigma_kind(self.config)
         if kind is None:
             return np.asarray(sigmas)
         return spaced_sigmas(kind, float(sigmas[-1]), float(sigmas[0]), steps)
@@ -198,6 +209,9 @@ class FlowMatchEulerDiscreteScheduler(ShiftedFlowScheduler):
         """diffusers draws at every step, the last too."""
         return [bool(self.config.stochastic_sampling)] * len(table)
 
+    def _noise_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.float32
+
 
 class FlowMatchLCMScheduler(ShiftedFlowScheduler):
     """Consistency sampling on a flow; arguments as diffusers' class of this name, scale_factors refused."""
@@ -245,6 +259,9 @@ class FlowMatchLCMScheduler(ShiftedFlowScheduler):
     def _draw_rows(self, table: Table) -> list[bool]:
         """diffusers draws at every step, the last too."""
         return [True] * len(table)
+
+    def _noise_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.promote_types(dtype, torch.float32)
 
 
 class FlowMatchHeunDiscreteScheduler(FlowMatchScheduler):

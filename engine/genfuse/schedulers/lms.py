@@ -22,7 +22,11 @@ from genfuse.schedulers.output import SchedulerOutput
 
 
 class LMSDiscreteScheduler(DiscreteScheduler):
-    """Linear multistep (k-diffusion), arguments as diffusers' class; see `genfuse.samplers.lms`."""
+    """Linear multistep (k-diffusion), arguments as diffusers' class; see `genfuse.samplers.lms`.
+
+    A run that begins in the middle (image to image) is diffusers' own: its first steps weigh their slopes as if
+    the nodes before had slopes too, and miss those.
+    """
 
     @register_to_config
     def __init__(
@@ -50,7 +54,7 @@ class LMSDiscreteScheduler(DiscreteScheduler):
 
     def _table(self, begin: int, *options: Any) -> Table:
         (order,) = options
-        return lms(self._grid, self.config.prediction_type, order=order, begin=begin)
+        return lms(self._grid, self.config.prediction_type, order=order, begin=begin, truncated=True)
 
     def step(
         self,

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
 
-    class DiffusersMixin:
-        """Nothing, as far as types go: every method that genfuse relies on is its own."""
+    class SchedulerMixin:
+        """diffusers' class, of which genfuse relies on no method."""
 
+    DiffusersMixin = SchedulerMixin
 else:
     try:
         from diffusers.configuration_utils import ConfigMixin
         from diffusers.schedulers.scheduling_utils import SchedulerMixin
     except ImportError:
 
-        class DiffusersMixin:
+        class SchedulerMixin:
             """diffusers is not installed: there is nothing to inherit from."""
 
+        DiffusersMixin = SchedulerMixin
     else:
 
         class DiffusersMixin(SchedulerMixin, ConfigMixin):

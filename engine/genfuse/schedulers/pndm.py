@@ -25,7 +25,12 @@ Array = NDArray[np.float64]
 
 
 class PNDMScheduler(StridedScheduler):
-    """Liu et al. 2022, arguments as diffusers' class; see `genfuse.samplers.pndm`."""
+    """Liu et al. 2022, arguments as diffusers' class; see `genfuse.samplers.pndm`.
+
+    A run that begins in the middle (image to image) is diffusers' own: its second call takes the first step
+    again, so that every later one is given a time one step below the sample's level. The Runge-Kutta start
+    cannot begin there; skip_prk_steps=True can.
+    """
 
     _gives_original = False
 
@@ -45,6 +50,7 @@ class PNDMScheduler(StridedScheduler):
     ) -> None:
         check_name("timestep_spacing", timestep_spacing, SPACINGS)
         self._set_strided_schedule(set_alpha_to_one)
+        self._stride = 1
         times = np.arange(len(self._schedule))[::-1].astype(np.float64)
         self._set_rows(times, times, times - 1, None)
 
@@ -65,23 +71,33 @@ class PNDMScheduler(StridedScheduler):
                 f"num_inference_steps is {num_inference_steps}, expected at least 4: the Runge-Kutta start "
                 "takes three; skip_prk_steps=True does without"
             )
-        stride = config.num_train_timesteps // num_inference_steps
-        rows = _multistep_rows(times, stride) if config.skip_prk_steps else _runge_kutta_rows(times, stride)
+        self._stride = config.num_train_timesteps // num_inference_steps
         self.num_inference_steps = num_inference_steps
-        self._set_rows(*rows, device)
+        if config.skip_prk_steps:
+            times = np.concatenate([times[:1], times[1:2], times[1:]])
+            self._set_rows(times, times, times - self._stride, device)
+        else:
+            self._set_rows(*_runge_kutta_rows(times, self._stride), device)
 
     def _set_rows(
         self, times: Array, start: Array, landing: Array, device: str | torch.device | None
     ) -> None:
         """One hop a row, from the level at `start` to the level at `landing`."""
-        alpha, sigma = self._level(start)
-        self._hops = [Hop(*row) for row in zip(times, alpha, sigma, *self._level(landing), strict=True)]
-        self._set_nodes(Grid(times, alpha, sigma), times.astype(np.int64), device=device)
+        self._hops = self._hops_between(times, start, landing)
+        self._set_nodes(Grid(times, *self._level(start)), times.astype(np.int64), device=device)
+
+    def _hops_between(self, times: Array, start: Array, landing: Array) -> list[Hop]:
+        levels = (*self._level(start), *self._level(landing))
+        return [Hop(*row) for row in zip(times, *levels, strict=True)]
 
     def _table(self, begin: int, *options: Any) -> Table:
         kind = self.config.prediction_type
         if self.config.skip_prk_steps:
-            return multistep_table(self._hops, kind, begin=begin)
+            # the second row takes the first one's step again: from a stride above its time, to it
+            again = self._grid.timesteps[begin + 1 : begin + 2]
+            hops = list(self._hops)
+            hops[begin + 1 : begin + 2] = self._hops_between(again, again + self._stride, again)
+            return multistep_table(hops, kind, begin=begin)
         if begin:
             raise ValueError(
                 f"the first timestep is number {begin}, expected 0: the Runge-Kutta start cannot begin in "
@@ -96,17 +112,8 @@ class PNDMScheduler(StridedScheduler):
         return self._step(model_output, timestep, sample)
 
 
-def _multistep_rows(times: Array, stride: int) -> tuple[Array, Array, Array]:
-    """(times, start, landing) of each row: the second takes the first step again, from a stride above."""
-    rows = np.concatenate([times[:1], times[1:2], times[1:]])
-    start, landing = rows.copy(), rows - stride
-    if len(rows) > 1:
-        start[1], landing[1] = rows[1] + stride, rows[1]
-    return rows, start, landing
-
-
 def _runge_kutta_rows(times: Array, stride: int) -> tuple[Array, Array, Array]:
-    """As `_multistep_rows`: three steps of four calls (t, twice half way, the next time), then the rest."""
+    """(times, start, landing) of each row: three steps of four calls (t, twice half way, the next), the rest."""
     half = stride // 2
     rows, start, landing = [], [], []
     for now, after in pairwise(times[:4]):

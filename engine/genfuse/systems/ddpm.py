@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from genfuse.train.config import TrainConfig
 from genfuse.train.loop import Trainer
 
 NUM_TRAIN_TIMESTEPS = 1000
+LARGEST_IMAGE = 2**26
+"""Values of a picture: beyond any that such a network is trained on, and still no burden to allocate."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class DDPM:
         image_shape: (C, H, W).
         class_names: one a class; as many as ``config.model.num_classes``.
         seed: of the initial weights.
+
+    Raises:
+        ValueError: pictures that the network cannot take, or as many classes as it does not have.
     """
 
     def __init__(
@@ -80,6 +86,25 @@ class DDPM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = UNet(config.model)
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        (channels, height, width), model = self.image_shape, self.config.model
+        if min(channels, height, width) < 1 or channels * height * width > LARGEST_IMAGE:
+            raise ValueError(
+                f"image_shape is {self.image_shape}, expected (C, H, W), at most {LARGEST_IMAGE} values"
+            )
+        if channels != model.in_channels:
+            raise ValueError(
+                f"image_shape is {self.image_shape}, this network takes {model.in_channels} channels"
+            )
+        multiple = self.model.size_multiple
+        if height % multiple or width % multiple:
+            raise ValueError(f"size is {height} x {width}, this network needs multiples of {multiple}")
+        if len(self.class_names) != model.num_classes:
+            raise ValueError(
+                f"there are {len(self.class_names)} class_names, this network has {model.num_classes} classes"
+            )
 
     @property
     def model(self) -> UNet:
@@ -159,14 +184,12 @@ def train(
         ValueError: the pictures' size is no multiple of what the network needs; see also ``Trainer``.
     """
     config, train_config = config or DDPMConfig(), train_config or TrainConfig()
-    channels, height, width = dataset.image_shape
-    model = dataclasses.replace(config.model, in_channels=channels, num_classes=len(dataset.class_names))
+    model = dataclasses.replace(
+        config.model, in_channels=dataset.image_shape[0], num_classes=len(dataset.class_names)
+    )
     system = DDPM(
         dataclasses.replace(config, model=model), dataset.image_shape, dataset.class_names, train_config.seed
     )
-    multiple = system.model.size_multiple
-    if height % multiple or width % multiple:
-        raise ValueError(f"size is {height} x {width}, this network needs multiples of {multiple}")
     Trainer(system, dataset, train_config, Path(run), resume).train()
     return system
 
@@ -175,10 +198,20 @@ def load(path: str | Path) -> DDPM:
     """A trained DDPM, its averaged weights in float32, ready to sample.
 
     Raises:
-        CheckpointError: see :func:`genfuse.train.checkpoint.load`; or it is not a DDPM's.
+        CheckpointError: see :func:`genfuse.train.checkpoint.load`; or it is not a DDPM's, or describes another
+            network or other pictures than its weights are for.
     """
     loaded = checkpoint.load(path)
-    system = _from_metadata(loaded)
+    if loaded.metadata.get("system") != "ddpm":
+        raise CheckpointError(
+            f"{loaded.path} is of system {loaded.metadata.get('system')!r}, expected 'ddpm'"
+        )
+    try:
+        system = _from_metadata(loaded)
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{loaded.path} does not describe a DDPM ({error!r}): copy it anew") from error
     loaded.restore(system.model, "ema")
     system.model.eval()
     return system
@@ -186,16 +219,15 @@ def load(path: str | Path) -> DDPM:
 
 def _from_metadata(loaded: checkpoint.Checkpoint) -> DDPM:
     """A DDPM of the shape that the checkpoint describes, with fresh weights."""
-    metadata = loaded.metadata
-    if metadata.get("system") != "ddpm":
-        raise CheckpointError(f"{loaded.path} is of system {metadata.get('system')!r}, expected 'ddpm'")
-    try:
-        stored = dict(metadata["config"])
-        shape: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in stored.pop("model").items()
-        }
-        config = DDPMConfig(model=UNetConfig(**shape), **stored)
-        channels, height, width = metadata["image_shape"]
-        return DDPM(config, (channels, height, width), tuple(metadata["class_names"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{loaded.path} does not describe a DDPM ({error!r}): copy it anew") from error
+    stored = dict(loaded.metadata["config"])
+    shape: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in stored.pop("model").items()
+    }
+    config = DDPMConfig(model=UNetConfig(**shape), **stored)
+    with torch.device("meta"):  # a network that the file does not hold is not worth its memory
+        loaded.check(UNet(config.model), "ema")
+    channels, height, width = map(index, loaded.metadata["image_shape"])
+    names = loaded.metadata["class_names"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"class_names is {names!r}, expected a list of names")
+    return DDPM(config, (channels, height, width), tuple(names))

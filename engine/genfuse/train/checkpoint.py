@@ -25,6 +25,8 @@ from genfuse.errors import CheckpointError
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps for each parameter: the updates behind it, and two moments of the parameter's shape."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +43,34 @@ class Checkpoint:
     metadata: dict[str, Any]
     tensors: dict[str, Tensor]
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps behind it. CheckpointError where the metadata does not say."""
+        step = self.metadata.get("step")
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise CheckpointError(f"{self.path} has step {step!r}, expected a count of steps: copy it anew")
+        return step
+
     def restore(self, module: nn.Module, prefix: str = "ema") -> None:
         """Copy the weights stored under ``prefix.`` into ``module`` (converted to its dtype).
 
         Raises:
-            CheckpointError: a weight is missing, left over, or of another shape; ``module`` is unchanged.
+            CheckpointError: see :meth:`check`; ``module`` is unchanged.
+        """
+        self.check(module, prefix)
+        start = f"{prefix}."
+        module.load_state_dict({name: self.tensors[start + name] for name in module.state_dict()})
+
+    def check(self, module: nn.Module, prefix: str = "ema") -> None:
+        """Whether the weights under ``prefix.`` fit ``module``, whose tensors may be on the meta device.
+
+        Raises:
+            CheckpointError: a weight is missing, left over, of another shape or kind, or not finite.
         """
         start = f"{prefix}."
-        stored = {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
-        expected = module.state_dict()
-        for name in sorted(expected.keys() ^ stored.keys()):
-            problem = "lacks" if name in expected else "has an unknown"
-            raise CheckpointError(f"{self.path} {problem} tensor {start}{name}: made for another network")
-        for name, tensor in expected.items():
-            if stored[name].shape != tensor.shape:
-                raise CheckpointError(
-                    f"{self.path}: tensor {start}{name} has shape {tuple(stored[name].shape)}, the network "
-                    f"expects {tuple(tensor.shape)}: made for another network"
-                )
-        module.load_state_dict(stored)
+        expected = {start + name: tensor for name, tensor in module.state_dict().items()}
+        stored = {name: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+        _check_tensors(self.path, stored, expected, "made for another network")
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -129,23 +140,55 @@ def step_folders(run: Path) -> list[Path]:
     return sorted(folder for folder in run.glob("step-*") if folder.is_dir())
 
 
-def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.AdamW) -> None:
     """Give ``optimizer`` the state stored beside ``checkpoint``.
 
     Raises:
-        CheckpointError: that file is missing, unreadable, or does not fit the optimizer's parameters.
+        CheckpointError: that file is missing, unreadable, of another step, or does not fit the optimizer's
+            parameters; ``optimizer`` is unchanged.
     """
     file = checkpoint.path.parent / OPTIMIZER_FILE
     _, tensors = _read(file)
-    state: dict[int, dict[str, Tensor]] = {}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    expected = {
+        f"{number}.{key}": torch.zeros(()) if key == "step" else parameter
+        for number, parameter in enumerate(parameters)
+        for key in ADAM_STATE
+    }
+    _check_tensors(file, tensors, expected, "delete the run's folder and start anew")
+    state: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(parameters))}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, parameter in enumerate(parameters):
-        if state.get(number, {}).get("exp_avg", torch.empty(0)).shape != parameter.shape:
-            raise CheckpointError(f"{file} does not fit the network: delete the run's folder and start anew")
+        if key == "step" and tensor.item() != checkpoint.step:
+            raise CheckpointError(
+                f"{file}: tensor {name} is {tensor.item():g}, the weights beside it are of step "
+                f"{checkpoint.step}: the two files do not belong together"
+            )
+        state[int(index)][key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _check_tensors(file: Path, stored: dict[str, Tensor], expected: dict[str, Tensor], advice: str) -> None:
+    """CheckpointError unless the names agree, and under each a tensor of equal shape and kind, finite."""
+    for name in sorted(expected.keys() ^ stored.keys()):
+        problem = "lacks" if name in expected else "has an unknown"
+        raise CheckpointError(f"{file} {problem} tensor {name}: {advice}")
+    for name, tensor in expected.items():
+        found = stored[name]
+        if found.shape != tensor.shape:
+            raise CheckpointError(
+                f"{file}: tensor {name} has shape {tuple(found.shape)}, the network expects "
+                f"{tuple(tensor.shape)}: {advice}"
+            )
+        if found.is_floating_point() != tensor.is_floating_point():
+            raise CheckpointError(
+                f"{file}: tensor {name} has dtype {found.dtype}, expected one like {tensor.dtype}: {advice}"
+            )
+        if not torch.isfinite(found).all():
+            raise CheckpointError(
+                f"{file}: tensor {name} is not finite, nothing good would come of it: take an earlier "
+                "checkpoint, or copy it anew"
+            )
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

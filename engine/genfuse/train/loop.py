@@ -13,6 +13,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from genfuse.data.atomic import atomic_path
 from genfuse.data.dataset import ImageDataset
 from genfuse.data.grid import save_grid
 from genfuse.errors import CheckpointError
@@ -20,6 +21,15 @@ from genfuse.train import checkpoint
 from genfuse.train.batches import Batches, step_generator
 from genfuse.train.config import TrainConfig
 from genfuse.train.ema import Ema
+
+METRICS_FILE = "metrics.jsonl"
+MAY_CHANGE = {
+    "format_version",
+    "step",
+    "data.attribution",
+    *(f"train.{name}" for name in ("steps", "log_every", "preview_every", "checkpoint_every", "keep")),
+}
+"""What a resumed run may have otherwise than it was started: none of it changes a step already taken."""
 
 
 class System(Protocol):
@@ -53,7 +63,8 @@ class Trainer:
 
     Raises:
         ValueError: ``run`` holds checkpoints and ``resume`` is false.
-        CheckpointError: ``resume`` and there is none, or it belongs to another network.
+        CheckpointError: ``resume`` and there is none, or the run was started with other settings: all but
+            ``steps``, the intervals and ``keep`` must be what they were.
     """
 
     def __init__(
@@ -62,7 +73,12 @@ class Trainer:
         if not resume and checkpoint.step_folders(run):
             raise ValueError(f"{run} holds checkpoints of an earlier run: resume it, or name another folder")
         self.system, self.config, self.run = system, config, run
-        self.source = {"name": dataset.name, "pictures": len(dataset), "attribution": dataset.attribution}
+        self.source = {
+            "name": dataset.name,
+            "pictures": len(dataset),
+            "digest": dataset.digest(),
+            "attribution": dataset.attribution,
+        }
         self.batches = Batches(dataset, config.batch_size, config.class_balance, config.flip)
         self.ema = Ema(system.model, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
@@ -77,6 +93,12 @@ class Trainer:
 
     def train(self, on_step: Callable[[int, float], None] | None = None) -> None:
         """Train to ``config.steps``; ``on_step(steps done, loss)`` is called after each."""
+        if self.step >= self.config.steps:
+            print(
+                f"{self.run} is at step {self.step} already and steps is {self.config.steps}: nothing to do; "
+                "more steps go on from there"
+            )
+            return
         began, first = time.monotonic(), self.step
         with _progress() as progress:
             task = progress.add_task("training", total=self.config.steps, completed=first, shown="")
@@ -118,7 +140,7 @@ class Trainer:
 
         if due(config.log_every):
             row = {"step": self.step, "loss": loss, "pictures_per_second": speed, "time": time.time()}
-            with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            with (self.run / METRICS_FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         if due(config.checkpoint_every):
             self._save()
@@ -128,23 +150,54 @@ class Trainer:
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.system.model.state_dict().items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.model.state_dict().items()}
-        metadata = {
-            **self.system.metadata(),
-            "step": self.step,
-            "train": dataclasses.asdict(self.config),
-            "data": self.source,
-        }
+        metadata = {**self._settings(), "step": self.step}
         checkpoint.save_step(self.run, self.step, tensors, metadata, self.optimizer, self.config.keep)
+
+    def _settings(self) -> dict[str, Any]:
+        """What makes this run, as JSON."""
+        return {**self.system.metadata(), "train": dataclasses.asdict(self.config), "data": self.source}
 
     def _restore(self) -> int:
         """Load the newest checkpoint; returns the steps it has behind it."""
         if not checkpoint.step_folders(self.run):
             raise CheckpointError(f"{self.run} holds no checkpoint to resume from: start it without resume")
         loaded = checkpoint.load(self.run)
+        self._refuse_other_settings(loaded)
         loaded.restore(self.system.model, "model")
         loaded.restore(self.ema.model, "ema")
         checkpoint.restore_optimizer(loaded, self.optimizer)
-        return int(loaded.metadata["step"])
+        self._forget_metrics_after(loaded.step)
+        return loaded.step
+
+    def _refuse_other_settings(self, loaded: checkpoint.Checkpoint) -> None:
+        """A run that goes on otherwise than it began would be neither run."""
+        now = _flat(json.loads(json.dumps(self._settings())))
+        for name, was in _flat(loaded.metadata).items():
+            if name not in MAY_CHANGE and was != now.get(name):
+                raise CheckpointError(
+                    f"{self.run} was started with {name} {was!r}, now it is {now.get(name)!r}: resume with what "
+                    "it was started with, or start a run in another folder"
+                )
+
+    def _forget_metrics_after(self, step: int) -> None:
+        """Drop the rows of steps that will be taken again; a row that was cut off goes too."""
+        file = self.run / METRICS_FILE
+        if not file.is_file():
+            return
+        whole = (
+            line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"
+        )
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        with atomic_path(file) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, its names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _progress() -> Progress:

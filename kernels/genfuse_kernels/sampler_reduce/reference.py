@@ -41,11 +41,15 @@ def _threshold(row: Tensor, x: Tensor, m: Tensor) -> Tensor | float:
     quantile = float(row[COLUMN["quantile"]])
     if quantile == 0 or x.numel() == 0:
         return math.inf
-    x0 = float(row[COLUMN["x0_x"]]) * x + float(row[COLUMN["x0_m"]]) * m
+    x0 = torch.zeros_like(x)
+    for coefficient, term in ((float(row[COLUMN["x0_x"]]), x), (float(row[COLUMN["x0_m"]]), m)):
+        if coefficient != 0:  # a dead term is not read: no 0·inf
+            x0 = x0 + coefficient * term
     threshold_max = float(row[COLUMN["threshold_max"]])
     ordered = x0.abs().flatten().sort().values
     position = quantile * (ordered.numel() - 1)
-    low = math.floor(position)
-    high = min(low + 1, ordered.numel() - 1)
+    low, high = math.floor(position), math.ceil(position)
     value = torch.lerp(ordered[low], ordered[high], position - low)
+    if ordered[-1].isnan():  # NaN sorts last, and spreads as in torch.quantile
+        return ordered[-1]
     return torch.clamp(value, 1.0, threshold_max)

@@ -9,7 +9,8 @@
 
 with r = table[index] (or table[index[n]]), m and x0 as in `sampler_step` (x0 before clipping, from the
 rescaled m), std the unbiased standard deviation over a sample (Lin et al. 2023, eq. 15), and the quantile
-interpolated linearly between order statistics as `torch.quantile` does (Saharia et al. 2022, section 2.3).
+interpolated linearly between order statistics as `torch.quantile` does (Saharia et al. 2022, section 2.3),
+NaN where any |x0| of the sample is.
 A constant guided output (std 0) gives factor 1 − φ + φ·inf: a ValueError on the CPU is not worth a pass, so
 the factor is defined as 1 there.
 

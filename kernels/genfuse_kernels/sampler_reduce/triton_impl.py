@@ -109,7 +109,8 @@ def _threshold(
     x, model_output, uncond, factor, table, row, known, sample, numel, tiles, channels, positions,
     ORDER: tl.constexpr, QUADS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
-    """The quantile of |x0|, interpolated, within [1, threshold_max]."""
+    """The quantile of |x0|, interpolated, within [1, threshold_max]; NaN where any |x0| is."""
+    INFINITY: tl.constexpr = 0x7FF0000000000000 if COMPUTE == tl.float64 else 0x7F800000  # noqa: SIM300
     DIGITS: tl.constexpr = COMPUTE.primitive_bitwidth // 8
     COUNT: tl.constexpr = tl.int64 if WIDE else tl.int32
     quantile = column(table, row, known, _QUANTILE, tl.float64)
@@ -120,6 +121,7 @@ def _threshold(
         weight = (at - tl.floor(at)).to(COMPUTE)
         prefix = tl.full((), 0, tl.int64)
         above = tl.full((), 0, COUNT)
+        unordered = tl.zeros((QUADS * 4,), tl.int1)
         for digit in range(DIGITS):
             shift = (DIGITS - 1 - digit) * 8
             counts = tl.zeros((256,), COUNT)
@@ -128,6 +130,7 @@ def _threshold(
                     x, model_output, uncond, factor, table, row, known, sample, tile, channels, positions,
                     ORDER, QUADS, WIDE, COMPUTE,
                 )  # fmt: skip
+                unordered |= exists & (bits > INFINITY)
                 high = bits >> shift
                 counts += tl.histogram((high & 255).to(tl.int32), 256, mask=exists & ((high >> 8) == prefix))
             upto = tl.cumsum(counts)
@@ -147,8 +150,11 @@ def _threshold(
                 following = tl.minimum(following, tl.where(exists & (bits > prefix), bits, _INT64_MAX))
         smallest = tl.min(following)
         low = _value(prefix, COMPUTE)
-        high = _value(tl.where(smallest == _INT64_MAX, prefix, smallest), COMPUTE)
-        value = tl.where(weight == 0, low, low + weight * (high - low))
+        high = _value(tl.where((smallest == _INT64_MAX) | (weight == 0), prefix, smallest), COMPUTE)
+        # torch.lerp's two forms: with infinities they are NaN where PyTorch's is
+        difference = high - low
+        value = tl.where(weight < 0.5, low + weight * difference, high - (1 - weight) * difference)
+        value = tl.where(tl.max(unordered.to(tl.int32)) != 0, float("nan"), value)
         most = column(table, row, known, _THRESHOLD_MAX, COMPUTE)
         threshold = tl.clamp(value, tl.full((), 1, COMPUTE), most, propagate_nan=tl.PropagateNan.ALL)
     return threshold

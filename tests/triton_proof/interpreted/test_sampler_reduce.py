@@ -93,10 +93,15 @@ def test_a_constant_output_has_factor_one():
     assert (run(x, m * 0 + 0.5, table(BOTH), 0, m * 0 + 0.5)[:, 0] == 1).all()
 
 
-def test_a_nan_reaches_the_quantile_as_torch_orders_it():
-    x = torch.tensor([[1.0, 2.0, torch.nan, 4.0]])
-    rows = table({"x0_x": 1.0, "quantile": 1.0, "threshold_max": 9.0})
-    assert run(x, x, rows, 0, None)[0, 1].isnan()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("quantile", [0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
+def test_nan_and_infinity_as_in_torch_quantile(quantile, dtype):
+    """One NaN makes the whole sample's threshold NaN; so does infinity where it is interpolated."""
+    inf = torch.inf
+    x = torch.tensor([[1, 2, torch.nan, 4, 3], [1, 2, 3, inf, 4], [1, inf, inf, inf, -inf]], dtype=dtype)
+    rows = table({"x0_x": 1.0, "quantile": quantile, "threshold_max": 9.0})
+    expected = torch.quantile(x.abs(), quantile, dim=1).clamp(1, 9)
+    torch.testing.assert_close(run(x, x, rows, 0, None)[:, 1], expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("index", [torch.tensor([1]), torch.tensor([1, 0, 1])])

@@ -1,0 +1,75 @@
+"""Schedulers inside diffusers' pipelines: run, saved, loaded again."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from genfuse import schedulers
+from schedulers.peer import each, ours, peers
+
+
+def unet() -> Any:
+    torch.manual_seed(0)
+    return diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(8, 16),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+    ).eval()
+
+
+@pytest.mark.parametrize("pipeline", ["DDPMPipeline", "DDIMPipeline"])
+def test_drops_into_a_pipeline(pipeline: str, tmp_path: Path) -> None:
+    """The same generator, the same pictures, whichever library's scheduler the pipeline holds."""
+    name = pipeline.replace("Pipeline", "Scheduler")
+    pipe = getattr(diffusers, pipeline)(unet=unet(), scheduler=peers(name, beta_schedule="squaredcos_cap_v2"))
+    pipe.set_progress_bar_config(disable=True)
+    arguments = {"batch_size": 2, "num_inference_steps": 4, "output_type": "np"}
+    if pipeline == "DDIMPipeline":
+        arguments["eta"] = 0.5
+    expected = pipe(generator=torch.Generator().manual_seed(1), **arguments).images
+    pipe.scheduler = getattr(schedulers, name).from_config(pipe.scheduler.config)
+    got = pipe(generator=torch.Generator().manual_seed(1), **arguments).images
+    assert type(pipe.scheduler).__module__.startswith("genfuse.")
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    assert np.ptp(expected) > 0.1
+    pipe.save_pretrained(tmp_path)
+    given = getattr(schedulers, name).from_pretrained(tmp_path, subfolder="scheduler")
+    for extra in ({}, {"scheduler": given}):
+        back = getattr(diffusers, pipeline).from_pretrained(tmp_path, **extra)
+        back.set_progress_bar_config(disable=True)
+        # DDIMPipeline's constructor converts whatever it is given to diffusers' own DDIMScheduler
+        assert isinstance(back.scheduler, getattr(schedulers, name)) is (pipeline == "DDPMPipeline")
+        assert back.scheduler.config.beta_schedule == "squaredcos_cap_v2"
+        again = back(generator=torch.Generator().manual_seed(1), **arguments).images
+        np.testing.assert_allclose(again, expected, atol=2e-5)
+
+
+@each
+def test_is_found_by_module_and_name(name: str) -> None:
+    """What a saved pipeline holds of its scheduler; SchedulerMixin there tells diffusers how to load it."""
+    cls = getattr(schedulers, name)
+    assert (cls.__module__, cls.__qualname__) == ("genfuse.schedulers", name)
+    assert pickle.loads(pickle.dumps(cls)) is cls
+    assert (
+        issubclass(cls, schedulers.SchedulerMixin) and schedulers.SchedulerMixin is diffusers.SchedulerMixin
+    )
+
+
+def test_pipelines_accept_ours_from_the_start() -> None:
+    pipe = diffusers.DDPMPipeline(unet=unet(), scheduler=ours("DDPMScheduler"))
+    pipe.set_progress_bar_config(disable=True)
+    assert isinstance(pipe.scheduler, schedulers.DDPMScheduler)
+    assert pipe(num_inference_steps=2, output_type="np").images.shape == (1, 8, 8, 3)
