@@ -174,25 +174,11 @@ void run_unit(const AttentionJob& job, int64_t unit, int slot) {
 }  // namespace
 
 void attention_pack_unit(const AttentionJob& job, int64_t unit, int) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return pack_unit<bfloat16>(job, unit);
-        case GENFUSE_FLOAT16:
-            return pack_unit<float16>(job, unit);
-        default:
-            return pack_unit<float>(job, unit);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { pack_unit<decltype(stored)>(job, unit); });
 }
 
 void attention_unit(const AttentionJob& job, int64_t unit, int slot) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return run_unit<bfloat16>(job, unit, slot);
-        case GENFUSE_FLOAT16:
-            return run_unit<float16>(job, unit, slot);
-        default:
-            return run_unit<float>(job, unit, slot);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { run_unit<decltype(stored)>(job, unit, slot); });
 }
 
 }  // namespace GENFUSE_ISA

@@ -123,25 +123,11 @@ void run_unit(const AttentionJob& job, int64_t unit) {
 }  // namespace
 
 void few_channels_pack_unit(const AttentionJob& job, int64_t unit, int) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return pack_unit<bfloat16>(job, unit);
-        case GENFUSE_FLOAT16:
-            return pack_unit<float16>(job, unit);
-        default:
-            return pack_unit<float>(job, unit);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { pack_unit<decltype(stored)>(job, unit); });
 }
 
 void few_channels_unit(const AttentionJob& job, int64_t unit, int) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return run_unit<bfloat16>(job, unit);
-        case GENFUSE_FLOAT16:
-            return run_unit<float16>(job, unit);
-        default:
-            return run_unit<float>(job, unit);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { run_unit<decltype(stored)>(job, unit); });
 }
 
 }  // namespace GENFUSE_ISA

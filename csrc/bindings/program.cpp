@@ -6,6 +6,11 @@
 #include "bindings/bindings.h"
 #include "common/checksum.h"
 
+// The kernels' own conversions, for the few numbers that are converted here: no instruction set is asked for.
+#define GENFUSE_ISA scalar
+#define GENFUSE_VECTOR_BYTES 16
+#include "common/half.h"
+
 namespace py = pybind11;
 
 namespace genfuse {
@@ -29,30 +34,21 @@ genfuse_status copy(const CopyRows* args, genfuse_message*) {
 
 struct Widen {
     int32_t dtype;
-    const uint16_t* from;
+    const void* from;
     int64_t count;
     float* to;
 };
 
-float of_float16(uint16_t half) {
-    const uint32_t magnitude = half & 0x7FFFu;
-    const uint32_t bits =
-        magnitude >= 0x7C00u ? (magnitude << 13) + (112u << 23) + (112u << 23) : magnitude << 13;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    if (magnitude < 0x7C00u) value *= 0x1p112f;  // moves the exponent's bias, subnormals too
-    return half & 0x8000u ? -value : value;
-}
-
 genfuse_status widen(const Widen* args, genfuse_message*) {
-    for (int64_t i = 0; i < args->count; ++i) {
-        if (args->dtype == GENFUSE_FLOAT16) {
-            args->to[i] = of_float16(args->from[i]);
-        } else {
-            const uint32_t bits = static_cast<uint32_t>(args->from[i]) << 16;
-            std::memcpy(args->to + i, &bits, sizeof bits);
+    constexpr int64_t piece = 64;  // whole vectors are written
+    scalar::with_stored(args->dtype, [args](auto stored) {
+        float wide[piece];
+        for (int64_t first = 0; first < args->count; first += piece) {
+            const int64_t count = args->count - first < piece ? args->count - first : piece;
+            scalar::widen_run(static_cast<const decltype(stored)*>(args->from) + first, count, wide);
+            std::memcpy(args->to + first, wide, static_cast<size_t>(count) * sizeof(float));
         }
-    }
+    });
     return GENFUSE_OK;
 }
 
@@ -61,8 +57,7 @@ void widen_all(int32_t dtype, uintptr_t from, int64_t count, uintptr_t to) {
         throw std::invalid_argument("dtype is code " + std::to_string(dtype) +
                                     ", expected bfloat16 or float16");
     }
-    const Widen args{dtype, static_cast<const uint16_t*>(address(from)), count,
-                     static_cast<float*>(address(to))};
+    const Widen args{dtype, address(from), count, static_cast<float*>(address(to))};
     run_recorded(widen, args, {args.from, args.to});
 }
 

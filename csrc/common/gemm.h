@@ -1,7 +1,7 @@
 // A few rows times a panel of packed columns, summed in registers.
 #pragma once
 
-#include "common/simd.h"
+#include "common/half.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
@@ -31,7 +31,6 @@ constexpr int kRowsAtOnce = rows_at_once(kPanelBlocks);
 // vectors.
 constexpr int kNarrowColumns = kLanes<float> < 16 ? 8 : 16;
 constexpr int kNarrowRows = kLanes<float> == 8 ? 8 : kLanes<float> == 4 ? 4 : 6;
-constexpr int kMaxRows = kNarrowRows > kRowsAtOnce ? kNarrowRows : kRowsAtOnce;
 
 // Factors of float32.
 struct Singles {
@@ -62,6 +61,13 @@ struct Pairs {
 #endif
     }
 };
+
+// run(stored, factors) for images of this dtype and factors of `product`, bfloat16's of such images alone.
+template <class Run>
+GENFUSE_INLINE void with_factors(int32_t dtype, int32_t product, Run run) {
+    if (product == GENFUSE_BFLOAT16) return run(bfloat16{}, Pairs{});
+    with_stored(dtype, [&](auto stored) { run(stored, Singles{}); });
+}
 
 // What is multiplied: `segments` stretches of `length` values, each at its offset from a row's pointer; and
 // how far from there what will be multiplied next lies, to be fetched meanwhile; 0: nowhere.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/simd.h"
+#include "common/tensor.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
@@ -13,6 +14,19 @@ struct bfloat16 {
 struct float16 {
     uint16_t bits;
 };
+
+// run(value) with a value of the type that images of this dtype hold: float32, bfloat16 or float16.
+template <class Run>
+GENFUSE_INLINE void with_stored(int32_t dtype, Run run) {
+    switch (dtype) {
+        case GENFUSE_BFLOAT16:
+            return run(bfloat16{});
+        case GENFUSE_FLOAT16:
+            return run(float16{});
+        default:
+            return run(float{});
+    }
+}
 
 // The type that arithmetic on a stored type runs in.
 template <class Stored>

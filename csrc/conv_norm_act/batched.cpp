@@ -21,11 +21,6 @@ struct Unit {
     int64_t block, blocks;       // output channel blocks of the group
 };
 
-int lanes_of(const Geometry& geometry, int64_t block) {
-    const int64_t left = geometry.group_in - block * kBlock;
-    return static_cast<int>(left < kBlock ? left : kBlock);
-}
-
 // staged[block][sample][pixel][16]
 template <class Stored>
 void stage_samples(const ConvJob& job, const Frame& frame, const Unit& unit) {
@@ -141,14 +136,7 @@ void run_unit(const ConvJob& job, int64_t number, int slot) {
 }  // namespace
 
 void batched_unit(const ConvJob& job, int64_t unit, int slot) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return run_unit<bfloat16>(job, unit, slot);
-        case GENFUSE_FLOAT16:
-            return run_unit<float16>(job, unit, slot);
-        default:
-            return run_unit<float>(job, unit, slot);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { run_unit<decltype(stored)>(job, unit, slot); });
 }
 
 }  // namespace GENFUSE_ISA

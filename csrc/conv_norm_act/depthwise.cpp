@@ -198,14 +198,7 @@ void run_unit(const ConvJob& job, int64_t number, int slot) {
 }  // namespace
 
 void depthwise_unit(const ConvJob& job, int64_t unit, int slot) {
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return run_unit<bfloat16>(job, unit, slot);
-        case GENFUSE_FLOAT16:
-            return run_unit<float16>(job, unit, slot);
-        default:
-            return run_unit<float>(job, unit, slot);
-    }
+    with_stored(job.args->dtype, [&](auto stored) { run_unit<decltype(stored)>(job, unit, slot); });
 }
 
 }  // namespace GENFUSE_ISA

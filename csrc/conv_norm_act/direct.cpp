@@ -22,12 +22,6 @@ struct Unit {
     int64_t block, blocks;          // output channel blocks of the group
 };
 
-// A staged block's channels.
-int lanes_of(const Geometry& geometry, int64_t block) {
-    const int64_t left = geometry.group_in - block * kBlock;
-    return static_cast<int>(left < kBlock ? left : kBlock);
-}
-
 // Taps from a row's first on that read pixels next to each other: all of a row's, or one.
 int64_t adjacent_taps(const Phase& phase) {
     const std::vector<Tap>& taps = phase.taps;
@@ -211,16 +205,9 @@ void direct_unit(const ConvJob& job, int64_t unit, int slot) {
     const Unit place{sample / groups, sample % groups,
                      first,           first + job.rows_a_unit < job.rows ? first + job.rows_a_unit : job.rows,
                      part * job.part, left < job.part ? left : job.part};
-    switch (job.args->dtype) {
-        case GENFUSE_BFLOAT16:
-            return job.args->conv.product == GENFUSE_BFLOAT16
-                       ? run_unit<bfloat16, Pairs>(job, frame, place)
-                       : run_unit<bfloat16, Singles>(job, frame, place);
-        case GENFUSE_FLOAT16:
-            return run_unit<float16, Singles>(job, frame, place);
-        default:
-            return run_unit<float, Singles>(job, frame, place);
-    }
+    with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
+        run_unit<decltype(stored), decltype(factors)>(job, frame, place);
+    });
 }
 
 }  // namespace GENFUSE_ISA

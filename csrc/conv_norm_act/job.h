@@ -19,6 +19,12 @@ inline int64_t padded(int64_t channels) {
     return blocks_of(channels) * kBlock;
 }
 
+// Channels of a block of a group's input.
+__attribute__((always_inline)) inline int lanes_of(const Geometry& geometry, int64_t block) {
+    const int64_t left = geometry.group_in - block * kBlock;
+    return static_cast<int>(left < kBlock ? left : kBlock);
+}
+
 struct ConvJob {
     const genfuse_conv_norm_act_args* args;
     const Geometry* geometry;

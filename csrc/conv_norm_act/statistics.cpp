@@ -52,29 +52,35 @@ void each_block(const StatisticsJob& job, Run run) {
 // Blocks [first, last) of sample n, a row of all of them before the next.
 template <class Stored>
 void block_statistics(const StatisticsJob& job, int64_t n, int64_t first, int64_t last, float* row) {
-    Merged merged[kMostStatisticsBlocks];
-    const auto each = [&](auto run) {
-        int64_t number = 0;
-        each_block(job, [&](int64_t c, int lanes) {
-            if (number >= first && number < last) run(c, lanes, merged[number - first]);
-            ++number;
-        });
-    };
+    struct Block {
+        int64_t c;
+        int lanes;
+        Merged merged;
+    } block[kMostStatisticsBlocks];
+    int64_t number = 0;
+    each_block(job, [&](int64_t c, int lanes) {
+        if (number >= first && number < last) {
+            block[number - first].c = c;
+            block[number - first].lanes = lanes;
+        }
+        ++number;
+    });
     for (int64_t y = 0; y < job.height; ++y) {
-        each([&](int64_t c, int lanes, Merged& block) {
-            load_row<Stored>(job, n, c, lanes, y, row);
+        for (int64_t i = 0; i < last - first; ++i) {
+            load_row<Stored>(job, n, block[i].c, block[i].lanes, y, row);
             RowMoments moments;
             moments.add(row, job.width);
-            block.add(moments, job.width);
-        });
-    }
-    each([&](int64_t c, int lanes, const Merged& block) {
-        float* const to = job.stats + (n * job.channels + c) * 2;
-        for (int lane = 0; lane < lanes; ++lane) {
-            to[2 * lane] = block.base[lane] + block.mean[lane];
-            to[2 * lane + 1] = block.squares[lane] / static_cast<float>(block.count);
+            block[i].merged.add(moments, job.width);
         }
-    });
+    }
+    for (int64_t i = 0; i < last - first; ++i) {
+        const Merged& merged = block[i].merged;
+        float* const to = job.stats + (n * job.channels + block[i].c) * 2;
+        for (int lane = 0; lane < block[i].lanes; ++lane) {
+            to[2 * lane] = merged.base[lane] + merged.mean[lane];
+            to[2 * lane + 1] = merged.squares[lane] / static_cast<float>(merged.count);
+        }
+    }
 }
 
 template <class Stored>
@@ -122,17 +128,14 @@ void statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {
     const int64_t parts = (blocks + job.blocks_a_unit - 1) / job.blocks_a_unit;
     const int64_t n = unit / parts, first = unit % parts * job.blocks_a_unit;
     const int64_t last = first + job.blocks_a_unit < blocks ? first + job.blocks_a_unit : blocks;
-    if (job.dtype == GENFUSE_BFLOAT16) return block_statistics<bfloat16>(job, n, first, last, row);
-    if (job.dtype == GENFUSE_FLOAT16) return block_statistics<float16>(job, n, first, last, row);
-    block_statistics<float>(job, n, first, last, row);
+    with_stored(job.dtype,
+                [&](auto stored) { block_statistics<decltype(stored)>(job, n, first, last, row); });
 }
 
 void pixel_statistics_unit(const StatisticsJob& job, int64_t unit, int slot) {
     float* const row = job.memory + slot * job.memory_a_slot;
     const int64_t n = unit / job.height, y = unit % job.height;
-    if (job.dtype == GENFUSE_BFLOAT16) return row_statistics<bfloat16>(job, n, y, row);
-    if (job.dtype == GENFUSE_FLOAT16) return row_statistics<float16>(job, n, y, row);
-    row_statistics<float>(job, n, y, row);
+    with_stored(job.dtype, [&](auto stored) { row_statistics<decltype(stored)>(job, n, y, row); });
 }
 
 }  // namespace GENFUSE_ISA

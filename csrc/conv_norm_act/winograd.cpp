@@ -324,33 +324,27 @@ void product_unit(const ConvJob& job, int64_t unit, int slot) {
                                   rows.last);
 }
 
-#define GENFUSE_BY_DTYPE(function)                                     \
-    switch (job.args->dtype) {                                         \
-        case GENFUSE_BFLOAT16:                                         \
-            return job.args->conv.product == GENFUSE_BFLOAT16          \
-                       ? function<bfloat16, Pairs>(job, unit, slot)    \
-                       : function<bfloat16, Singles>(job, unit, slot); \
-        case GENFUSE_FLOAT16:                                          \
-            return function<float16, Singles>(job, unit, slot);        \
-        default:                                                       \
-            return function<float, Singles>(job, unit, slot);          \
-    }
-
 }  // namespace
 
 // Rows [unit·rows_a_unit, ...) from input to output.
 void winograd_unit(const ConvJob& job, int64_t unit, int slot) {
-    GENFUSE_BY_DTYPE(whole_unit)
+    with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
+        whole_unit<decltype(stored), decltype(factors)>(job, unit, slot);
+    });
 }
 
 // Some blocks of input channels of some rows, into the shared memory.
 void winograd_input_unit(const ConvJob& job, int64_t unit, int slot) {
-    GENFUSE_BY_DTYPE(input_unit)
+    with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
+        input_unit<decltype(stored), decltype(factors)>(job, unit, slot);
+    });
 }
 
 // One part of the output channels of some rows, from the shared memory.
 void winograd_product_unit(const ConvJob& job, int64_t unit, int slot) {
-    GENFUSE_BY_DTYPE(product_unit)
+    with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
+        product_unit<decltype(stored), decltype(factors)>(job, unit, slot);
+    });
 }
 
 }  // namespace GENFUSE_ISA
