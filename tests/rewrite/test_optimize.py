@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import genfuse
 from genfuse.rewrite import Backend
+from rewrite.models import CycleGANResidual
 
 
 def generator() -> nn.Module:
@@ -37,25 +38,6 @@ def generator() -> nn.Module:
     )
 
 
-class ResidualBlock(nn.Module):
-    """CycleGAN's (Zhu et al. 2017)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
-            nn.ReLU(True),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
 def translator() -> nn.Module:
     return nn.Sequential(
         nn.ReflectionPad2d(3),
@@ -65,8 +47,8 @@ def translator() -> nn.Module:
         nn.Conv2d(16, 32, 3, 2, 1),
         nn.InstanceNorm2d(32),
         nn.ReLU(True),
-        ResidualBlock(32),
-        ResidualBlock(32),
+        CycleGANResidual(32),
+        CycleGANResidual(32),
         nn.ConvTranspose2d(32, 16, 3, 2, 1, output_padding=1),
         nn.InstanceNorm2d(16),
         nn.ReLU(True),

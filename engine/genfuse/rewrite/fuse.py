@@ -169,19 +169,13 @@ def _absorb_before(found: Unit, made: set[Node]) -> None:
     `made`: what units before this one make.
     """
 
-    def take(step: str | None, node: Node, source: Node, **settings: Any) -> None:
-        if step:
-            found.steps.insert(0, step)
+    def take(step: str, node: Node, source: Node, **settings: Any) -> None:
+        found.steps.insert(0, step)
         if step != "concatenation":
             found.inner.add(node)
         found.source = source
         found.settings = found.settings._replace(**settings)
 
-    def take_unchanged() -> None:
-        while (source := patterns.unchanged(found.source)) and patterns.only_user(found.source):
-            take(None, found.source, source)
-
-    take_unchanged()
     pad = patterns.padded(found.source)
     plain = not found.settings.transposed
     if pad and plain and patterns.only_user(found.source) and found.settings.padding == (0, 0):
@@ -196,11 +190,9 @@ def _absorb_before(found: Unit, made: set[Node]) -> None:
     double = patterns.doubled(found.source)
     if double and plain and patterns.only_user(found.source):
         take("2× upsampling", found.source, double, upsample=patterns.by_two(double))
-    take_unchanged()
     act = patterns.activation(found.source)
     if act and patterns.only_user(found.source):
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
-    take_unchanged()
     norm = patterns.norm(found.source)
     if norm and patterns.only_user(found.source) and found.source not in made:
         given = {
@@ -241,9 +233,8 @@ def _absorb_behind(found: Unit, taken: set[Node], shortcuts: dict[Node, Unit]) -
     """Shift, residual, scale, activation, pooling: forwards from the convolution, where no other unit reads between."""
     place = {node: i for i, node in enumerate(found.conv.graph.nodes)}
 
-    def take(step: str | None, node: Node) -> None:
-        if step:
-            found.steps.append(step)
+    def take(step: str, node: Node) -> None:
+        found.steps.append(step)
         found.inner.add(found.output)
         found.last = node
 
@@ -275,8 +266,6 @@ def _absorb_behind(found: Unit, taken: set[Node], shortcuts: dict[Node, Unit]) -
                     take("residual", node)
             else:
                 return
-        elif patterns.unchanged(node):
-            take(None, node)
         elif patterns.halved(node) and not found.settings.transposed:
             found.settings = found.settings._replace(pool=patterns.by_two(node))
             take("2× average pooling", node)

@@ -30,7 +30,7 @@ def fuse_norms(graph: Graph) -> list[Node]:
 
 def absorb_end(settings: Settings, taken: list[Node]) -> Settings:
     """Settings with the scale, activation and pooling that follow the last of `taken`, which they are added to."""
-    while (node := _reader(taken)) is not None:
+    while (node := patterns.only_user(taken[-1])) is not None:
         factor, act = patterns.scaled(node), patterns.activation(node)
         sloped = act is not None and act.kind == settings.activation == "leaky_relu"
         if patterns.halved(node):
@@ -64,12 +64,12 @@ def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
 def _replaced(node: Node, norm: patterns.NormStep) -> Node:
     settings, named = _parts(norm)
     taken = [node]
-    behind = _reader(taken)
+    behind = patterns.only_user(node)
     act = patterns.activation(behind) if behind is not None else None
     if behind is not None and act is not None:
         settings = settings._replace(activation=act.kind, negative_slope=act.slope)
         taken.append(behind)
-        behind = _reader(taken)
+        behind = patterns.only_user(behind)
     terms = patterns.added(behind) if behind is not None else None
     if behind is not None and terms is not None:
         other = terms[1] if terms[0] is taken[-1] else terms[0]
@@ -89,10 +89,3 @@ def put_in_place(taken: list[Node], settings: Settings, source: Node, named: dic
     for each in reversed(taken):
         graph.erase_node(each)
     return call
-
-
-def _reader(taken: list[Node]) -> Node | None:
-    """What alone reads the last node, past those that hand it on, which are taken too."""
-    while (behind := patterns.only_user(taken[-1])) is not None and patterns.unchanged(behind):
-        taken.append(behind)
-    return behind

@@ -81,21 +81,17 @@ def _linear(node: Node) -> bool:
 
 
 def _absorb_residual(taken: list[Node]) -> Node | None:
-    """What is added behind the last of `taken`, to which the addition and what changes nothing before it are added."""
-    while (node := patterns.only_user(taken[-1])) is not None:
-        terms = patterns.added(node)
-        if terms is None and patterns.unchanged(node) is None:
-            return None
-        last = taken[-1]
-        if terms is None:
-            taken.append(node)
-            continue
-        other = terms[1] if terms[0] is last else terms[0]
-        if other is last or not patterns.alike(other, last) or not patterns.alike(node, last):
-            return None
-        taken.append(node)
-        return other
-    return None
+    """What is added behind the last of `taken`, to which the addition is added."""
+    last = taken[-1]
+    node = patterns.only_user(last)
+    terms = patterns.added(node) if node is not None else None
+    if node is None or terms is None:
+        return None
+    other = terms[1] if terms[0] is last else terms[0]
+    if other is last or not patterns.alike(other, last) or not patterns.alike(node, last):
+        return None
+    taken.append(node)
+    return other
 
 
 def _attention(node: Node) -> bool:
