@@ -22,6 +22,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"samplers", "nn", "penalties"},
     {"ops", "lab"},
     {"dispatch", "train"},
+    {"measured"},
     {"data", "evaluate", "env", "errors", "names"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

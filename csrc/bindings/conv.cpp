@@ -39,7 +39,7 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact, bool plain) {
+         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact, bool plain, int32_t way) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -59,7 +59,13 @@ class Conv {
         genfuse_message message{};
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
-        genfuse_conv_choose(&conv_, dtype, height, width, exact, plain);
+        genfuse_conv ways[GENFUSE_CONV_MOST_WAYS];
+        ways_ = genfuse_conv_ways(&conv_, dtype, height, width, exact, plain, ways);
+        if (way < 0 || way >= ways_) {
+            throw std::invalid_argument("way is " + std::to_string(way) + ", expected one of " +
+                                        std::to_string(ways_) + ", from 0 on");
+        }
+        conv_ = ways[way];
     }
 
     // A unit of `channels` channels without a convolution.
@@ -70,6 +76,8 @@ class Conv {
             conv_.kernel[axis] = conv_.stride[axis] = conv_.dilation[axis] = conv_.upsample[axis] = 1;
         conv_.algorithm = GENFUSE_CONV_NONE;
     }
+
+    int32_t ways() const { return ways_; }
 
     const char* algorithm() const {
         switch (conv_.algorithm) {
@@ -116,8 +124,9 @@ class Conv {
     void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
              const py::object& x, const py::object& skip, const genfuse_prologue& prologue, uintptr_t packed,
              const genfuse_epilogue& epilogue, const py::object& residual, const py::object& residual_skip,
-             const py::object& out) const {
+             const py::object& out, int32_t rows, int32_t shared) const {
         genfuse_conv_norm_act_args args{};
+        args.blocking = {rows, shared};
         args.dtype = dtype;
         args.threads = threads;
         args.batch = batch;
@@ -142,6 +151,7 @@ class Conv {
 
   private:
     genfuse_conv conv_{};
+    int32_t ways_ = 1;
 };
 
 genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
@@ -218,13 +228,15 @@ void bind_conv(py::module_& module) {
              py::arg("pool") = Pair{1, 1}, py::arg("stats") = 0, py::arg("projection") = 0);
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, Pair,
-                      int32_t, int64_t, int64_t, bool, bool>(),
+                      int32_t, int64_t, int64_t, bool, bool, int32_t>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
              py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
-             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"), py::arg("plain"))
+             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"), py::arg("plain"),
+             py::arg("way") = 0)
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
+        .def_property_readonly("ways", &Conv::ways, "How many kernels the convolution has; `way` is one.")
         .def_property_readonly("algorithm", &Conv::algorithm)
         .def_property_readonly("product", &Conv::product, "The dtype of the factors.")
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
@@ -232,7 +244,8 @@ void bind_conv(py::module_& module) {
         .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"))
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
-             py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"));
+             py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"),
+             py::arg("rows") = 0, py::arg("shared") = 0);
     module.def("norm_stats", &norm_stats, py::arg("dtype"), py::arg("threads"), py::arg("batch"),
                py::arg("height"), py::arg("width"), py::arg("x"), py::arg("stats"));
     module.def(

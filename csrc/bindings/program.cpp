@@ -121,6 +121,8 @@ void bind_program(py::module_& module) {
                "Dense bfloat16 or float16 to float32.");
     module.def("copy_rows", &copy_rows, py::arg("to"), py::arg("pitch"), py::arg("source"), py::arg("rows"),
                py::arg("bytes"), "Dense rows of some bytes to rows that lie `pitch` bytes apart.");
+    module.def("recording", &recording, py::return_value_policy::reference,
+               "The program that records what this thread calls, or None.");
     py::class_<Program>(module, "Program")
         .def(py::init<>())
         .def("__len__", &Program::size)

@@ -175,6 +175,10 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                            static_cast<int>(pool));
         }
     }
+    if (args.blocking.rows < 0) {
+        return invalid(message, "rows of a unit are %d, expected 0 or more",
+                       static_cast<int>(args.blocking.rows));
+    }
     const bool plain = !args.epilogue.projection && args.prologue.dropout == 0 &&
                        args.epilogue.pool[0] == args.epilogue.pool[1];
     if (!plain &&

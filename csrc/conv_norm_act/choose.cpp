@@ -1,5 +1,5 @@
-// Which kernel a convolution runs: by its shape, the picture's size and the instruction set, never by the
-// batch.
+// Which kernels a convolution can run on, and which it does: by its shape, the picture's size and the
+// instruction set, never by the batch.
 #include "common/cpuid.h"
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/planar.h"
@@ -21,33 +21,64 @@ int64_t tiles_of(int64_t pixels) {
     return (pixels + winograd::kTile - 1) / winograd::kTile;
 }
 
+// The kernels that a convolution has, in the order in which they are taken up.
+class Ways {
+  public:
+    Ways(const genfuse_conv& conv, genfuse_conv* room) : conv_(conv), room_(room) {}
+
+    void add(int32_t algorithm, int32_t product = GENFUSE_FLOAT32, int32_t folded = 0) {
+        for (int32_t i = 0; i < count_; ++i) {
+            const genfuse_conv& other = room_[i];
+            if (other.algorithm == algorithm && other.product == product && other.folded == folded) return;
+        }
+        room_[count_] = conv_;
+        room_[count_].algorithm = algorithm;
+        room_[count_].product = product;
+        room_[count_].folded = folded;
+        ++count_;
+    }
+
+    int32_t count() const { return count_; }
+
+  private:
+    const genfuse_conv& conv_;
+    genfuse_conv* const room_;
+    int32_t count_ = 0;
+};
+
 }  // namespace
 }  // namespace genfuse
 
-void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact,
-                         int32_t plain) {
+int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
+                          int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]) {
     using namespace genfuse;
-    conv->folded = 0;
-    conv->product = GENFUSE_FLOAT32;
     const int64_t inputs = conv->in_channels / conv->groups, outputs = conv->out_channels / conv->groups;
     const bool winograd = !exact && winograd_applies(*conv);
-    if (plain && conv->groups > 1 && inputs <= depthwise::kMaxInputs && outputs < kBlock) {
-        conv->algorithm = GENFUSE_CONV_DEPTHWISE;
-        return;
-    }
-    if (plain && outputs <= (winograd ? kMaxPlanarOutputs : planar::kMaxOutputs)) {
-        conv->algorithm = GENFUSE_CONV_PLANAR;
-        return;
-    }
+    const bool planar = plain && outputs <= planar::kMaxOutputs;
+    const bool depthwise = plain && conv->groups > 1 && inputs <= depthwise::kMaxInputs && outputs < kBlock;
+    const bool folds = winograd && conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
+                       conv->padding_mode != GENFUSE_PAD_REFLECT;
     const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
-    if (pairs) conv->product = GENFUSE_BFLOAT16;
-    conv->algorithm = GENFUSE_CONV_DIRECT;
-    if (!winograd || inputs <= kMaxDirectInputs) return;
-    const int64_t one_tile =
-        tiles_of(output_size(*conv, 0, height)) * tiles_of(output_size(*conv, 1, width)) == 1;
-    if (!conv->transposed && one_tile && winograd::packed_phase(*conv) * 4 > kHeavyBytes) return;
-    conv->algorithm = GENFUSE_CONV_WINOGRAD;
-    conv->folded = conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
-                   conv->padding_mode != GENFUSE_PAD_REFLECT &&
-                   tiles_of(height) * tiles_of(width) >= kFoldedTiles;
+    const int32_t product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
+    const int64_t out_tiles =
+        tiles_of(output_size(*conv, 0, height)) * tiles_of(output_size(*conv, 1, width));
+    genfuse_conv packed = *conv;
+    packed.product = product;
+    const bool heavy_tile =
+        !conv->transposed && out_tiles == 1 && winograd && winograd::packed_phase(packed) * 4 > kHeavyBytes;
+
+    Ways found(*conv, ways);
+    if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
+    if (planar && (!winograd || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
+    if (!winograd || inputs <= kMaxDirectInputs || heavy_tile) found.add(GENFUSE_CONV_DIRECT, product);
+    if (winograd) {
+        const bool folded = folds && tiles_of(height) * tiles_of(width) >= kFoldedTiles;
+        found.add(GENFUSE_CONV_WINOGRAD, product, folded);
+        if (folds) found.add(GENFUSE_CONV_WINOGRAD, product, !folded);
+        found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, folded);
+    }
+    found.add(GENFUSE_CONV_DIRECT, product);
+    found.add(GENFUSE_CONV_DIRECT);
+    if (planar) found.add(GENFUSE_CONV_PLANAR);
+    return found.count();
 }

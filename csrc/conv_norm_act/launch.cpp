@@ -30,9 +30,12 @@ struct Blocking {
     int64_t rows_shared = 0;
 };
 
-constexpr int64_t kTilesAUnit = 24;  // enough to read the weights seldom, few enough to stay in the L2 cache
+constexpr int64_t kInputBytes = 640 << 10;  // of a unit's transformed input that stays in the L2 cache
+constexpr int64_t kLeastTiles = 16,
+                  kMostTiles = 32;  // of a unit, whatever its bytes: weights are read seldom
 constexpr int64_t kWeightBytes =
-    8 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
+    12 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
+constexpr int64_t kNearBytes = 4 << 20;     // of packed weights that a thread's own caches do not hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
 constexpr int64_t kPixelsWithout = 1024;    // of a unit without a convolution
@@ -46,8 +49,10 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t depth = steps_of(args.conv, padded(args.conv.in_channels));
     Blocking blocking;
     blocking.rows = args.batch * winograd::tiles(geometry, 0);
+    const int64_t tile_bytes = winograd::kPoints * depth * 4;
+    const int64_t tiles = std::clamp(kInputBytes / tile_bytes, kLeastTiles, kMostTiles);
     // As many units in every round as there are threads, of equal size.
-    const int64_t most = std::max<int64_t>(1, kTilesAUnit / wide);
+    const int64_t most = std::max<int64_t>(1, tiles / wide);
     blocking.rows_a_unit =
         ceil_divide(blocking.rows, args.threads * ceil_divide(blocking.rows, args.threads * most));
     blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
@@ -57,8 +62,16 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
     const int64_t phases = geometry.out_step[0] * geometry.out_step[1];
     const int64_t weight_bytes = phases * winograd::packed_phase(args.conv) * 4;
-    blocking.shared = idle || (weight_bytes > kWeightBytes && blocking.units > 1);
-    const int64_t row_bytes = winograd::kPoints * wide * depth * 4;
+    const int64_t held = rounds > 1 ? kWeightBytes : kNearBytes;
+    blocking.shared = idle || (weight_bytes > held && blocking.units > 1);
+    if (args.blocking.shared) blocking.shared = args.blocking.shared > 0;
+    const int64_t parts = ceil_divide(blocks_of(args.conv.out_channels), winograd::kPartBlocks);
+    if (blocking.shared && parts >= args.threads) {  // units are parts of the channels, and rows go together
+        blocking.rows_a_unit = ceil_divide(blocking.rows, ceil_divide(blocking.rows * wide, kMostTiles));
+    }
+    if (args.blocking.rows) blocking.rows_a_unit = std::min<int64_t>(args.blocking.rows, blocking.rows);
+    blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
+    const int64_t row_bytes = wide * tile_bytes;
     const int64_t stretches = std::max<int64_t>(1, kSharedBytes / (row_bytes * blocking.rows_a_unit));
     blocking.rows_shared = std::min(blocking.rows, stretches * blocking.rows_a_unit);
     return blocking;
@@ -67,6 +80,7 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
 // Rows of a unit: an even number where rows are pooled in pairs.
 int64_t rows_for(const Args& args, int64_t wanted, int64_t rows) {
     const int64_t pool = args.epilogue.pool[0];
+    if (args.blocking.rows) wanted = args.blocking.rows;
     return std::min(ceil_divide(wanted, pool) * pool, rows);
 }
 

@@ -93,6 +93,12 @@ typedef struct {
     float* stats; /* (N, K, 2): mean and variance over space of what is written, before rounding; or NULL */
 } genfuse_epilogue;
 
+/* How a call is cut up; 0: by the kernel's own reckoning. No bit of the result depends on it. */
+typedef struct {
+    int32_t rows;   /* of a unit, a thread's piece of work: of pixels, or Winograd's of tiles */
+    int32_t shared; /* Winograd: 1 all threads share one transformed input, -1 each unit has its own */
+} genfuse_blocking;
+
 typedef struct {
     int32_t dtype; /* of all images: float32, bfloat16 or float16 */
     int32_t threads;
@@ -103,18 +109,22 @@ typedef struct {
     const float* packed; /* what genfuse_conv_pack made for this conv, on the instruction set in use */
     genfuse_epilogue epilogue;
     genfuse_image out;
+    genfuse_blocking blocking;
 } genfuse_conv_norm_act_args;
 
 /* Height and width of the output. */
 genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int64_t width, int64_t out[2],
                                    genfuse_message* message);
 
-/* Sets algorithm, folded and product for images of this dtype and size, whatever their number: Winograd where
- * the convolution has one and `exact` does not forbid it, but for small pictures with large weights; products
- * of bfloat16 where images are and the instruction set in use has them. `plain`: the unit has neither dropout
- * nor a projected residual, and pools both axes or none, as planar and depthwise kernels want it. */
-void genfuse_conv_choose(genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width, int32_t exact,
-                         int32_t plain);
+/* The kernels that the convolution has for images of this dtype and size, whatever their number: copies of it
+ * with algorithm, folded and product set. Returns how many; the first is the one to take where nothing was
+ * measured: Winograd where the convolution has one and `exact` does not forbid it, but for small pictures
+ * with large weights; products of bfloat16 where images are and the instruction set in use has them. `plain`:
+ * the unit has neither dropout nor a projected residual, and pools both axes or none, as planar and depthwise
+ * kernels want it. */
+#define GENFUSE_CONV_MOST_WAYS 8
+int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
+                          int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);
 
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);

@@ -6,8 +6,9 @@ Importing defines names and nothing else: no compilation, no change of the envir
 from __future__ import annotations
 
 from genfuse import ops, samplers
-from genfuse.dispatch import backend, explain
+from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.ops.explain import explain
 from genfuse.rewrite import optimize
 from genfuse.samplers import Sampler, sample
 

@@ -1,4 +1,4 @@
-"""The command line: `genfuse sample | train | bench | explain | doctor`."""
+"""The command line: `genfuse sample | train | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import genfuse
-from genfuse import dispatch, env
+from genfuse import dispatch, env, measured
 from genfuse.errors import GenfuseError
 
 app = typer.Typer(
@@ -88,13 +88,16 @@ def sample(
         "samples.png"
     ),
     scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel in the PNG this many times.")] = 2,
+    reproducible: Annotated[
+        bool, typer.Option(help="Kernels by rule; otherwise the fastest as `genfuse tune` measures them.")
+    ] = True,
 ) -> None:
     """Sample pictures from a checkpoint and save them as a grid."""
     from genfuse.data.grid import save_grid
     from genfuse.systems import ddpm
     from genfuse.systems.sampling import SHIPPED, sample_pictures
 
-    with _user_errors():
+    with _user_errors(), genfuse.backend(reproducible=reproducible):
         result = sample_pictures(
             ddpm.load(checkpoint or SHIPPED),
             count,
@@ -117,6 +120,48 @@ def sample(
         highlight=False,
     )
     _console.print(f"{sampler}, {steps} steps, {genfuse.explain('sampler_step').backend} kernels -> {output}")
+
+
+@app.command()
+def tune(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time, as they will be sampled.")] = 64,
+    guidance: Annotated[
+        float, typer.Option(help="As they will be sampled: with guidance the network sees two batches.")
+    ] = 2.0,
+    forget: Annotated[bool, typer.Option("--forget", help="Drop all earlier measurements first.")] = False,
+) -> None:
+    """Measure which kernels are fastest here for a network, for `genfuse sample --no-reproducible`.
+
+    Kept on disk for this processor, and used by `genfuse.optimize(model, reproducible=False)` too.
+    """
+    from genfuse.systems import ddpm
+    from genfuse.systems.sampling import SHIPPED, sample_pictures
+
+    found: dict[str, measured.Measured] = {}
+
+    def tell(choice: measured.Measured) -> None:
+        found[f"{choice.op} {choice.call}"] = choice
+
+    with _user_errors():
+        if forget:
+            measured.forget()
+        system = ddpm.load(checkpoint or SHIPPED)
+        with genfuse.backend(reproducible=False), measured.telling(tell):
+            sample_pictures(system, batch, steps=1, batch=batch, guidance=guidance)
+    table = Table("call", "fastest", "µs", "by rule", title=f"{batch} pictures")
+    for call, choice in found.items():
+        seconds = (choice.seconds, choice.by_rule)
+        table.add_row(call, str(choice), *(f"{each * 1e6:.0f}" for each in seconds))
+    _console.print(table)
+    gains = sum(choice.is_gain for choice in found.values())
+    _console.print(
+        f"{gains} of {len(found)} kinds of calls run faster than by rule -> {measured.path()}",
+        highlight=False,
+    )
 
 
 @app.command()

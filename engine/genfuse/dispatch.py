@@ -2,7 +2,8 @@
 
 The rule: the first of `ORDER[device type]` that has a kernel for the op and takes the call. `aten` composes
 PyTorch's own kernels and is chosen only where no kernel of ours can run; `strict` forbids it. `reference` is
-the definition and runs only when asked for by name.
+the definition and runs only when asked for by name. With `reproducible=False` the fastest of those that take
+the call runs instead, by a measurement: `genfuse.measured`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
-from genfuse import env
+from genfuse import env, measured
 from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
 
@@ -53,8 +54,12 @@ FORWARD_ONLY = frozenset(
 FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
 """Ops whose kernels take no float64."""
 
+MEASURED = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})
+"""Ops of which a measurement may choose the kernel."""
+
 _forced: ContextVar[Backend | None] = ContextVar("genfuse_backend", default=None)
 _strict: ContextVar[bool | None] = ContextVar("genfuse_strict", default=None)
+_reproducible: ContextVar[bool] = ContextVar("genfuse_reproducible", default=True)
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,33 @@ class Choice:
 
 
 @contextmanager
-def backend(name: Backend | None = None, *, strict: bool | None = None) -> Iterator[None]:
-    """Force a backend, or forbid `aten`, inside a `with` block (of this thread or task).
+def backend(
+    name: Backend | None = None, *, strict: bool | None = None, reproducible: bool | None = None
+) -> Iterator[None]:
+    """Force a backend, forbid `aten`, or let measurements choose, inside a `with` block (of this thread or task).
+
+    reproducible    False: on the CPU convolutions, norms, linear layers and attention run on whatever kernel was
+                    fastest for such a call on this processor, PyTorch's own included. It is measured at the first
+                    call of its kind and kept on disk (see `genfuse tune`). True, the default: by rule, so that a
+                    sample's bits depend on it alone.
 
     A forced backend that cannot run the call raises `UnsupportedError`; it never falls back.
     ValueError for an unknown name.
     """
     if name is not None:
         check_name("backend", name, BACKENDS)
-    tokens = (_forced.set(name), _strict.set(strict) if strict is not None else None)
+    was_forced = None if name is None else _forced.set(name)
+    was_strict = None if strict is None else _strict.set(strict)
+    was_reproducible = None if reproducible is None else _reproducible.set(reproducible)
     try:
         yield
     finally:
-        _forced.reset(tokens[0])
-        if tokens[1] is not None:
-            _strict.reset(tokens[1])
+        if was_forced is not None:
+            _forced.reset(was_forced)
+        if was_strict is not None:
+            _strict.reset(was_strict)
+        if was_reproducible is not None:
+            _reproducible.reset(was_reproducible)
 
 
 def is_strict() -> bool:
@@ -98,6 +115,11 @@ def is_strict() -> bool:
 def forced() -> Backend | None:
     """The backend that an enclosing `backend(...)` block asks for."""
     return _forced.get()
+
+
+def is_reproducible() -> bool:
+    """Whether kernels are chosen by rule, and not by measurements."""
+    return _reproducible.get()
 
 
 def obstacle(
@@ -162,7 +184,17 @@ def select(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = 
     choice = choose(op, device, dtype, gradients)
     if choice.backend is None:
         raise UnsupportedError(f"no permitted backend can run this call; {choice}")
-    return launcher(op, choice.backend)
+    launch = launcher(op, choice.backend)
+    if not is_measured(op, choice):
+        return launch
+    return measured.launcher(
+        op, {"cpu": launch} if is_strict() else {"cpu": launch, "aten": launcher(op, "aten")}
+    )
+
+
+def is_measured(op: str, choice: Choice) -> bool:
+    """Whether a measurement decides between this choice and others."""
+    return not is_reproducible() and choice.backend == "cpu" and forced() is None and op in MEASURED
 
 
 def launcher(op: str, name: Backend) -> Launcher:
@@ -170,17 +202,3 @@ def launcher(op: str, name: Backend) -> Launcher:
     module = importlib.import_module(f"genfuse_kernels.{op}.{name}_impl")
     launch: Launcher = getattr(module, op)
     return launch
-
-
-def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
-    """Which backend would run `genfuse.ops.<op>(*args, **kwargs)`, and why not each other one.
-
-    The device and dtype are those of the first floating tensor among the arguments (float32 on the CPU where
-    there is none). Printing the result gives the reasons, a line each.
-    """
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    for value in tensors:
-        if value.is_floating_point():
-            return choose(op, value.device, value.dtype, gradients)
-    return choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))

@@ -16,6 +16,8 @@ from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
 
+HAS_CPU = env.backend_missing("cpu") is None
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -37,7 +39,7 @@ def run(*arguments: str | Path) -> Result:
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("sample", "train", "explain", "doctor", "samplers"):
+    for command in ("sample", "train", "tune", "explain", "doctor", "samplers"):
         assert command in result.output
 
 
@@ -55,6 +57,25 @@ def test_sample_writes_a_grid_and_says_where_the_time_went(small: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert "pictures/s" in result.output and "sampler" in result.output
     assert Image.open(picture).size[0] >= 8
+
+
+@pytest.mark.skipif(not HAS_CPU, reason="the compiled extension is not built here")
+def test_tune_measures_what_sample_then_runs(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path))
+    result = run("tune", small, "--batch", "2")
+    assert result.exit_code == 0, result.output
+    assert "conv_norm_act" in result.output and "kinds of calls run faster than by rule" in result.output
+    (kept,) = (tmp_path / "measured").iterdir()
+    before = kept.read_bytes()
+    picture = tmp_path / "grid.png"
+    result = run("sample", small, "-n", "2", "--steps", "2", "-o", picture, "--no-reproducible")
+    assert result.exit_code == 0, result.output
+    assert kept.read_bytes() == before  # nothing was measured again
+    assert run("tune", small, "--batch", "2", "--forget").exit_code == 0
+    assert kept.read_bytes() != before
+    assert run("tune", tmp_path / "none").exit_code == 2
 
 
 def test_a_picture_depends_on_its_seed_and_not_on_the_batch(small: Path) -> None:

@@ -31,7 +31,9 @@ static double worst_error(bool exact) {
         args.conv.upsample[axis] = args.epilogue.pool[axis] = 1;
         args.conv.stride[axis] = args.conv.padding[axis] = args.conv.dilation[axis] = 1;
     }
-    genfuse_conv_choose(&args.conv, GENFUSE_FLOAT32, kSize, kSize, exact);
+    genfuse_conv ways[GENFUSE_CONV_MOST_WAYS];
+    genfuse_conv_ways(&args.conv, GENFUSE_FLOAT32, kSize, kSize, exact, true, ways);
+    args.conv = ways[0];
     genfuse_message message{};
     int64_t floats = 0;
     if (genfuse_conv_packed_size(&args.conv, &floats, &message) != GENFUSE_OK) return INFINITY;

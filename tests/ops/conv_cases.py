@@ -190,9 +190,13 @@ def _enlarged(
     return size
 
 
-def allowed_error(case: Case) -> Tensor:
-    """The error that `spec.tolerance` allows each element of the output, before it is stored; float64."""
-    winograd, product, case = uses_winograd(case), convolution_of(case).product, case.double()
+def allowed_error(case: Case, kernel: int = 0) -> Tensor:
+    """The error that `spec.tolerance` allows each element of the output, before it is stored; float64.
+
+    kernel  which of the convolution's, as `cpu_impl.Way` counts them
+    """
+    winograd, product = uses_winograd(case, kernel), convolution_of(case, kernel).product
+    case = case.double()
     s, tensors = case.settings, case.tensors
     # Σ|h·weight| + |bias| + |shift| + |residual|, h's own rounding included: x·scale + offset may cancel.
     x = case.x if tensors["skip"] is None else torch.cat([case.x, tensors["skip"]], 1)
@@ -238,11 +242,11 @@ def allowed_error(case: Case) -> Tensor:
     return spec.tolerance(torch.float32, reduction, winograd, factors) * size
 
 
-def uses_winograd(case: Case) -> bool:
-    return convolution_of(case).algorithm.startswith("winograd")
+def uses_winograd(case: Case, kernel: int = 0) -> bool:
+    return convolution_of(case, kernel).algorithm.startswith("winograd")
 
 
-def convolution_of(case: Case) -> _cpu.Conv:
+def convolution_of(case: Case, kernel: int = 0) -> _cpu.Conv:
     size = (case.x.shape[2], case.x.shape[3])
     return convolution(
         tuple(case.weight.shape),
@@ -251,4 +255,5 @@ def convolution_of(case: Case) -> _cpu.Conv:
         size,
         _cpu.isa(),
         case.tensors.get("residual_weight") is not None,
+        kernel,
     )

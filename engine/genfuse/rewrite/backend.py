@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
+from genfuse import dispatch, measured
+from genfuse.names import check_name
 from genfuse.rewrite.fuse import fuse
 from genfuse.rewrite.names import name_parameters
 from genfuse.rewrite.plan import Planned, lasts
@@ -22,6 +24,7 @@ class Backend:
 
     accuracy: Accuracy | None = None
     memory_limit: int | None = None
+    reproducible: bool = True
     names: Mapping[int, str] = field(default_factory=dict)
     """of the model's parameters, by their identity"""
     frozen: bool = False
@@ -38,9 +41,24 @@ class Backend:
         report.plan = planned = Planned(module.forward)
         planned.frozen = self.frozen
         self.report.graphs.append(report)
-        return planned
+        if self.reproducible:
+            return planned
+
+        def measuring(*args: Any) -> Any:
+            with dispatch.backend(reproducible=False), measured.telling(report.tell):
+                return planned(*args)
+
+        return measuring
 
 
-def genfuse_backend(module: GraphModule, example_inputs: list[Any], **_: Any) -> Callable[..., Any]:
-    """`torch.compile(model, backend="genfuse")`."""
-    return Backend()(module, example_inputs)
+def genfuse_backend(
+    module: GraphModule, example_inputs: list[Any], *, options: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """`torch.compile(model, backend="genfuse", options={...})`: `optimize`'s accuracy, memory_limit and reproducible.
+
+    ValueError for any other option.
+    """
+    known = ("accuracy", "memory_limit", "reproducible")
+    for name in options or {}:
+        check_name("option", name, known)
+    return Backend(**dict(options or {}))(module, example_inputs)

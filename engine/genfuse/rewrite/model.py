@@ -29,6 +29,7 @@ def optimize(
     example: tuple[Any, ...] | None = None,
     *,
     accuracy: Accuracy | None = None,
+    reproducible: bool = True,
     memory_limit: int | None = None,
 ) -> nn.Module:
     """The model with its convolutions, and the norms, activations and additions around them, as fused units.
@@ -36,6 +37,8 @@ def optimize(
     model         any module that torch.compile can trace; it is left as it is and shares its parameters
     example       arguments to make the first plan with, without gradient; otherwise the first call makes it
     accuracy      "fast" admits Winograd, "exact" does not; None is "fast" in float32 and "exact" in half precision
+    reproducible  False: every call in it runs on the kernel that was fastest for it on this processor, PyTorch's own
+                  included; the first call measures what is not yet known (`genfuse.backend`)
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four times as many of:
                   where they exceed it, those of the smallest pictures are packed for direct convolution
 
@@ -56,7 +59,7 @@ def optimize(
         check_name("accuracy", accuracy, ACCURACIES)
     if memory_limit is not None and memory_limit < 0:
         raise ValueError(f"memory_limit is {memory_limit}, expected bytes, 0 or more")
-    backend = Backend(accuracy, memory_limit, parameter_names(model))
+    backend = Backend(accuracy, memory_limit, reproducible, parameter_names(model))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return model(
@@ -97,7 +100,12 @@ def optimize(
         return optimized
 
     def __deepcopy__(memo: dict[int, Any]) -> nn.Module:
-        return optimize(copy.deepcopy(model, memo), accuracy=accuracy, memory_limit=memory_limit)
+        return optimize(
+            copy.deepcopy(model, memo),
+            accuracy=accuracy,
+            reproducible=reproducible,
+            memory_limit=memory_limit,
+        )
 
     for method in (report, refresh, freeze, train, __deepcopy__):
         object.__setattr__(optimized, method.__name__, method)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,7 @@ class Plan:
 
     program: Any
     pool: Pool
+    reproducible: bool = True
     inputs: list[Tensor | None] = field(default_factory=list)  # where values are copied; None: as recorded
     edited: list[bool] = field(default_factory=list)  # inputs that the network changes in place
     steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
@@ -76,11 +78,12 @@ class Plan:
         for target, given in zip(self.inputs, inputs, strict=True):
             if target is not None:
                 target.copy_(given)
-        for step in self.steps:
-            if isinstance(step, tuple):
-                self.program.run(*step)
-            else:
-                step.run()
+        with nullcontext() if self.reproducible else dispatch.backend(reproducible=False):
+            for step in self.steps:
+                if isinstance(step, tuple):
+                    self.program.run(*step)
+                else:
+                    step.run()
         self.hand_back(inputs)
         return tree_map_only(Tensor, torch.clone, self.outputs)
 
@@ -209,6 +212,7 @@ def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
         _cpu.isa(),
         dispatch.forced(),
         dispatch.is_strict(),
+        dispatch.is_reproducible(),
         autocast,
         torch.is_inference_mode_enabled(),
     )
@@ -218,7 +222,7 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
     """The plan, the outputs of this first run, and why the plan is of no use, if it is not."""
     from genfuse_kernels import _cpu
 
-    plan = Plan(_cpu.Program(), Pool())
+    plan = Plan(_cpu.Program(), Pool(), dispatch.is_reproducible())
     given: list[Any] = []
     recorder = _Recorder(plan)
     for value in inputs:

@@ -9,6 +9,7 @@ from itertools import chain
 from rich.console import Console, Group
 from rich.table import Table
 
+from genfuse.measured import Measured
 from genfuse.rewrite.plan import Planned
 
 
@@ -44,6 +45,12 @@ class GraphReport:
     linears: int = 0
     attentions: int = 0
     plan: Planned | None = None
+    measured: dict[tuple[str, str], Measured] = field(default_factory=dict)
+    """what the measurements chose for its calls, by op and call; empty where kernels run by rule"""
+
+    def tell(self, choice: Measured) -> None:
+        """A call ran on what was fastest."""
+        self.measured[choice.op, choice.call] = choice
 
     def __str__(self) -> str:
         counts = (
@@ -63,6 +70,13 @@ class GraphReport:
         for reason in dict.fromkeys(left.reason for left in self.left):
             names = [left.name for left in self.left if left.reason == reason]
             table.add_row(_several(names), f"left to PyTorch: {reason}", "aten")
+        for choice in self.measured.values():
+            gain = (
+                f"{choice.by_rule * 1e6:.0f} → {choice.seconds * 1e6:.0f} µs"
+                if choice.is_gain
+                else "as by rule"
+            )
+            table.add_row(choice.op, f"measured, {gain}: {choice.call}", str(choice))
         if self.plan is not None and self.plan.obstacle:
             table.add_row("the whole", f"without a plan: {self.plan.obstacle}", "")
         return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,22 @@ _BLOCK = 16
 Image = tuple[int, int, int, int, int, int, int]
 
 
+class Way(NamedTuple):
+    """How a convolution is computed, beside what; any way gives the result within the settings' accuracy.
+
+    kernel   which of those that `_cpu.Conv` has, 0 the one by rule
+    rows     of a thread's piece of work (`genfuse_blocking` of csrc/conv_norm_act/params.h), 0 by rule
+    shared   Winograd: 1 threads share one transformed input, -1 each has its own, 0 by rule
+    """
+
+    kernel: int = 0
+    rows: int = 0
+    shared: int = 0
+
+
+BY_RULE = Way()
+
+
 def conv_norm_act(
     out: Tensor,
     stats_out: Tensor | None,
@@ -38,14 +54,16 @@ def conv_norm_act(
     weight: Tensor,
     bias: Tensor | None,
     settings: Settings,
+    *,
+    way: Way = BY_RULE,
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
     projects = tensors.get("residual_weight") is not None
     size = (x.shape[2], x.shape[3])
-    conv = convolution(tuple(weight.shape), settings, x.dtype, size, _cpu.isa(), projects)
+    conv = convolution(tuple(weight.shape), settings, x.dtype, size, _cpu.isa(), projects, way.kernel)
     weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
-    run(conv, weights, out, stats_out, x, bias, settings, **tensors)
+    run(conv, weights, out, stats_out, x, bias, settings, way=way, **tensors)
 
 
 def run(
@@ -57,6 +75,7 @@ def run(
     bias: Tensor | None,
     settings: Settings,
     *,
+    way: Way = BY_RULE,
     skip: Tensor | None = None,
     norm_weight: Tensor | None = None,
     norm_bias: Tensor | None = None,
@@ -139,6 +158,8 @@ def run(
         None if residual is None else image(residual),
         None if residual_skip is None else image(residual_skip),
         image(out),
+        way.rows,
+        way.shared,
     )
 
 
@@ -150,11 +171,13 @@ def convolution(
     size: Pair,
     isa: str,
     projects: bool = False,
+    way: int = 0,
 ) -> _cpu.Conv:
     """The convolution of a weight's shape on images of this dtype, height and width. ValueError where it has no output.
 
     isa       the instruction set in use, which the kernel depends on
     projects  the unit's residual has a weight
+    way       which of the kernels that it has; 0 is the one by rule
     """
     s = settings
     first, second = weight_shape[:2]
@@ -176,7 +199,51 @@ def convolution(
         width=size[1],
         exact=s.is_exact(dtype) or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
         plain=not projects and s.dropout == 0 and s.pool[0] == s.pool[1],
+        way=way,
     )
+
+
+def ways(
+    out: Tensor,
+    stats_out: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    settings: Settings,
+    **tensors: Unpack[UnitTensors],
+) -> dict[str, Way]:
+    """The kernels that this call could run on, by name, the one by rule first."""
+    projects = tensors.get("residual_weight") is not None
+    found: dict[str, Way] = {}
+    count = 1
+    while len(found) < count:
+        number = len(found)
+        conv = convolution(
+            tuple(weight.shape),
+            settings,
+            x.dtype,
+            (x.shape[2], x.shape[3]),
+            _cpu.isa(),
+            projects,
+            number,
+        )
+        count = conv.ways
+        found[f"{conv.algorithm} {conv.product}"] = Way(number)
+    return found
+
+
+def finer(name: str, way: Way) -> dict[str, Way]:
+    """A kernel's ways to cut up the work."""
+    shares = (-1, 1) if name.startswith("winograd") else (0,)
+    return {
+        f"{name}, {rows} rows a unit{_SHARES[shared]}": way._replace(rows=rows, shared=shared)
+        for rows in _ROWS
+        for shared in shares
+    }
+
+
+_ROWS = (1, 2, 4, 8, 16)
+_SHARES = {-1: "", 0: "", 1: ", input shared"}
 
 
 def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:

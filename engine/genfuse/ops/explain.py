@@ -1,0 +1,44 @@
+"""Which backend would run a call of an op, and why."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from genfuse import dispatch, measured
+from genfuse.dispatch import Choice
+
+
+def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
+    """Which backend would run `genfuse.ops.<op>(*args, **kwargs)`, and why not each other one.
+
+    The device and dtype are those of the first floating tensor among the arguments (float32 on the CPU where
+    there is none). Where a measurement decides (`backend(reproducible=False)`), the call is made, and the reason names
+    the kernel and its time. Printing the result gives the reasons, a line each.
+    """
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not floating:
+        return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
+    choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients)
+    return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice) else choice
+
+
+def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Choice:
+    found: list[measured.Measured] = []
+    with measured.telling(found.append):
+        getattr(importlib.import_module("genfuse.ops"), choice.op)(*args, **kwargs)
+    fastest = found[-1]
+    reason = (
+        f"{fastest}: fastest here, measured at {fastest.seconds * 1e6:.0f} µs; "
+        f"by rule {fastest.by_rule * 1e6:.0f} µs"
+    )
+    passed_over = dict(choice.passed_over)
+    if fastest.backend != "cpu":
+        passed_over.pop(fastest.backend, None)
+        passed_over = {"cpu": "slower when it was measured", **passed_over}
+    return replace(choice, backend=fastest.backend, reason=reason, passed_over=passed_over)
