@@ -115,6 +115,7 @@ PYBIND11_MODULE(_cpu, module) {
                        static_cast<int>(GENFUSE_STREAM_FORWARD));
     bind_attention(module);
     bind_conv(module);
+    bind_glue(module);
     bind_ops(module);
     bind_plan(module);
     bind_program(module);

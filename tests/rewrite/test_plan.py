@@ -210,34 +210,6 @@ def test_a_network_is_one_call_but_for_what_is_pytorchs() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("dim", [0, 1, -1])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
-def test_small_concatenations_are_made_without_pytorch(dim: int, dtype: torch.dtype) -> None:
-    planned = Planned(lambda a, b: torch.cat([a, b, a], dim))
-    for _ in range(3):
-        a, b = ((torch.randn(3, 4, 3) * 9).to(dtype) for _ in range(2))
-        assert torch.equal(planned(a, b), torch.cat([a, b, a], dim))
-    assert all(isinstance(step, tuple) for step in plan_of(planned).steps)
-
-
-@torch.no_grad()
-def test_other_concatenations_are_pytorchs() -> None:
-    large, strided, empty = (
-        torch.randn(2, 200, 300),
-        torch.randn(4, 3, 2).transpose(1, 2),
-        torch.randn(4, 0, 3),
-    )
-    for a, b in ((large, large), (strided, strided), (torch.randn(4, 2, 3), torch.ones(4, 1, 3).half())):
-        planned = Planned(lambda a, b: torch.cat([a, b], 1))
-        for _ in range(2):
-            assert torch.equal(planned(a, b), torch.cat([a, b], 1))
-    planned = Planned(lambda a, b: torch.cat([a, b], 1))
-    for _ in range(2):
-        assert planned(empty, empty).shape == (4, 0, 3)
-        assert torch.equal(planned(torch.ones(4, 1, 3), empty), torch.ones(4, 1, 3))
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_network_in_half_precision_is_kernels_too(dtype: torch.dtype) -> None:
     model = network().to(dtype)

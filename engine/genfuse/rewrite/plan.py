@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 from genfuse import dispatch, env
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by
-from genfuse.rewrite.glue import glued
+from genfuse.rewrite.glue import duplicate, glued
 from genfuse.rewrite.pool import Pool
 from genfuse_kernels.common import packed_weights, widened
 
@@ -57,7 +57,8 @@ class Plan:
     inputs: list[Tensor | None] = field(default_factory=list)  # where values are copied; None: as recorded
     edited: list[bool] = field(default_factory=list)  # inputs that the network changes in place
     steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
-    outputs: Any = None
+    outputs: list[Any] = field(default_factory=list)  # leaves
+    structure: Any = None
     lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
     versions: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # of weights that were packed
     held: list[Tensor] = field(default_factory=list)  # packed weights, and what is the same in every run
@@ -75,6 +76,12 @@ class Plan:
 
     def run(self, inputs: tuple[Any, ...]) -> Any:
         """The outputs, in memory of their own."""
+        return tree_unflatten(self.run_leaves(inputs), self.structure)
+
+    def run_leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
+        """The leaves of the outputs."""
+        # Made before the kernels drive PyTorch's code from the caches: behind them it takes ten times as long.
+        fresh = [torch.empty_like(leaf) if isinstance(leaf, Tensor) else leaf for leaf in self.outputs]
         for target, given in zip(self.inputs, inputs, strict=True):
             if target is not None:
                 target.copy_(given)
@@ -85,7 +92,10 @@ class Plan:
                 else:
                     step.run()
         self.hand_back(inputs)
-        return tree_map_only(Tensor, torch.clone, self.outputs)
+        for to, leaf in zip(fresh, self.outputs, strict=True):
+            if isinstance(leaf, Tensor):
+                duplicate(to, leaf)
+        return fresh
 
     def hand_back(self, inputs: tuple[Any, ...]) -> None:
         """What the network did to its inputs."""
@@ -246,7 +256,8 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
         for static in plan.inputs
     ]
     plan.hand_back(inputs)
-    plan.outputs = tree_map_only(Tensor, recorder.alias, outputs)
+    leaves, plan.structure = tree_flatten(outputs)
+    plan.outputs = [recorder.alias(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     return plan, tree_map_only(Tensor, torch.clone, outputs), recorder.obstacle
 
 
@@ -295,7 +306,8 @@ class _Recorder(TorchDispatchMode):
         if self.obstacle is not None:
             return func(*args, **named)
         begin = len(plan.program)
-        result = self._run(func, args, named)
+        constant = self._is_constant(func, read)
+        result = self._run(func, args, named, constant)
         leaves, form = tree_flatten(result)
         for tensor in given:
             if not pool.has(tensor):
@@ -305,7 +317,7 @@ class _Recorder(TorchDispatchMode):
         ]
         if self._is_native(begin, given):
             self._add_range(begin)
-        elif self._is_constant(func, read):
+        elif constant:
             plan.held += (leaf for leaf, new in zip(leaves, fresh, strict=True) if new)
             self._constant |= {held.untyped_storage().data_ptr() for held in plan.held}
         else:
@@ -328,14 +340,19 @@ class _Recorder(TorchDispatchMode):
         changes = func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags
         return func.namespace != "genfuse" and not changes and read <= self._constant
 
-    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constant: bool) -> Any:
+        ours = func.namespace == "genfuse"
+        result = None
         self._plan.program.start()
         try:
             with allocated_by(self._plan.pool.empty):
-                result = func(*args, **kwargs) if func.namespace == "genfuse" else glued(func, args, kwargs)
+                if ours:
+                    result = func(*args, **kwargs)
+                elif not constant:
+                    result = glued(func, args, kwargs)
         finally:
             self._plan.program.stop()
-        return func(*args, **kwargs) if result is None and func.namespace != "genfuse" else result
+        return func(*args, **kwargs) if result is None and not ours else result
 
     def _is_native(self, begin: int, given: list[Tensor]) -> bool:
         """Whether the call was of kernels alone, and all that they read and wrote will be there again."""

@@ -46,7 +46,7 @@ class _Shortcut:
         inputs = tuple(
             leaves[each] if leaf else each for each, leaf in zip(self.inputs, self.is_leaf, strict=True)
         )
-        made = tree_leaves(self.run.plan.run(inputs))
+        made = self.run.plan.run_leaves(inputs)
         return tree_unflatten(
             [
                 constant if number is None else made[number]
@@ -74,7 +74,7 @@ class Shortcuts:
         self._found.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, structure = tree_flatten((args, kwargs))
+        leaves, structure = self._flattened(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         plain = all(isinstance(leaf, _VALUES) for leaf in leaves)
         if torch.is_grad_enabled() or not plain or needs_dispatcher(*tensors):
@@ -92,6 +92,13 @@ class Shortcuts:
             return shortcut(leaves)
         finally:
             shortcut.planned.lock.release()
+
+    @staticmethod
+    def _flattened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], Any]:
+        """All values given, and what tells how; tree_flatten's, but that arguments by place are not looked into."""
+        if kwargs or not all(type(value) is Tensor or isinstance(value, _VALUES) for value in args):
+            return tree_flatten((args, kwargs))
+        return list(args), len(args)
 
     def _first(self, key: Any, leaves: list[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from torch._dynamo.exc import TorchDynamoException  # here, not on import: it brings Triton along
