@@ -17,6 +17,7 @@ from genfuse.rewrite.folding import folded
 from genfuse.rewrite.left import left_norms_and_tokens
 from genfuse.rewrite.names import name_of
 from genfuse.rewrite.norms import fuse_norms
+from genfuse.rewrite.pixels import convolve_pixels
 from genfuse.rewrite.projection import is_shortcut, project, run_sum
 from genfuse.rewrite.report import Fused, GraphReport, Left
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
@@ -59,6 +60,8 @@ def fuse(
     graph = module.graph
     units: list[Unit] = []
     _drop_unchanged(graph)
+    if not report.gradients:
+        convolve_pixels(graph)
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _CONVOLUTIONS:
             found = _convolution(node, accuracy)

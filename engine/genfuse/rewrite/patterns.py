@@ -248,6 +248,26 @@ def added(node: Node) -> tuple[Node, Node] | None:
     return first, second
 
 
+@dataclass(frozen=True)
+class LinearStep:
+    """A linear layer, its input, its weight (K, C) and its bias."""
+
+    source: Node
+    weight: Node
+    bias: Node | None
+
+
+def linear(node: Node) -> LinearStep | None:
+    """The linear layer that a node is."""
+    if node.op != "call_function" or node.target not in (F.linear, torch._C._nn.linear):
+        return None
+    given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | node.kwargs
+    source, weight, bias = given["input"], given["weight"], given.get("bias")
+    if not isinstance(source, Node) or not isinstance(weight, Node) or len(shape(weight) or ()) != 2:
+        return None
+    return LinearStep(source, weight, bias) if bias is None or isinstance(bias, Node) else None
+
+
 def doubled(node: Node) -> Node | None:
     """The input of a nearest-neighbour upsampling by 2."""
     found = arguments(node)

@@ -16,7 +16,6 @@ from genfuse.ops.linear import unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.norms import absorb_end, put_in_place
 
-_LINEAR = (F.linear, torch._C._nn.linear)
 _ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
 _PLAIN: dict[str, Any] = {"attn_mask": None, "dropout_p": 0.0, "is_causal": False, "enable_gqa": False}
 
@@ -35,7 +34,7 @@ def run_attention(scale: float | None, q: Tensor, k: Tensor, v: Tensor) -> Tenso
 
 def fuse_tokens(graph: Graph) -> tuple[int, int]:
     """Replaces linear layers, with the activation on either side and the addition between, and attention; how many."""
-    linears = [node for node in graph.nodes if node.op == "call_function" and node.target in _LINEAR]
+    linears = [node for node in graph.nodes if patterns.linear(node) is not None]
     attentions = [node for node in graph.nodes if node.op == "call_function" and node.target in _ATTENTION]
     return sum(map(_linear, linears)), sum(map(_attention, attentions))
 
@@ -53,10 +52,10 @@ def fuse_additions(graph: Graph) -> None:
 
 
 def _linear(node: Node) -> bool:
-    found = patterns.arguments(node) or {}
-    x, weight, bias = node.args[0], node.args[1], node.args[2] if len(node.args) > 2 else found.get("bias")
-    if not isinstance(x, Node) or not patterns.shape(x) or len(patterns.shape(weight) or ()) != 2:
+    layer = patterns.linear(node)
+    if layer is None or not patterns.shape(layer.source):
         return False
+    x, weight, bias = layer.source, layer.weight, layer.bias
     if not _single(node) or not patterns.same_dtype(node, x):
         return False
     settings, taken = Settings(), [node]
