@@ -38,8 +38,9 @@ constexpr int64_t kWeightBytes =
 constexpr int64_t kNearBytes = 4 << 20;     // of packed weights that a thread's own caches do not hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
-constexpr int64_t kPixelsWithout = 1024;    // of a unit without a convolution
-constexpr int64_t kPanelBytes = 64 << 10;   // of weights that stay in the cache while pixels stream past
+constexpr int64_t kShortestRow = 48, kLikedRow = 72, kLongestRow = 97;  // pixels of a 1x1 convolution's
+constexpr int64_t kPixelsWithout = 1024;                                // of a unit without a convolution
+constexpr int64_t kPanelBytes = 64 << 10;  // of weights that stay in the cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
 constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
@@ -216,16 +217,54 @@ size_t frame_bytes(const ConvJob& job) {
     }
 }
 
+// Whether an image's rows follow each other without a gap.
+bool rows_adjoin(const genfuse_image& image, int64_t width) {
+    return !image.data || (image.layout != GENFUSE_BLOCKED && image.stride_h == width * image.stride_w);
+}
+
+// A 1x1 convolution knows no rows: its pixels in rows as long as the products like them, whole groups of 6
+// and few enough for many units, where the images' rows adjoin.
+Args with_long_rows(const Args& args) {
+    const genfuse_conv& conv = args.conv;
+    Args changed = args;
+    for (int axis = 0; axis < 2; ++axis) {
+        if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
+            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1 || args.epilogue.pool[axis] != 1)
+            return args;
+    }
+    const genfuse_image* const images[] = {&args.x, &args.skip, &args.epilogue.residual,
+                                           &args.epilogue.residual_skip, &args.out};
+    for (const genfuse_image* image : images) {
+        if (!rows_adjoin(*image, args.width)) return args;
+    }
+    if (conv.algorithm != GENFUSE_CONV_DIRECT || conv.transposed || args.height == 1) return args;
+    const int64_t pixels = args.height * args.width;
+    for (int64_t tried = 0; tried < kLongestRow - kShortestRow; ++tried) {
+        const int64_t width = tried < kLongestRow - kLikedRow
+                                  ? kLikedRow + tried
+                                  : kShortestRow + tried - (kLongestRow - kLikedRow);
+        if (pixels % width) continue;
+        changed.width = width;
+        changed.height = pixels / width;
+        for (genfuse_image* image : {&changed.x, &changed.skip, &changed.epilogue.residual,
+                                     &changed.epilogue.residual_skip, &changed.out})
+            image->stride_h = width * image->stride_w;
+        return changed;
+    }
+    return args;
+}
+
 class Call {
   public:
-    explicit Call(const Args& args) : args_(args), geometry_(args.conv, args.height, args.width) {
+    explicit Call(const Args& args)
+        : args_(with_long_rows(args)), geometry_(args_.conv, args_.height, args_.width) {
         job_.args = &args_;
         job_.geometry = &geometry_;
-        job_.in_channels = args.conv.in_channels;
-        job_.out_channels = args.conv.out_channels;
+        job_.in_channels = args_.conv.in_channels;
+        job_.out_channels = args_.conv.out_channels;
         if (args_.threads < 1) args_.threads = 1;
-        if (args.conv.algorithm == GENFUSE_CONV_DIRECT && args.conv.product == GENFUSE_FLOAT32 &&
-            batched::applies(args.conv, geometry_)) {
+        if (args_.conv.algorithm == GENFUSE_CONV_DIRECT && args_.conv.product == GENFUSE_FLOAT32 &&
+            batched::applies(args_.conv, geometry_)) {
             args_.conv.algorithm = GENFUSE_CONV_BATCHED;
         }
     }
