@@ -125,7 +125,53 @@ def test_copies_and_state() -> None:
         file = io.BytesIO()
         torch.save(optimized, file)
         file.seek(0)
-        same(torch.load(file, weights_only=False), model, x)
+        loaded = torch.load(file, weights_only=False)
+        assert type(loaded) is type(model)
+        same(loaded, model, x)
+        shallow: Any = copy.copy(optimized)
+        shallow.label = "its own"
+        assert not hasattr(model, "label") and shallow.first is model.first
+        same(shallow, model, x)
+
+
+def test_attributes_are_the_models() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.factor = nn.Conv2d(3, 4, 3), 2.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) * self.factor
+
+    model = Scaled().eval()
+    optimized: Any = genfuse.optimize(model)
+    x = torch.randn(1, 3, 6, 6)
+    with torch.no_grad():
+        for holder, factor in ((optimized, 5.0), (model, 0.5)):
+            assert torch.allclose(optimized(x), model(x), atol=1e-5)
+            holder.factor = factor
+            assert optimized.factor == model.factor == factor
+        assert torch.allclose(optimized(x), model(x), atol=1e-5)
+        assert genfuse.optimize(optimized).conv is model.conv
+    model.train()
+    assert optimized.training
+    optimized.eval()
+    assert not model.training and not model.conv.training
+    assert isinstance(optimized, Scaled) and type(optimized).__name__ == "Scaled"
+
+
+@torch.no_grad()
+def test_parametrized_layers() -> None:
+    for wrapped in (
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)),
+        nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)), nn.ReLU()),
+    ):
+        optimized: Any = genfuse.optimize(wrapped.eval())
+        for _ in range(4):
+            x = torch.randn(2, 3, 6, 6)
+            assert torch.allclose(optimized(x), wrapped(x), atol=1e-5)
+            for parameter in wrapped.parameters():
+                parameter.data.mul_(1.5)
 
 
 @torch.no_grad()
@@ -214,7 +260,7 @@ def test_what_happens_once_happens_once() -> None:
             self.seen += 1
             room = torch.zeros(4)
             y = self.norm(x)
-            room += y.mean((0, 2, 3))
+            room[:] = y.mean((0, 2, 3))
             return y + room.view(1, 4, 1, 1) + torch.rand(4, 1, 1)
 
     model = Counts().train()

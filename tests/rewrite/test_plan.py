@@ -220,3 +220,51 @@ def test_a_network_in_half_precision_is_kernels_too(dtype: torch.dtype) -> None:
     calls = [step.function for step in plan_of(planned).steps if not isinstance(step, tuple)]
     ours = {call for call in calls if call.namespace == "genfuse"}
     assert ours <= {torch.ops.genfuse.timestep_embedding.default}  # filled in float32 and rounded by PyTorch
+
+
+class Made(nn.Module):
+    """Weights that are computed in every call, or given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 8, 3, 3))
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, x: Tensor, matrix: Tensor, scale: Tensor) -> Tensor:
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        y = self.norm(nn.functional.conv2d(x, centred, padding=1))
+        y = nn.functional.conv2d(y, self.weight.transpose(0, 1) * scale, padding=1)
+        y = nn.functional.batch_norm(y, scale[0, 0, 0].abs().expand(8), scale[0, 0, 0].square().expand(8) + 1)
+        return nn.functional.linear(y.mean((2, 3)), matrix)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frozen", [False, True])
+def test_weights_that_are_computed_are_packed_in_every_call(frozen: bool) -> None:
+    model = Made().eval()
+    optimized: Any = genfuse.optimize(model)
+    optimized.freeze(frozen)
+    for turn in range(6):
+        if turn == 3 and not frozen:
+            model.weight.data.mul_(3)
+        given = torch.randn(2, 8, 9, 9), torch.randn(5, 8), torch.randn(8, 16, 1, 1)
+        want = model(*given)
+        assert torch.allclose(optimized(*given), want, atol=1e-5 * float(want.abs().max()))
+
+
+@torch.no_grad()
+def test_frozen_calls_with_shared_arguments() -> None:
+    class Difference(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return self.conv(a) - self.conv(b)
+
+    model = Difference().eval()
+    optimized: Any = genfuse.optimize(model)
+    optimized.freeze()
+    x, y = torch.randn(2, 1, 4, 6, 6)
+    for a, b in ((x, x), (x, y), (y, y), (x, x[:]), (y, x), (x, x)):
+        assert torch.allclose(optimized(a, b), model(a, b), atol=1e-5)

@@ -13,6 +13,7 @@ from genfuse import env
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
+from genfuse.rewrite.edits import settle
 from genfuse.rewrite.folding import folded
 from genfuse.rewrite.left import left_norms_and_tokens
 from genfuse.rewrite.names import name_of
@@ -59,6 +60,7 @@ def fuse(
     """Puts units into the graph and says so in its report; where it has gradients nothing is folded or handed on."""
     graph = module.graph
     units: list[Unit] = []
+    settle(graph)
     _drop_unchanged(graph)
     if not report.gradients:
         convolve_pixels(graph)
@@ -123,7 +125,9 @@ def _pair(value: Any, axes: int, neutral: int) -> Pair | None:
 
 
 def _convolution(node: Node, accuracy: Accuracy | None) -> Unit | Left:
-    found = patterns.arguments(node) or {}
+    found = patterns.arguments(node)
+    if found is None:
+        return Left(name_of(node.all_input_nodes[1]), "its tensors are edited in place")
     transposed = node.target in _TRANSPOSED
     weight, source = found["weight"], found["input"]
     name = name_of(weight)
@@ -161,6 +165,9 @@ def _fold_norm(found: Unit) -> None:
         return
     if patterns.value(node).device.type != "cpu" or env.backend_missing("cpu") is not None:
         return  # changes of weights are noticed on the CPU only
+    parameters = (found.weight, found.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    if any(each is not None and each.op not in ("placeholder", "get_attr") for each in parameters):
+        return  # computed in every call
     found.folded, found.last = norm, node
     found.inner.add(found.conv)
     found.steps.append("batch norm in its weights")
@@ -374,16 +381,34 @@ def _to_channels_last(graph: Graph, calls: set[Node]) -> None:
 
 
 def _settle_views(graph: Graph) -> None:
-    """Views of images that may lie otherwise than in the model, and at the end the layout that its caller would get."""
-    for node in graph.nodes:
-        if node.op == "call_method" and node.target == "view":
-            node.target = "reshape"  # a view of channels-last memory may have to be a copy
+    """The model's own layouts where they can be told: for what draws or edits, and for the caller.
+
+    Everywhere else a view of an image may have to be a copy.
+    """
+    for node in list(graph.nodes):
+        if patterns.draws(node) or not patterns.is_settled(node):
+            for source in node.all_input_nodes:
+                if patterns.is_settled(source):
+                    _put_back(source, node)
+        elif node.op == "call_method" and node.target == "view":
+            node.target = "reshape"
     (output,) = (node for node in graph.nodes if node.op == "output")
-    with graph.inserting_before(output):
-        for node in list(output.all_input_nodes):
-            tensor = patterns.value(node)
-            if tensor is not None and tensor.ndim in (3, 4) and tensor.is_contiguous():
-                output.replace_input_with(node, graph.call_method("contiguous", (node,)))
+    for node in list(output.all_input_nodes):
+        if patterns.is_settled(node):
+            _put_back(node, output)
+
+
+def _put_back(node: Node, reader: Node) -> None:
+    """Gives a reader an image, or a sequence, in the dense layout that it has in the model."""
+    tensor = patterns.value(node)
+    if node.op != "placeholder" and tensor is not None and tensor.ndim in (3, 4):
+        layouts = (torch.contiguous_format, torch.channels_last)[: tensor.ndim - 2]
+        for layout in layouts:
+            if tensor.is_contiguous(memory_format=layout):
+                with node.graph.inserting_before(reader):
+                    dense = node.graph.call_method("contiguous", (node,), {"memory_format": layout})
+                reader.replace_input_with(node, dense)
+                return
 
 
 def _is_relaid(node: Node) -> bool:

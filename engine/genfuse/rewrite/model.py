@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 from types import FunctionType
 from typing import Any
 
@@ -42,9 +43,9 @@ def optimize(
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four times as many of:
                   where they exceed it, those of the smallest pictures are packed for direct convolution
 
-    Returns a module of the same class with the same parameters and state dict. Plans are made at the first call of
-    each input signature, mode and gradient state. `copy.deepcopy` of it is an optimised copy, what `torch.save` keeps
-    is the model. It has three methods more:
+    Returns a module of a subclass that shares all attributes with the model: parameters, buffers, mode, hooks, whatever
+    is set on either. Plans are made at the first call of each input signature, mode and gradient state. `copy.deepcopy`
+    of it is an optimised copy, what `torch.save` keeps is the model. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory that plans and packed weights hold
     refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
@@ -55,6 +56,11 @@ def optimize(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    model = getattr(type(model), "_original", model)  # of one that is optimised already
+    if example is not None and not isinstance(example, (tuple, list)):
+        raise TypeError(f"example is {type(example).__name__}, expected a tuple of arguments")
+    if memory_limit is not None and type(memory_limit) is not int:
+        raise TypeError(f"memory_limit is {memory_limit!r}, expected a whole number of bytes")
     if accuracy is not None:
         check_name("accuracy", accuracy, ACCURACIES)
     if memory_limit is not None and memory_limit < 0:
@@ -74,42 +80,48 @@ def optimize(
 
     guarded = compiled(whole=False)
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
-    optimized = copy.copy(model)
-    object.__setattr__(optimized, "_compiled_call_impl", guarded)
 
-    def report() -> Report:
-        backend.report.guards_kept = shortcuts.obstacle
-        return backend.report
+    class Optimized(type(model)):  # type: ignore[misc]
+        """The model's class, called otherwise; an instance is made of the model's own attributes."""
 
-    def refresh() -> None:
-        for parameter in model.parameters():
-            packed_weights.refresh(parameter)
-        for plan in backend.report.plans:
-            plan.clear()
-        shortcuts.clear()
+        _compiled_call_impl = staticmethod(guarded)
+        _original = model
 
-    def freeze(frozen: bool = True) -> None:
-        backend.frozen = frozen
-        for plan in backend.report.plans:
-            plan.frozen = frozen
-        object.__setattr__(optimized, "_compiled_call_impl", shortcuts if frozen else guarded)
+        def report(self) -> Report:
+            backend.report.guards_kept = shortcuts.obstacle
+            return backend.report
 
-    def train(mode: bool = True) -> nn.Module:
-        type(model).train(optimized, mode)
-        model.train(mode)  # whose forward runs
-        return optimized
+        def refresh(self) -> None:
+            for tensor in (*model.parameters(), *model.buffers()):
+                packed_weights.refresh(tensor)
+            for plan in backend.report.plans:
+                plan.clear()
+            shortcuts.clear()
 
-    def __deepcopy__(memo: dict[int, Any]) -> nn.Module:
-        return optimize(
-            copy.deepcopy(model, memo),
-            accuracy=accuracy,
-            reproducible=reproducible,
-            memory_limit=memory_limit,
-        )
+        def freeze(self, frozen: bool = True) -> None:
+            backend.frozen = frozen
+            for plan in backend.report.plans:
+                plan.frozen = frozen
+            Optimized._compiled_call_impl = staticmethod(shortcuts if frozen else guarded)
 
-    for method in (report, refresh, freeze, train, __deepcopy__):
-        object.__setattr__(optimized, method.__name__, method)
-    object.__setattr__(optimized, "__getstate__", model.__getstate__)  # what is saved is the model
+        def __copy__(self) -> nn.Module:
+            return again(copy.copy(model))
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+            return again(copy.deepcopy(model, memo))
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            return operator.itemgetter(0), (
+                (model,),
+            )  # what is saved is the model, and loads without genfuse
+
+    def again(twin: nn.Module) -> nn.Module:
+        return optimize(twin, accuracy=accuracy, reproducible=reproducible, memory_limit=memory_limit)
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Optimized, name, getattr(type(model), name))
+    optimized: nn.Module = Optimized.__new__(Optimized)
+    object.__setattr__(optimized, "__dict__", model.__dict__)
     if example is not None:
         with torch.no_grad():
             optimized(*example)

@@ -22,10 +22,8 @@ _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
     **dict.fromkeys((torch.conv1d, torch.conv2d), _CONVOLUTION),
     **dict.fromkeys((torch.conv_transpose1d, torch.conv_transpose2d), _TRANSPOSED),
     operator.add: ("input", "other"),
-    operator.iadd: ("input", "other"),
     torch.add: ("input", "other", "alpha"),
     operator.mul: ("input", "other"),
-    operator.imul: ("input", "other"),
     torch.mul: ("input", "other"),
     operator.truediv: ("input", "other"),
     torch.cat: ("tensors", "dim"),
@@ -49,8 +47,10 @@ _SIGNATURES: dict[Callable[..., Any], tuple[str, ...]] = {
 
 
 def arguments(node: Node) -> dict[str, Any] | None:
-    """A call's arguments by name; None where the function is not known here."""
+    """A call's arguments by name; None where the function is not known here, or what it reads or makes is edited."""
     target: Any = node.target
+    if not is_settled(node) or "out" in node.kwargs:
+        return None
     if node.op == "call_method" and target in ("relu", "tanh", "sigmoid", "add", "mul", "div"):
         names: tuple[str, ...] = ("input", "other")
     elif node.op != "call_function":
@@ -96,23 +96,14 @@ def same_dtype(node: Any, source: Any) -> bool:
     return before is not None and after is not None and bool(before.dtype == after.dtype)
 
 
-def is_private(node: Node, edited: Node) -> bool:
-    """Whether nobody can tell that `node` does not edit its input `edited` in place, though it says so.
-
-    Neither the input nor another name or view of its memory is the caller's, or read later.
-    """
-    memory = _memory(edited)
-    earlier = [other for other in node.graph.nodes if other < node and _memory(other) == memory]
-    return memory is not None and all(
-        other.op.startswith("call_") and all(user is node or user < node for user in other.users)
-        for other in earlier
-    )
+def unsettle(node: Node) -> None:
+    """Marks a call that reads or makes what is edited in place somewhere: it stays where it is, as it is."""
+    node.meta["unsettled"] = True
 
 
-def _memory(node: Node) -> int | None:
-    """What tells the storage of a node's tensor from others."""
-    tensor = value(node)
-    return None if tensor is None else tensor.untyped_storage()._cdata
+def is_settled(node: Node) -> bool:
+    """Whether a call may be moved, as far as edits in place go."""
+    return "unsettled" not in node.meta
 
 
 @dataclass(frozen=True)
@@ -147,7 +138,7 @@ def activation(node: Node) -> ActivationStep | None:
     source = found.get("input")
     if not isinstance(source, Node) or not same_dtype(node, source):
         return None
-    if found.get("inplace") and not is_private(node, source):
+    if found.get("inplace"):
         return None
     if target in _PLAIN:
         return ActivationStep(_PLAIN[target], source)
@@ -203,7 +194,12 @@ def draws(node: Node) -> bool:
 
 
 def unchanged(node: Node) -> Node | None:
-    """The input of a node that hands it on: dropout that drops nothing, a cast to its dtype, a division by one."""
+    """The input of a node that hands it on: dropout that drops nothing, a cast to its dtype, a division by one.
+
+    A division makes another tensor, though: what is returned may be told apart from its input by an edit.
+    """
+    if not is_settled(node):
+        return None
     if node.op == "call_method" and node.target == "to" and len(node.args) == 2 and not node.kwargs:
         before, dtype = node.args
         same = isinstance(dtype, torch.dtype) and value(before) is not None and value(before).dtype == dtype
@@ -215,7 +211,10 @@ def unchanged(node: Node) -> Node | None:
         source: Node = found["input"]
         return source
     factor = scaled(node)
-    return factor[0] if factor is not None and factor[1] == 1 else None
+    returned = any(user.op == "output" for user in node.users)
+    if factor is None or factor[1] != 1 or returned or not alike(node, factor[0]):
+        return None
+    return factor[0]
 
 
 def scaled(node: Node) -> tuple[Node, float] | None:
@@ -226,9 +225,7 @@ def scaled(node: Node) -> tuple[Node, float] | None:
     other = found.get("other")
     if isinstance(other, bool) or not isinstance(other, (int, float)):
         return None
-    if node.target is operator.imul and not is_private(node, found["input"]):
-        return None
-    if node.target in (operator.mul, operator.imul, torch.mul, "mul"):
+    if node.target in (operator.mul, torch.mul, "mul"):
         return found["input"], float(other)
     if node.target in (operator.truediv, torch.div, "div") and other != 0 and "rounding_mode" not in found:
         return found["input"], 1.0 / float(other)
@@ -238,12 +235,10 @@ def scaled(node: Node) -> tuple[Node, float] | None:
 def added(node: Node) -> tuple[Node, Node] | None:
     """Both terms of a sum of tensors."""
     found = arguments(node)
-    if found is None or node.target not in (operator.add, operator.iadd, torch.add, "add"):
+    if found is None or node.target not in (operator.add, torch.add, "add"):
         return None
     first, second = found.get("input"), found.get("other")
     if found.get("alpha", 1) != 1 or not isinstance(first, Node) or not isinstance(second, Node):
-        return None
-    if node.target is operator.iadd and not is_private(node, first):
         return None
     return first, second
 
@@ -259,7 +254,8 @@ class LinearStep:
 
 def linear(node: Node) -> LinearStep | None:
     """The linear layer that a node is."""
-    if node.op != "call_function" or node.target not in (F.linear, torch._C._nn.linear):
+    functions = (F.linear, torch._C._nn.linear)
+    if node.op != "call_function" or node.target not in functions or not is_settled(node):
         return None
     given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | node.kwargs
     source, weight, bias = given["input"], given["weight"], given.get("bias")
@@ -312,6 +308,8 @@ def joined(node: Node) -> tuple[Node, Node] | None:
     tensors, axes = found["tensors"], len(shape(node) or ())
     channels = axes in (3, 4) and found.get("dim", 0) in (1, 1 - axes)
     if not channels or len(tensors) != 2 or any(len(shape(t) or ()) != axes for t in tensors):
+        return None
+    if not all(same_dtype(node, tensor) for tensor in tensors):
         return None
     return tensors[0], tensors[1]
 

@@ -88,7 +88,10 @@ def _to_image(node: Node) -> None:
     if behind is None or _transposed(behind) is not node:
         return
     image = patterns.only_user(behind)
-    if image is None or _flattened_shape(image) != patterns.shape(behind):
+    views = (
+        image is not None and image.target in ("view", "reshape", "unflatten") and patterns.is_settled(image)
+    )
+    if image is None or not views or _flattened_shape(image) != patterns.shape(behind):
         return
     graph = node.graph
     height, width = patterns.value(image).shape[2:]
@@ -119,6 +122,8 @@ def _transposed(node: Node) -> Node | None:
     source = node.args[0] if node.op == "call_method" and node.args else None
     if not isinstance(source, Node) or len(patterns.shape(source) or ()) != 3 or node.kwargs:
         return None
+    if not patterns.is_settled(node):
+        return None
     axes = node.args[1:]
     if node.target == "transpose" and {axis % 3 for axis in axes if isinstance(axis, int)} == {1, 2}:
         return source
@@ -134,7 +139,8 @@ def _flattened(node: Node) -> Node | None:
     if twice is not None:
         return _flattened(twice)
     source = node.args[0] if node.op == "call_method" and node.args else None
-    if node.target not in ("view", "reshape", "flatten") or not isinstance(source, Node):
+    known = node.target in ("view", "reshape", "flatten") and patterns.is_settled(node)
+    if not known or not isinstance(source, Node):
         return None
     return source if _flattened_shape(source) == patterns.shape(node) else None
 

@@ -39,9 +39,12 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     targets: list[Tensor | None]
+    packs: bool = False
+    """Whether its weights are other ones in every run, and have to be packed."""
 
     def run(self) -> None:
-        results = tree_leaves(self.function(*self.args, **self.kwargs))
+        with packed_weights.anew() if self.packs else nullcontext():
+            results = tree_leaves(self.function(*self.args, **self.kwargs))
         for target, result in zip(self.targets, results, strict=True):
             if target is not None:
                 target.copy_(result)
@@ -270,10 +273,17 @@ class _Recorder(TorchDispatchMode):
         """Storages that some call changed in place."""
         self.obstacle: str | None = None
         """Why the calls cannot be repeated; nothing is recorded from then on."""
+        self._in_call = self._packs = False
+        """Whether a call is being made, and whether it packed weights that are other ones in every run."""
 
     def packed(self, weights: tuple[Tensor, ...], made: Tensor | tuple[Tensor, ...]) -> None:
         """A kernel is given what was made of these weights."""
         plan = self._plan
+        if any(map(plan.pool.has, weights)):
+            self._packs = True
+            if not self._in_call:
+                self.obstacle = "weights are put together that are computed in every call"
+            return
         plan.held += tree_leaves(made)
         for weight in weights:
             if id(weight) not in plan.versions:
@@ -305,7 +315,7 @@ class _Recorder(TorchDispatchMode):
             self.obstacle = f"{func._schema.name} edits what is the same in every run"
         if self.obstacle is not None:
             return func(*args, **named)
-        begin = len(plan.program)
+        begin, self._packs = len(plan.program), False
         constant = self._is_constant(func, read)
         result = self._run(func, args, named, constant)
         leaves, form = tree_flatten(result)
@@ -329,7 +339,7 @@ class _Recorder(TorchDispatchMode):
             if any(fresh) or (func._schema.is_mutable and not func.is_view):
                 targets = [self.alias(leaf) if new else None for leaf, new in zip(leaves, fresh, strict=True)]
                 held_args, held_kwargs = tree_map_only(Tensor, self.alias, (args, named))
-                plan.steps.append(_Call(func, held_args, held_kwargs, targets))
+                plan.steps.append(_Call(func, held_args, held_kwargs, targets, self._packs))
         for leaf in leaves:
             if isinstance(leaf, Tensor):
                 pool.track(leaf)
@@ -343,6 +353,7 @@ class _Recorder(TorchDispatchMode):
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constant: bool) -> Any:
         ours = func.namespace == "genfuse"
         result = None
+        self._in_call = True
         self._plan.program.start()
         try:
             with allocated_by(self._plan.pool.empty):
@@ -352,12 +363,13 @@ class _Recorder(TorchDispatchMode):
                     result = glued(func, args, kwargs)
         finally:
             self._plan.program.stop()
+            self._in_call = False
         return func(*args, **kwargs) if result is None and not ours else result
 
     def _is_native(self, begin: int, given: list[Tensor]) -> bool:
         """Whether the call was of kernels alone, and all that they read and wrote will be there again."""
         plan = self._plan
-        if len(plan.program) == begin:
+        if len(plan.program) == begin or self._packs:
             return False
         there = {tensor.data_ptr() for tensor in (*given, *plan.held)}
         return all(

@@ -80,7 +80,7 @@ class Shortcuts:
         if torch.is_grad_enabled() or not plain or needs_dispatcher(*tensors):
             return self._guarded(*args, **kwargs)
         given = form((), tuple(leaves))
-        key = (given, structure, self._model.training)
+        key = (given, structure, _shared(tensors), self._model.training)
         if given is None or (key in self._found and self._found[key] is None):
             return self._guarded(*args, **kwargs)
         shortcut = self._found.get(key)
@@ -141,3 +141,13 @@ class Shortcuts:
         ]
         constants = [end if number is None else None for end, number in zip(ends, outputs, strict=True)]
         return _Shortcut(run.planned, run, inputs, is_leaf, outputs, constants, structure)
+
+
+def _shared(tensors: list[Tensor]) -> tuple[int, ...]:
+    """Which tensors are the same one, or of one memory: Dynamo makes one input of them, or guards on it."""
+    if len(tensors) < 2:
+        return ()
+    first: dict[int, int] = {}
+    places = [first.setdefault(id(tensor), i) for i, tensor in enumerate(tensors)]
+    memories = [first.setdefault(tensor.untyped_storage()._cdata, i) for i, tensor in enumerate(tensors)]
+    return (*places, *memories)

@@ -7,7 +7,8 @@ seen, an edit of single elements through `.data` may not be. `refresh` forgets w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -30,6 +31,19 @@ on_use: ContextVar[Callable[[tuple[Tensor, ...], Tensor | tuple[Tensor, ...]], N
 """Told of the weights and of what was made of them, whenever a kernel is given it, where a plan is being made."""
 
 
+_anew: ContextVar[bool] = ContextVar("genfuse_packed_anew", default=False)
+
+
+@contextmanager
+def anew() -> Iterator[None]:
+    """Inside, nothing made earlier is taken, nothing is kept: the memory of weights may have been refilled unseen."""
+    token = _anew.set(True)
+    try:
+        yield
+    finally:
+        _anew.reset(token)
+
+
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
     """`derived` from the weight as contiguous float32."""
     return derived((weight,), key, lambda: pack(weight.detach().to(torch.float32).contiguous()))
@@ -41,6 +55,9 @@ def derived(weights: tuple[Tensor, ...], key: Hashable, make: Callable[[], Made]
     weights  on the CPU; what was made lives as long as the first of them
     key      everything else that it depends on
     """
+    if _anew.get():
+        with torch.no_grad():
+            return make()
     kept = _kept.setdefault(weights[0], {})
     whole = (key, *map(id, weights[1:]))
     stamps = tuple(map(_stamp, weights))
