@@ -10,63 +10,88 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
-// Sums of the pixels of a few rows, about their first pixel, so that a large mean cancels nothing.
+// Mean and squared deviations of 16 channels over more and more pixels: pieces of a few pixels about their
+// own first one, so that a large mean cancels nothing, merged in double (Chan, Golub & LeVeque 1979), so that
+// a row may be as long as a sequence.
 class RowMoments {
   public:
-    // A few channels' sums while they are in registers.
+    static constexpr int64_t kPiece = 64;  // pixels
+
+    // A few channels' sums of a piece while they are in registers.
     struct Part {
-        f32 first, sum, squares;
+        f32 base, sum, squares;
 
         GENFUSE_INLINE void add(f32 value) {
-            const f32 deviation = value - first;
+            const f32 deviation = value - base;
             sum += deviation;
             squares = fma(deviation, deviation, squares);
         }
     };
 
-    // Whether the next pixel is the one that all others are taken about.
-    bool empty() const { return count_ == 0; }
-    void begin(int lane, f32 first) { store(first_ + lane, first); }
+    bool empty() const { return piece_ + count_ == 0; }
 
-    Part part(int lane) const {
-        return {load<f32>(first_ + lane), load<f32>(sum_ + lane), load<f32>(squares_ + lane)};
+    // Calls run(first pixel, count) for pixels that are added together, each time before count().
+    template <class Run>
+    GENFUSE_INLINE static void pieces(int64_t count, Run run) {
+        for (int64_t i = 0; i < count; i += kPiece) run(i, count - i < kPiece ? count - i : kPiece);
+    }
+
+    // Of the piece that is being added to. A new one is taken about the middle value of three of its pixels,
+    // which no single one far off can be.
+    Part part(int lane, f32 a, f32 b, f32 c) const {
+        if (piece_ == 0) return {larger(smaller(a, b), smaller(larger(a, b), c)), f32{}, f32{}};
+        return {load<f32>(base_ + lane), load<f32>(sum_ + lane), load<f32>(squares_ + lane)};
     }
 
     void keep(int lane, const Part& part) {
+        store(base_ + lane, part.base);
         store(sum_ + lane, part.sum);
         store(squares_ + lane, part.squares);
     }
 
-    void count(int64_t pixels) { count_ += pixels; }
-
-    void add(const float* pixels, int64_t pixel_count) {
-        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
-            if (empty()) begin(lane, load<f32>(pixels + lane));
-            Part sums = part(lane);
-            for (int64_t i = 0; i < pixel_count; ++i) sums.add(load<f32>(pixels + i * kBlockLanes + lane));
-            keep(lane, sums);
-        }
-        count(pixel_count);
+    void count(int64_t pixels) {
+        piece_ += pixels;
+        if (piece_ >= kPiece) merge();
     }
 
-    const float* first() const { return first_; }
+    void add(const float* pixels, int64_t pixel_count) {
+        pieces(pixel_count, [&](int64_t begin, int64_t some) {
+            const float* const from = pixels + begin * kBlockLanes;
+            for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+                const auto pixel = [&](int64_t i) { return load<f32>(from + i * kBlockLanes + lane); };
+                Part sums = part(lane, pixel(0), pixel(some / 2), pixel(some - 1));
+                for (int64_t i = 0; i < some; ++i) sums.add(pixel(i));
+                keep(lane, sums);
+            }
+            count(some);
+        });
+    }
 
-    // Mean, as its distance from `base`, and sum of squared deviations of 16 channels; at least one pixel was
-    // added.
-    void write(const float* base, float* mean, float* squares) const {
-        const f32 share = broadcast<f32>(1.0f / static_cast<float>(count_));
-        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
-            const f32 sum = load<f32>(sum_ + lane);
-            const f32 average = sum * share;
-            const f32 rest = load<f32>(squares_ + lane) - sum * average;
-            store(mean + lane, load<f32>(first_ + lane) - load<f32>(base + lane) + average);
-            store(squares + lane, rest < 0.0f ? f32{} : rest);
-        }
+    // Mean and sum of squared deviations; at least one pixel was added.
+    void write(double* mean, double* squares) {
+        if (piece_ > 0) merge();
+        __builtin_memcpy(mean, mean_, sizeof mean_);
+        __builtin_memcpy(squares, all_squares_, sizeof all_squares_);
     }
 
   private:
-    float first_[kBlockLanes] = {}, sum_[kBlockLanes] = {}, squares_[kBlockLanes] = {};
-    int64_t count_ = 0;
+    void merge() {
+        const double pixels = static_cast<double>(piece_), before = static_cast<double>(count_);
+        const double part = 1 / pixels, share = pixels / (before + pixels), weight = before * share;
+        for (int lane = 0; lane < kBlockLanes; ++lane) {
+            const double sum = static_cast<double>(sum_[lane]), average = sum * part;
+            const double apart = static_cast<double>(base_[lane]) + average - mean_[lane];
+            const double rest = static_cast<double>(squares_[lane]) - sum * average;
+            mean_[lane] += apart * share;
+            all_squares_[lane] += (rest < 0 ? 0 : rest) + apart * apart * weight;
+        }
+        count_ += piece_;
+        piece_ = 0;
+    }
+
+    float base_[kBlockLanes], sum_[kBlockLanes], squares_[kBlockLanes];
+    double mean_[kBlockLanes] = {}, all_squares_[kBlockLanes] = {};
+    int64_t piece_ = 0, count_ = 0;
 };
 
 // Writes output channels [k, k + lanes) of sample n.
@@ -126,14 +151,14 @@ class Finish {
     }
 
     // Keeps the moments of some rows as the sample's partial result number `index`.
-    void keep(const RowMoments& moments, int64_t index) const {
-        const float zero[kBlockLanes] = {};
-        float mean[kBlockLanes], squares[kBlockLanes];
-        moments.write(zero, mean, squares);
+    void keep(RowMoments& moments, int64_t index) const {
+        double mean[kBlockLanes], squares[kBlockLanes];
+        moments.write(mean, squares);
         float* const to = job_.partial + (n_ * job_.partial_rows + index) * 2 * job_.out_channels + k_;
-        const size_t bytes = static_cast<size_t>(lanes_) * sizeof(float);
-        __builtin_memcpy(to, mean, bytes);
-        __builtin_memcpy(to + job_.out_channels, squares, bytes);
+        for (int lane = 0; lane < lanes_; ++lane) {
+            to[lane] = static_cast<float>(mean[lane]);
+            to[job_.out_channels + lane] = static_cast<float>(squares[lane]);
+        }
     }
 
   private:
@@ -179,22 +204,29 @@ class Finish {
     void combine(int64_t count, const float* sums, RowMoments* moments, Put put) const {
         const f32 scale = broadcast<f32>(epilogue_.scale);
         const bool has_residual = epilogue_.residual.data && !epilogue_.projection;
-        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
-            const f32 offset = load<f32>(offset_ + lane);
-            const auto value = [&](int64_t i) {
-                const f32 sum = load<f32>(sums + i * kBlockLanes + lane) + offset;
-                return (has_residual ? sum + load<f32>(residual_ + i * kBlockLanes + lane) : sum) * scale;
-            };
-            if (with_moments && moments->empty()) moments->begin(lane, value(0));
-            RowMoments::Part part = with_moments ? moments->part(lane) : RowMoments::Part{};
-            for (int64_t i = 0; i < count; ++i) {
-                const f32 result = value(i);
-                if (with_moments) part.add(result);
-                put(i, lane, result);
+        const auto some = [&](int64_t begin, int64_t end) {
+            for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+                const f32 offset = load<f32>(offset_ + lane);
+                const auto value = [&](int64_t i) {
+                    const f32 sum = load<f32>(sums + i * kBlockLanes + lane) + offset;
+                    return (has_residual ? sum + load<f32>(residual_ + i * kBlockLanes + lane) : sum) * scale;
+                };
+                RowMoments::Part part =
+                    with_moments ? moments->part(lane, value(begin), value((begin + end) / 2), value(end - 1))
+                                 : RowMoments::Part{};
+                for (int64_t i = begin; i < end; ++i) {
+                    const f32 result = value(i);
+                    if (with_moments) part.add(result);
+                    put(i, lane, result);
+                }
+                if (with_moments) moments->keep(lane, part);
             }
-            if (with_moments) moments->keep(lane, part);
-        }
-        if (with_moments) moments->count(count);
+        };
+        if (!with_moments) return some(0, count);
+        RowMoments::pieces(count, [&](int64_t begin, int64_t pixels) {
+            some(begin, begin + pixels);
+            moments->count(pixels);
+        });
     }
 
     const ConvJob& job_;

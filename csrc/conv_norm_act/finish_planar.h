@@ -58,21 +58,34 @@ class FinishPlanar {
         store_spread(values, count, pixel_stride(out), row_of<Stored>(out, n_, k_, y));
     }
 
-    // Mean and squared deviations of a row, about its first pixel, so that a large mean cancels nothing.
+    // Mean and squared deviations of a row: pieces of a few vectors about one of their pixels, so that a
+    // large mean cancels nothing, merged in double (Chan, Golub & LeVeque 1979).
     void keep_moments(int64_t y, int64_t count, float* values) const {
-        for (int64_t i = count; i < count + kLanes<float>; ++i) values[i] = values[0];  // deviate by nothing
-        const f32 first = broadcast<f32>(values[0]);
-        f32 sums = {}, squares = {};
-        for (int64_t i = 0; i < count; i += kLanes<float>) {
-            const f32 deviation = load<f32>(values + i) - first;
-            sums += deviation;
-            squares = fma(deviation, deviation, squares);
+        constexpr int64_t piece = 8 * kLanes<float>;
+        double mean = 0, squares = 0;
+        for (int64_t begin = 0; begin < count; begin += piece) {
+            const int64_t end = count - begin < piece ? count : begin + piece;
+            const float a = values[begin], b = values[(begin + end) / 2], c = values[end - 1];
+            const float middle = larger(smaller(a, b), smaller(larger(a, b), c));  // no single pixel far off
+            for (int64_t i = end; i < end + kLanes<float> && end == count; ++i) values[i] = middle;
+            const f32 base = broadcast<f32>(middle);
+            f32 sums = {}, of_squares = {};
+            for (int64_t i = begin; i < end; i += kLanes<float>) {
+                const f32 deviation = load<f32>(values + i) - base;
+                sums += deviation;
+                of_squares = fma(deviation, deviation, of_squares);
+            }
+            const double pixels = static_cast<double>(end - begin), before = static_cast<double>(begin);
+            const double sum = static_cast<double>(sum_of_lanes(sums)), average = sum / pixels;
+            const double rest = static_cast<double>(sum_of_lanes(of_squares)) - sum * average;
+            const double apart = static_cast<double>(middle) + average - mean;
+            const double share = pixels / (before + pixels);
+            mean += apart * share;
+            squares += (rest < 0 ? 0 : rest) + apart * apart * before * share;
         }
-        const float sum = sum_of_lanes(sums), average = sum / static_cast<float>(count);
-        const float rest = sum_of_lanes(squares) - sum * average;
         float* const to = job_.partial + (n_ * job_.partial_rows + y) * 2 * job_.out_channels + k_;
-        to[0] = values[0] + average;
-        to[job_.out_channels] = rest < 0.0f ? 0.0f : rest;
+        to[0] = static_cast<float>(mean);
+        to[job_.out_channels] = static_cast<float>(squares);
     }
 
     const ConvJob& job_;

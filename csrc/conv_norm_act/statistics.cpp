@@ -16,28 +16,6 @@ void load_row(const StatisticsJob& job, int64_t n, int64_t c, int lanes, int64_t
     load_run<Stored>(image, n, c < job.x->channels ? c : c - job.x->channels, lanes, y, 0, job.width, to);
 }
 
-// Mean and squared deviations of 16 channels over more and more rows (Chan, Golub & LeVeque 1979). Means are
-// held as distances from the first pixel, where a large mean leaves them exact.
-struct Merged {
-    float base[kBlockLanes] = {}, mean[kBlockLanes] = {}, squares[kBlockLanes] = {};
-    int64_t count = 0;
-
-    void add(const RowMoments& moments, int64_t pixels) {
-        if (count == 0) __builtin_memcpy(base, moments.first(), sizeof base);
-        float row_mean[kBlockLanes], row_squares[kBlockLanes];
-        moments.write(base, row_mean, row_squares);
-        const float total = static_cast<float>(count + pixels);
-        const float share = static_cast<float>(pixels) / total;
-        const float weight = static_cast<float>(count) * share;
-        for (int lane = 0; lane < kBlockLanes; ++lane) {
-            const float apart = row_mean[lane] - mean[lane];
-            mean[lane] += apart * share;
-            squares[lane] += row_squares[lane] + apart * apart * weight;
-        }
-        count += pixels;
-    }
-};
-
 // Calls run(c, lanes) for blocks of channels that come from one image.
 template <class Run>
 void each_block(const StatisticsJob& job, Run run) {
@@ -55,7 +33,7 @@ void block_statistics(const StatisticsJob& job, int64_t n, int64_t first, int64_
     struct Block {
         int64_t c;
         int lanes;
-        Merged merged;
+        RowMoments moments;
     } block[kMostStatisticsBlocks];
     int64_t number = 0;
     each_block(job, [&](int64_t c, int lanes) {
@@ -68,17 +46,17 @@ void block_statistics(const StatisticsJob& job, int64_t n, int64_t first, int64_
     for (int64_t y = 0; y < job.height; ++y) {
         for (int64_t i = 0; i < last - first; ++i) {
             load_row<Stored>(job, n, block[i].c, block[i].lanes, y, row);
-            RowMoments moments;
-            moments.add(row, job.width);
-            block[i].merged.add(moments, job.width);
+            block[i].moments.add(row, job.width);
         }
     }
     for (int64_t i = 0; i < last - first; ++i) {
-        const Merged& merged = block[i].merged;
+        double mean[kBlockLanes], squares[kBlockLanes];
+        block[i].moments.write(mean, squares);
         float* const to = job.stats + (n * job.channels + block[i].c) * 2;
         for (int lane = 0; lane < block[i].lanes; ++lane) {
-            to[2 * lane] = merged.base[lane] + merged.mean[lane];
-            to[2 * lane + 1] = merged.squares[lane] / static_cast<float>(merged.count);
+            to[2 * lane] = static_cast<float>(mean[lane]);
+            to[2 * lane + 1] =
+                static_cast<float>(squares[lane] / static_cast<double>(job.height * job.width));
         }
     }
 }

@@ -28,10 +28,28 @@ def test_random_cases(isa: str, seed: int) -> None:
     with instruction_set(isa):
         cpu_impl.norm_stats(stats, x)
     want = reference.norm_stats(x.double())
-    allowed = spec.tolerance(*shape[2:])
+    allowed = spec.tolerance(shape[2] * shape[3])
     deviation = want[..., 1].sqrt()
     assert ((stats[..., 0] - want[..., 0]).abs() <= allowed * (want[..., 0].abs() + deviation)).all()
     assert ((stats[..., 1] - want[..., 1]).abs() <= allowed * want[..., 1]).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("first", [0.0, 30.0, 1000.0])
+@pytest.mark.parametrize("length", [63, 64, 129, 1000, 2**16 + 5])
+def test_long_rows_and_a_first_pixel_far_off(isa: str, first: float, length: int) -> None:
+    """A row is no chain of roundings, and no single pixel is what all others are taken about."""
+    x = torch.relu(torch.randn(1, 3, 1, length))
+    x[..., 0] = first
+    with instruction_set(isa):
+        stats = norm_stats(x)
+        weight = torch.randn(20, 3, 1, 3)
+        units = [conv_norm_act(x, weight[:k], padding=(0, 1), return_stats=True) for k in (1, 4, 20)]
+    for y, of_y in ((x, stats), *units):
+        want = norm_stats(y.double())
+        size = want[..., 1].sqrt() + want[..., 0].abs()
+        assert ((of_y[..., 0] - want[..., 0]).abs() <= spec.tolerance(length) * size).all()
+        assert ((of_y[..., 1] - want[..., 1]).abs() <= spec.tolerance(length) * want[..., 1]).all()
 
 
 def test_it_saves_the_units_their_pass() -> None:

@@ -20,16 +20,20 @@ import torch
 from genfuse_kernels.conv_norm_act.spec import DTYPES
 from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 
-__all__ = ["DTYPES", "bytes_moved", "tolerance"]
+__all__ = ["DTYPES", "PIECE", "bytes_moved", "tolerance"]
 
 
-def tolerance(height: int, width: int) -> float:
+PIECE = 64
+"""Pixels that are one running sum in float32; such pieces merge in double."""
+
+
+def tolerance(pixels: int) -> float:
     """Error allowed of the mean relative to |mean| plus deviation, and of the variance relative to itself.
 
-    A row is one running sum, rows merge one after another: width + height roundings of random sign, four standard
-    deviations, and a few more (8) at the end.
+    A piece of the pixels rounds as often as it has pixels, with random sign, four standard deviations, and a few times
+    more (8); however many pieces there are.
     """
-    return (4.0 * math.sqrt(height + width) + 8.0) * UNIT_ROUNDOFF[torch.float32]
+    return (4.0 * math.sqrt(min(pixels, PIECE)) + 8.0) * UNIT_ROUNDOFF[torch.float32]
 
 
 def bytes_moved(numel: int, itemsize: int) -> int:
