@@ -10,8 +10,9 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, has_tangent, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty
+from genfuse_kernels.attention import reference
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
@@ -55,8 +56,10 @@ def _fake(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 @torch.library.impl(LIBRARY, "attention", "Autograd")
 def _autograd(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+    if needs_gradient(q, k, v):
         dispatch.select("attention", q.device, q.dtype, gradients=True)
+        if has_tangent(q, k, v):  # PyTorch's kernel has no forward mode on the CPU
+            return reference.attention(q, k, v, scale)
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
     with torch._C._AutoDispatchBelowAutograd():
         result: Tensor = torch.ops.genfuse.attention(q, k, v, scale)

@@ -11,7 +11,7 @@ from genfuse import dispatch
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
 from genfuse.ops.conv_geometry import output_size, paddings, pair, pictures
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
@@ -283,7 +283,7 @@ def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = _Call.of(arguments)
     inputs = (call.x, call.weight, call.bias, *call.tensors.values())
-    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+    if needs_gradient(*inputs):
         dispatch.select("conv_norm_act", call.x.device, call.x.dtype, gradients=True)
         return _composed(*call)
     with torch._C._AutoDispatchBelowAutograd():

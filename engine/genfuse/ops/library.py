@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, is_grad_enabled
+from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn import Parameter
 
@@ -32,12 +33,12 @@ def fake(name: str) -> Callable[[_Function], _Function]:
 
 
 def needs_dispatcher(*tensors: Tensor | None) -> bool:
-    """Whether PyTorch has to see the call: gradients, torch.compile, torch.func, fake or subclassed tensors.
+    """Whether PyTorch has to see the call: gradients, tangents, torch.compile, torch.func, fake or subclassed tensors.
 
     And views whose values are not those in memory: PyTorch resolves negated ones on the way. Everything else
     goes straight to the kernel.
     """
-    if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None:
+    if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None or forward_ad._current_level >= 0:
         return True
     grad = is_grad_enabled()
     for tensor in tensors:
@@ -50,6 +51,16 @@ def needs_dispatcher(*tensors: Tensor | None) -> bool:
     return False
 
 
-def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether autograd has to record what is made of these tensors."""
-    return is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors)
+def needs_gradient(*tensors: Any) -> bool:
+    """Whether autograd has to record what is made of these tensors, or to carry their tangents along."""
+    given = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
+    if is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        return True
+    return has_tangent(*given)
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether one of the tensors is a dual number of forward-mode differentiation."""
+    if forward_ad._current_level < 0:
+        return False
+    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)

@@ -11,7 +11,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_parameter, check_settings
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act.settings import Activation, Settings
 from genfuse_kernels.linear import reference
@@ -112,7 +112,7 @@ def _fake(*arguments: Any) -> Tensor:
 def _autograd(*arguments: Any) -> Tensor:
     call = _Call.of(arguments)
     inputs = (call.x, call.weight, call.bias, call.residual)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+    if needs_gradient(*inputs):
         dispatch.select("linear", call.x.device, call.x.dtype, gradients=True)
         return reference.linear(*call)
     with torch._C._AutoDispatchBelowAutograd():

@@ -13,7 +13,7 @@ from genfuse.ops import check
 from genfuse.ops.conv_checks import check_axes, check_norm, check_parameter, check_seeds, check_settings
 from genfuse.ops.conv_geometry import pair, pictures
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
@@ -188,7 +188,7 @@ def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = _Call.of(arguments)
     inputs = (call.x, *call.tensors.values())
-    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+    if needs_gradient(*inputs):
         dispatch.select("norm_act", call.x.device, call.x.dtype, gradients=True)
         y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
         dtype = torch.float64 if y.dtype == torch.float64 else torch.float32

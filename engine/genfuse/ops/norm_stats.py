@@ -7,7 +7,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops.conv_checks import check_axes
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty_stats
 from genfuse_kernels.norm_stats import reference
 
@@ -55,7 +55,7 @@ def _fake(x: Tensor) -> Tensor:
 
 @torch.library.impl(LIBRARY, "norm_stats", "Autograd")
 def _autograd(x: Tensor) -> Tensor:
-    if torch.is_grad_enabled() and x.requires_grad:
+    if needs_gradient(x):
         dispatch.select("norm_stats", x.device, x.dtype, gradients=True)
         return reference.norm_stats(x if x.dtype == torch.float64 else x.float())
     with torch._C._AutoDispatchBelowAutograd():

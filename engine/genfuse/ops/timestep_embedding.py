@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse_kernels.timestep_embedding import reference
 
 
@@ -95,7 +95,7 @@ def _autograd(
     max_period: float,
 ) -> Tensor:
     arguments = (t, channels, flip_sin_to_cos, downscale_freq_shift, scale, max_period)
-    if torch.is_grad_enabled() and t.requires_grad:
+    if needs_gradient(t):
         dispatch.select("timestep_embedding", t.device, t.dtype, gradients=True)
         return reference.timestep_embedding(*arguments)
     with torch._C._AutoDispatchBelowAutograd():

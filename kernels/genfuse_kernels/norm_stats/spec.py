@@ -7,8 +7,8 @@
     x     (N, C, H, W) float32 | bfloat16 | float16; planar or channels last, other strides are copied
     out   (N, C, 2) float32, contiguous
 
-Rows are summed about their first pixel and merged (Chan, Golub & LeVeque 1979), so that a mean far larger than the
-deviation cancels nothing.
+Pieces of PIECE pixels are summed about one of their own and merged in double (Chan, Golub & LeVeque 1979), so that a
+mean far larger than the deviation cancels nothing, and a row may be as long as a sequence.
 """
 
 from __future__ import annotations
