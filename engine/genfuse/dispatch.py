@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -148,11 +149,20 @@ def obstacle(
 _SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def choose(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = False) -> Choice:
-    """Apply the rule; `Choice.backend` is None where nothing permitted can run."""
+def choose(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool = False,
+    limits: Mapping[Backend, str] = MappingProxyType({}),
+) -> Choice:
+    """Apply the rule; `Choice.backend` is None where nothing permitted can run.
+
+    limits  why a backend that has a kernel for such tensors does not take this call
+    """
     check_name("op", op, OPS)
     wanted = forced()
-    obstacles = {name: obstacle(op, name, device, dtype, gradients) for name in BACKENDS}
+    obstacles = {name: obstacle(op, name, device, dtype, gradients) or limits.get(name) for name in BACKENDS}
     if wanted is not None:
         passed: dict[str, str] = {name: "another backend is forced" for name in BACKENDS if name != wanted}
         why = obstacles[wanted]
@@ -179,9 +189,15 @@ def choose(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = 
     return Choice(op, chosen, reason, passed_over)
 
 
-def select(op: str, device: torch.device, dtype: torch.dtype, gradients: bool = False) -> Launcher:
+def select(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool = False,
+    limits: Mapping[Backend, str] = MappingProxyType({}),
+) -> Launcher:
     """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
-    choice = choose(op, device, dtype, gradients)
+    choice = choose(op, device, dtype, gradients, limits)
     if choice.backend is None:
         raise UnsupportedError(f"no permitted backend can run this call; {choice}")
     launch = launcher(op, choice.backend)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import genfuse.nn
+from genfuse.errors import UnsupportedError
 from genfuse.nn import ConvNormAct, NormAct, ResBlock
 from nn.plain import alike, settled
 
@@ -114,3 +116,40 @@ def test_res_block_is_its_equation(outputs: int, embedding: int) -> None:
 def test_bad_arguments(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConvNormAct(8, 6, **wrong)
+
+
+def test_parts_are_read_at_the_call() -> None:
+    x = torch.randn(2, 8, 7, 6)
+    unit, conv = ConvNormAct(8, 4, num_groups=2).eval(), genfuse.nn.Conv2d(8, 4, 3, padding=1)
+    unit.norm.eps = 1.0
+    unit.conv.stride = conv.stride = (2, 2)
+    h = F.silu(F.group_norm(x, 2, unit.norm.weight, unit.norm.bias, 1.0))
+    want = F.conv2d(h, unit.conv.weight, unit.conv.bias, 2, 1)
+    assert torch.allclose(unit(x), want, atol=1e-5)
+    assert torch.allclose(conv(x), F.conv2d(x, conv.weight, conv.bias, 2, 1), atol=1e-5)
+
+
+def test_parts_with_hooks_are_refused() -> None:
+    x = torch.randn(2, 8, 7, 6)
+    for part in ("conv", "norm"):
+        unit = ConvNormAct(8, 4, num_groups=2)
+        getattr(unit, part).register_forward_hook(lambda *_: None)
+        with pytest.raises(UnsupportedError, match="inside a unit has forward hooks"):
+            unit(x)
+    unit = ConvNormAct(8, 4, num_groups=2)
+    torch.nn.utils.spectral_norm(unit.conv)
+    with pytest.raises(UnsupportedError, match="parametrizations"):
+        unit(x)
+    unit = ConvNormAct(8, 4, num_groups=2).eval()
+    before = unit(x)
+    torch.nn.utils.parametrizations.weight_norm(unit.conv)
+    assert torch.allclose(unit(x), before, atol=1e-5)
+    unit.register_forward_hook(lambda *given: given[2] * 2)
+    assert torch.allclose(unit(x), 2 * before, atol=1e-5)
+
+
+def test_bad_numbers() -> None:
+    with pytest.raises(TypeError, match=r"kernel_size is \(3, 3\), expected an int"):
+        ConvNormAct(8, 4, (3, 3))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="negative_slope is 'a', expected a number"):
+        ConvNormAct(8, 4, negative_slope="a")  # type: ignore[arg-type]

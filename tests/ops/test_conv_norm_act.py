@@ -12,6 +12,7 @@ from torch import Tensor
 import genfuse
 from genfuse.errors import UnsupportedError
 from genfuse.ops import conv_norm_act, norm_act
+from genfuse_kernels.common import packed_weights
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.settings import Settings
 
@@ -264,6 +265,14 @@ def test_compiles_without_a_break() -> None:
         ({"dropout": 0.1, "seeds": torch.zeros(2)}, TypeError, "seeds has dtype"),
         ({"dropout": 0.1, "seeds": torch.zeros(3, dtype=torch.int64)}, ValueError, "seeds has shape"),
         ({"dropout_stream": 2**32}, ValueError, "dropout_stream is"),
+        ({"groups": 1.0}, TypeError, "groups is 1.0, expected a whole number"),
+        ({"norm": "group", "num_groups": 2.0}, TypeError, "num_groups is 2.0, expected a whole number"),
+        ({"scale": "a"}, TypeError, "scale is 'a', expected a number"),
+        ({"scale": torch.ones(())}, TypeError, r"scale is tensor\(1.\), expected a number"),
+        ({"negative_slope": None}, TypeError, "negative_slope is None, expected a number"),
+        ({"eps": "a"}, TypeError, "eps is 'a', expected a number"),
+        ({"stride": 2**40}, ValueError, "stride is .*expected at most 1073741824"),
+        ({"padding": 2**40}, ValueError, "padding is .*expected at most 1073741824"),
         ({"dropout_stream": 1.0}, TypeError, "dropout_stream is"),
         ({"residual_weight": torch.zeros(8, 4, 1, 1)}, ValueError, "without residual"),
         ({"residual_skip": torch.zeros(2, 8, 9, 7)}, ValueError, "without residual_weight"),
@@ -319,3 +328,50 @@ def test_gradients_of_a_norm_whose_input_has_none() -> None:
     y = conv_norm_act(x, weight, bias, **GROUP_SILU, norm_weight=scale)
     (theirs,) = torch.autograd.grad(y.square().sum(), scale)  # type: ignore[union-attr]
     assert torch.allclose(ours, theirs, rtol=1e-4)
+
+
+def test_an_empty_batch_has_an_empty_result() -> None:
+    x, residual = torch.zeros(0, 5, 6, 6), torch.zeros(0, 7, 4, 4)
+    y = conv_norm_act(x, torch.zeros(4, 8, 3, 3), skip=torch.zeros(0, 3, 6, 6), norm="batch")
+    assert isinstance(y, Tensor) and y.shape == (0, 4, 4, 4)
+    weight, projection = torch.zeros(4, 5, 3, 3), torch.zeros(4, 7, 1, 1)
+    y, stats = conv_norm_act(
+        x, weight, residual=residual, residual_weight=projection, return_stats=True, norm="instance"
+    )
+    assert y.shape == (0, 4, 4, 4) and stats.shape == (0, 4, 2)
+    assert norm_act(x, norm="instance", residual=x).shape == x.shape  # type: ignore[union-attr]
+
+
+def test_what_is_too_large_for_the_kernels_is_pytorchs() -> None:
+    x, weight = torch.randn(1, 1, 70, 70), torch.randn(1, 1, 65, 65)
+    y = conv_norm_act(x, weight)
+    assert isinstance(y, Tensor)
+    assert torch.allclose(y, torch.nn.functional.conv2d(x, weight), atol=1e-2, rtol=1e-4)
+    far = conv_norm_act(x[..., :6, :6], weight[..., :3, :3], dilation=2**29, padding=2**29)
+    assert isinstance(far, Tensor) and torch.allclose(far, x[..., :6, :6] * weight[..., 1, 1], atol=1e-5)
+    with (
+        genfuse.backend(strict=True),
+        pytest.raises(UnsupportedError, match="65 x 65 weights, expected at most"),
+    ):
+        conv_norm_act(x, weight)
+    with genfuse.backend("cpu"), pytest.raises(UnsupportedError, match="65 x 65 weights"):
+        conv_norm_act(x, weight)
+    optimized: Any = genfuse.optimize(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 65)))
+    with torch.no_grad():
+        assert optimized(x).shape == (1, 1, 6, 6)
+    assert "65 x 65 weights" in optimized.report().left[0].reason
+
+
+def test_weights_are_packed_once_whatever_a_loop_changes() -> None:
+    x, weight = torch.randn(1, 16, 8, 8), torch.randn(16, 16, 3, 3)
+    conv_norm_act(x, weight, padding=1)
+    before = packed_weights.packed_bytes()
+    for i in range(5):
+        scale = 1 + i / 10
+        y = conv_norm_act(
+            x, weight, padding=1, scale=scale, eps=0.1 * i, negative_slope=0.1 * i, activation="leaky_relu"
+        )
+        h = torch.nn.functional.leaky_relu(x, 0.1 * i)
+        want = torch.nn.functional.conv2d(h, weight, padding=1) * scale
+        assert isinstance(y, Tensor) and torch.allclose(y, want, atol=1e-3)
+    assert packed_weights.packed_bytes() == before

@@ -324,13 +324,6 @@ def test_many_models_of_many_sizes() -> None:
                 assert len(optimized.report().fused) == len(sizes)
 
 
-def test_bad_arguments() -> None:
-    with pytest.raises(TypeError, match=r"expected a torch\.nn\.Module"):
-        genfuse.optimize(lambda x: x)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"accuracy is 'fat'.*did you mean 'fast'"):
-        genfuse.optimize(nn.Conv2d(1, 1, 1), accuracy="fat")  # type: ignore[arg-type]
-
-
 class Block(nn.Module):
     """A transformer's, over the pixels of an image."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.conv2d import Conv2d
+from genfuse.nn.parts import of_parts
 from genfuse.ops.attention import attention
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse_kernels.conv_norm_act.settings import UnitTensors
@@ -33,7 +34,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         norm: UnitTensors = {"norm_weight": self.norm.weight, "norm_bias": self.norm.bias}
-        qkv = unit(x, self.qkv.weight, self.qkv.bias, self.settings, norm)[0].reshape(
+        settings = of_parts(self.settings, self.norm, self.qkv)
+        qkv = unit(x, self.qkv.weight, self.qkv.bias, settings, norm)[0].reshape(
             n, 3, self.num_heads, c // self.num_heads, h * w
         )
         q, k, v = qkv.transpose(-1, -2).unbind(1)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from genfuse.nn.parts import of_part
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 
@@ -32,4 +33,4 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (N, C, H, W) → (N, K, H', W'), plus `residual` like the output."""
-        return unit(x, self.weight, self.bias, self.settings, {"residual": residual})[0]
+        return unit(x, self.weight, self.bias, of_part(self.settings, self), {"residual": residual})[0]

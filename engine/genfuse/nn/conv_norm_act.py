@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.nn.parts import of_parts
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse_kernels.conv_norm_act.settings import Activation, PaddingMode, UnitTensors
@@ -34,7 +35,7 @@ class ConvNormAct(nn.Module):
         pool: 2 averages each 2x2 pixels of the output.
         zero_init: start with a zero convolution, so that a residual unit begins as the identity.
 
-    ValueError for names and numbers that no unit has.
+    ValueError for names and numbers that no unit has; UnsupportedError where ``norm`` or ``conv`` has forward hooks.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class ConvNormAct(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
+        if type(kernel_size) is not int:
+            raise TypeError(f"kernel_size is {kernel_size!r}, expected an int: of both axes")
         if padding is None:
             if kernel_size % 2 == 0:
                 raise ValueError(
@@ -106,6 +109,7 @@ class ConvNormAct(nn.Module):
         ``shift`` (N, K) is added per channel, ``residual`` like the output before it is pooled; ``skip`` (N, C', H, W)
         are channels behind x's.
         """
-        x, skip, settings, norm = prologue(self.norm, self.settings, x, skip)
+        own = of_parts(self.settings, self.conv, self.norm)
+        x, skip, settings, norm = prologue(self.norm, own, x, skip)
         tensors = {**norm, "skip": skip, "shift": shift, "residual": residual}
         return unit(x, self.conv.weight, self.conv.bias, settings, cast(UnitTensors, tensors))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.nn.parts import of_parts
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.norm_act import unit
@@ -42,5 +43,5 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""
-        x, _, settings, norm = prologue(self.norm, self.settings, x)
+        x, _, settings, norm = prologue(self.norm, of_parts(self.settings, self.norm), x)
         return unit(x, settings, {**norm, "residual": residual})[0]

@@ -21,6 +21,9 @@ from genfuse_kernels.conv_norm_act.settings import (
     kernel_size,
 )
 
+_LARGEST = 2**30
+"""Strides, dilations and paddings, so that places of pixels fit 64 bits whatever is added."""
+
 
 def check_settings(s: Settings) -> None:
     """ValueError for a name or number that no unit has."""
@@ -30,6 +33,13 @@ def check_settings(s: Settings) -> None:
     check_name("padding_mode", s.padding_mode, PADDING_MODES)
     if s.accuracy is not None:
         check_name("accuracy", s.accuracy, ACCURACIES)
+    for name in ("scale", "negative_slope", "eps", "dropout"):
+        check.number(name, getattr(s, name))
+    for name in ("groups", "num_groups"):
+        check.integer(name, getattr(s, name))
+    for name in ("stride", "dilation", "padding", "extra_padding", "output_padding"):
+        if max(map(abs, getattr(s, name))) > _LARGEST:
+            raise ValueError(f"{name} is {getattr(s, name)}, expected at most {_LARGEST}")
     for name in ("stride", "dilation"):
         if min(getattr(s, name)) < 1:
             raise ValueError(f"{name} is {getattr(s, name)}, expected 1 or more")
@@ -62,7 +72,6 @@ def check_settings(s: Settings) -> None:
         raise ValueError(f"eps is {s.eps}, expected a finite number, 0 or more")
     if s.groups < 1 or s.num_groups < 1:
         raise ValueError(f"groups is {s.groups} and num_groups {s.num_groups}, expected 1 or more")
-    check.number("dropout", s.dropout)
     if not 0 <= s.dropout < 1:
         raise ValueError(f"dropout is {s.dropout}, expected at least 0 and less than 1")
     check.word("dropout_stream", s.dropout_stream)

@@ -24,6 +24,7 @@ from genfuse_kernels.conv_norm_act.settings import (
     kernel_size,
 )
 from genfuse_kernels.conv_norm_act.settings import Settings as Settings
+from genfuse_kernels.conv_norm_act.spec import cpu_limit
 
 Extent = int | tuple[int, ...]
 """One number for both axes, or (height, width); of a sequence one number or (length,)."""
@@ -209,8 +210,11 @@ def _launch(
     return_stats: bool,
 ) -> tuple[Tensor, Tensor]:
     out, stats_out = _outputs(x, weight, settings, return_stats)
-    launch = dispatch.select("conv_norm_act", x.device, x.dtype)
-    launch(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
+    too_large = cpu_limit(weight.shape, settings)
+    limits: dict[dispatch.Backend, str] = {} if too_large is None else {"cpu": too_large}
+    launch = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits)
+    if x.shape[0]:
+        launch(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
     return out, stats_out
 
 

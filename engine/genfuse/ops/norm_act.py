@@ -121,7 +121,8 @@ def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: boo
 def _launch(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool) -> tuple[Tensor, Tensor]:
     out, stats_out = _outputs(x, settings.pool, return_stats)
     launch = dispatch.select("norm_act", x.device, x.dtype)
-    launch(out, stats_out if return_stats else None, x, settings, **tensors)
+    if x.shape[0]:
+        launch(out, stats_out if return_stats else None, x, settings, **tensors)
     return out, stats_out
 
 

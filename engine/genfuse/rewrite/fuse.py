@@ -24,6 +24,7 @@ from genfuse.rewrite.report import Fused, GraphReport, Left
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
+from genfuse_kernels.conv_norm_act.spec import cpu_limit
 
 _TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d)
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, *_TRANSPOSED)
@@ -151,8 +152,11 @@ def _convolution(node: Node, accuracy: Accuracy | None) -> Unit | Left:
     settings = Settings(**pairs, groups=groups, transposed=transposed, accuracy=accuracy)  # type: ignore[arg-type]
     try:
         check_settings(settings)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         return Left(name, str(error))
+    too_large = cpu_limit(patterns.shape(weight) or (), settings)
+    if too_large is not None:
+        return Left(name, too_large)
     step = "transposed convolution" if transposed else "convolution"
     return Unit(node, source, weight, found.get("bias"), settings, steps=[step])
 

@@ -14,16 +14,11 @@ from genfuse.rewrite.report import Left
 
 _ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
 _LINEAR = (F.linear, torch._C._nn.linear)
-_CONVOLUTIONS = {
-    torch.conv1d: "one dimension",
-    torch.conv3d: "three dimensions",
-    torch.conv_transpose1d: "one dimension",
-    torch.conv_transpose3d: "three dimensions",
-}
+_CONVOLUTIONS = (torch.conv3d, torch.conv_transpose3d)
 
 
 def left_norms_and_tokens(graph: Graph) -> list[Left]:
-    """Norms, linear layers, attention and convolutions of other than two dimensions that are still in the graph."""
+    """Norms, linear layers, attention and convolutions over three dimensions that are still in the graph."""
     found = [(node, _reason(node)) for node in graph.nodes if node.op == "call_function"]
     return [Left(_name(node), reason) for node, reason in found if reason is not None]
 
@@ -37,7 +32,7 @@ def _name(node: Node) -> str:
 def _reason(node: Node) -> str | None:
     target: Any = node.target
     if target in _CONVOLUTIONS:
-        return f"a convolution over {_CONVOLUTIONS[target]}"
+        return "a convolution over three dimensions"
     if target not in (F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, *_LINEAR, *_ATTENTION):
         return None
     tensor, given = patterns.value(node), patterns.arguments(node) or {}

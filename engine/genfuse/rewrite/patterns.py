@@ -6,7 +6,7 @@ import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,11 @@ def only_user(node: Node) -> Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
+def is_number(given: Any) -> TypeGuard[int | float]:
+    """Whether an argument is a number that is known, and no truth value."""
+    return isinstance(given, (int, float)) and not isinstance(given, bool)
+
+
 def alike(first: Any, second: Any) -> bool:
     """Whether two nodes are tensors of one known shape and dtype."""
     known = shape(first)
@@ -143,7 +148,8 @@ def activation(node: Node) -> ActivationStep | None:
     if target in _PLAIN:
         return ActivationStep(_PLAIN[target], source)
     if target is F.leaky_relu:
-        return ActivationStep("leaky_relu", source, float(found.get("negative_slope", 0.01)))
+        slope = found.get("negative_slope", 0.01)
+        return ActivationStep("leaky_relu", source, float(slope)) if is_number(slope) else None
     if target is F.gelu:
         return ActivationStep("gelu" if found.get("approximate", "none") == "none" else "gelu_tanh", source)
     if target is F.softplus and found.get("beta", 1) == 1 and found.get("threshold", 20) == 20:
@@ -171,7 +177,10 @@ def norm(node: Node) -> NormStep | None:
     if found is None or not same_dtype(node, found.get("input")):
         return None
     source, weight, bias = found["input"], found.get("weight"), found.get("bias")
-    eps = float(found.get("eps", 1e-5))
+    given = found.get("eps", 1e-5)
+    if not is_number(given) or not is_number(found.get("num_groups", 1)):
+        return None
+    eps = float(given)
     if node.target is F.group_norm:
         return NormStep("group", source, eps, int(found["num_groups"]), weight, bias)
     if node.target is F.instance_norm and found.get("use_input_stats", True):
@@ -223,7 +232,7 @@ def scaled(node: Node) -> tuple[Node, float] | None:
     if found is None or not isinstance(found.get("input"), Node):
         return None
     other = found.get("other")
-    if isinstance(other, bool) or not isinstance(other, (int, float)):
+    if not is_number(other):
         return None
     if node.target in (operator.mul, torch.mul, "mul"):
         return found["input"], float(other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -163,7 +163,6 @@ def run(
     )
 
 
-@lru_cache(maxsize=4096)
 def convolution(
     weight_shape: tuple[int, ...],
     settings: Settings,
@@ -180,25 +179,61 @@ def convolution(
     way       which of the kernels that it has; 0 is the one by rule
     """
     s = settings
+    exact = s.is_exact(dtype) or (s.upsample == (2, 2) and 2 in s.pool)  # folded phases are not pooled
+    plain = not projects and s.dropout == 0 and s.pool[0] == s.pool[1]
+    return _convolution(weight_shape, form(s), dtype, size, isa, exact, plain, way)
+
+
+Form = tuple[object, ...]
+
+
+def form(settings: Settings) -> Form:
+    """The settings that make a convolution what it is; not those that a training or sampling loop changes."""
+    s = settings
+    return (
+        s.stride,
+        s.padding,
+        s.extra_padding,
+        s.dilation,
+        s.output_padding,
+        s.upsample,
+        s.groups,
+        s.transposed,
+        PADDING_MODES.index(s.padding_mode),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _convolution(
+    weight_shape: tuple[int, ...],
+    form: Any,
+    dtype: torch.dtype,
+    size: Pair,
+    isa: str,
+    exact: bool,
+    plain: bool,
+    way: int,
+) -> _cpu.Conv:
+    stride, padding, extra_padding, dilation, output_padding, upsample, groups, transposed, mode = form
     first, second = weight_shape[:2]
     return _cpu.Conv(
-        in_channels=first if s.transposed else second * s.groups,
-        out_channels=second * s.groups if s.transposed else first,
-        groups=s.groups,
+        in_channels=first if transposed else second * groups,
+        out_channels=second * groups if transposed else first,
+        groups=groups,
         kernel=kernel_size(weight_shape),
-        stride=s.stride,
-        padding=s.padding,
-        extra_padding=s.extra_padding,
-        dilation=s.dilation,
-        output_padding=s.output_padding,
-        transposed=s.transposed,
-        padding_mode=PADDING_MODES.index(s.padding_mode),
-        upsample=s.upsample,
+        stride=stride,
+        padding=padding,
+        extra_padding=extra_padding,
+        dilation=dilation,
+        output_padding=output_padding,
+        transposed=transposed,
+        padding_mode=mode,
+        upsample=upsample,
         dtype=DTYPE_CODES[dtype],
         height=size[0],
         width=size[1],
-        exact=s.is_exact(dtype) or (s.upsample == (2, 2) and 2 in s.pool),  # folded phases are not pooled
-        plain=not projects and s.dropout == 0 and s.pool[0] == s.pool[1],
+        exact=exact,
+        plain=plain,
         way=way,
     )
 
@@ -248,7 +283,7 @@ _SHARES = {-1: "", 0: "", 1: ", input shared"}
 
 def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
     """All that packed weights depend on but the weights."""
-    return settings, conv.algorithm, conv.product, _cpu.isa()
+    return form(settings), conv.algorithm, conv.product, _cpu.isa()
 
 
 def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:

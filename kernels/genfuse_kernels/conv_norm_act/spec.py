@@ -49,11 +49,12 @@ picture is worth.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.settings import Settings, kernel_size
 from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -66,6 +67,19 @@ under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times th
 WINOGRAD_FACTORS = 24.0
 """Roundings of the factors that Winograd's largest error is worth, relative to the largest sum of magnitudes under a
 tile, times the square root of the reduction. Measured in bfloat16 on normal data of 1 to 128 channels: 10 to 18."""
+
+
+_MOST_TAPS, _MOST_PADDING = 4096, 1 << 16
+
+
+def cpu_limit(weight_shape: Sequence[int], settings: Settings) -> str | None:
+    """Why the CPU kernels do not run a convolution of this size; None where they do."""
+    height, width = kernel_size(weight_shape)
+    if height * width > _MOST_TAPS:
+        return f"the kernel has {height} x {width} weights, expected at most {_MOST_TAPS}"
+    if max(settings.padding) + max(0, *settings.extra_padding) > _MOST_PADDING:
+        return f"padding is {settings.padding}, expected at most {_MOST_PADDING}: the border is staged"
+    return None
 
 
 def tolerance(
