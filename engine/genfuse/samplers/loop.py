@@ -10,8 +10,7 @@ from torch import Tensor
 
 from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike, check_shape
-from genfuse.samplers.schedule import NoiseSchedule
+from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, check_shape
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -25,7 +24,7 @@ def sample(
     sampler: str | Sampler = "dpmpp_2m",
     steps: int = 20,
     seeds: SeedLike = None,
-    schedule: str | NoiseSchedule | None = None,
+    schedule: ScheduleLike = None,
     prediction: PredictionType | None = None,
     guidance: float | None = None,
     cond: dict[str, Any] | None = None,
@@ -100,7 +99,7 @@ def sample(
 def _runner(
     sampler: str | Sampler,
     steps: int,
-    schedule: str | NoiseSchedule | None,
+    schedule: ScheduleLike,
     prediction: PredictionType | None,
     guidance: float | None,
     clip: ClipLike,

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.samplers.euler import churn, euler, euler_ancestral, noised
-from genfuse.samplers.prediction import PREDICTION_TYPES, predict
+from genfuse.samplers.euler import euler, euler_ancestral
+from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.sigmas import sigma_to_t
 from genfuse.samplers.spacing import SPACINGS, check_steps, custom_sigmas
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.discrete import DiscreteScheduler
+from genfuse.schedulers.nodes import second_output_rows
 from genfuse.schedulers.output import SchedulerOutput
-from genfuse_kernels.sampler_step.row import Y
 
 Array = NDArray[np.float64]
 
@@ -123,15 +123,7 @@ class EulerDiscreteScheduler(DiscreteScheduler):
         )
 
     def _original_rows(self, table: Table, *options: Any) -> Tensor:
-        rows = super()._original_rows(table, *options)
-        s_churn, s_tmin, s_tmax, s_noise = options
-        for i in range(len(table)):
-            gamma = churn(self._grid, i, s_churn, s_tmin, s_tmax)
-            if gamma > 0:
-                raw = predict(self._kind(), self._grid.alpha[i], self._grid.sigma[i])
-                x0 = noised(self._grid, i, self._kind(), raw, gamma, s_noise)[1].coefficients
-                rows[i, Y : Y + len(x0)] = torch.from_numpy(x0)
-        return rows
+        return second_output_rows(table)
 
     def step(
         self,

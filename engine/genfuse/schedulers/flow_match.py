@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.samplers.edm import Churn
+from genfuse.samplers.churn import Churn
 from genfuse.samplers.flow import flow_euler, flow_heun, flow_stochastic, heun_rows
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.sigmas import flow_shift, spaced_sigmas
