@@ -17,6 +17,7 @@ from genfuse.samplers.predictor import Predictor
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.sigmas import flow_shift, sigma_to_t, spaced_sigmas
 from genfuse.samplers.spacing import check_steps, custom_timesteps
+from genfuse.schedulers.base import check_tensors
 from genfuse.schedulers.config import FrozenConfig
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
 from genfuse.schedulers.nodes import sigma_kind
@@ -75,6 +76,7 @@ class DPMScheduler(MultistepScheduler):
 
     def _mean_output(self, model_output: Tensor, sample: Tensor) -> Tensor:
         """The output (N, C, ...) without a learned variance's channels: no solver here uses them."""
+        check_tensors(model_output, sample)
         learned = self.config.variance_type in ("learned", "learned_range")
         if learned and self.config.prediction_type == "epsilon":
             return model_output[:, : sample.shape[1]]

@@ -70,7 +70,9 @@ class DPMSolverMultistepScheduler(DPMScheduler):
         self._set_up(ALIASES)
         config = self.config
         check_name("algorithm_type", config.algorithm_type, ALGORITHMS)
-        check_dpm_options(config.solver_order, config.algorithm_type, config.solver_type)
+        check_dpm_options(
+            config.solver_order, config.algorithm_type, config.solver_type, argument="solver_order"
+        )
         check_name("timestep_spacing", config.timestep_spacing, SPACINGS)
         if self._integrates_noise() and config.get("final_sigmas_type") == "zero":
             raise ValueError(
