@@ -59,6 +59,11 @@ class StepRow:
     contended: bool
 
     @property
+    def floor_bytes(self) -> int:
+        """What the floor touches: three tensors."""
+        return 3 * math.prod(self.shape) * getattr(torch, self.dtype).itemsize
+
+    @property
     def refused(self) -> str | None:
         """Why no speed is reported."""
         for name, error, tolerance in (
