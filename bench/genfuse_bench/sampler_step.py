@@ -61,7 +61,8 @@ class StepRow:
     @property
     def floor_bytes(self) -> int:
         """What the floor touches: three tensors."""
-        return 3 * math.prod(self.shape) * getattr(torch, self.dtype).itemsize
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return 3 * math.prod(self.shape) * dtype.itemsize
 
     @property
     def refused(self) -> str | None:

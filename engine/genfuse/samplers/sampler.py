@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.ops import check, philox_normal, sampler_step
+from genfuse.ops import check, philox_normal, sampler_step, sampler_step_
 from genfuse.samplers.combination import NOISE, X
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
@@ -142,14 +142,25 @@ class Sampler:
             stepper.seeds = self._batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 
-    def add_noise(self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None) -> Tensor:
-        """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample)."""
+    def add_noise(
+        self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None, out: Tensor | None = None
+    ) -> Tensor:
+        """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample).
+
+        out  like x0, where to write, without a gradient; ValueError or TypeError, naming it, for what does not fit
+        """
         check.sample("x0", x0)
         batch, device = x0.shape[0], x0.device
+        check.index("i", i, batch, len(self), x0)
+        if isinstance(i, Tensor) and not torch.compiler.is_compiling():
+            check.in_range("i", i, len(self), "a row of the table")
         chosen = self._batch_seeds(batch, device) if seeds is None else as_seeds(seeds, batch, device)
         rows = self._forward.beside(x0)
-        noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
-        return noisy
+        if out is None:
+            noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
+            return noisy
+        sampler_step_(x0, None, rows, i, out=out, seeds=chosen, stream=STREAM_FORWARD)
+        return out
 
     def _batch_seeds(self, batch: int, device: torch.device) -> Tensor:
         """The run's seeds, int64 (N,): those given, or drawn at the first use after a reset."""

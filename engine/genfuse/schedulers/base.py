@@ -69,7 +69,8 @@ class Scheduler(Configured, DiffusersMixin):
     A subclass registers its constructor's arguments (`register_to_config`), calls `_set_schedule` and
     `_set_nodes` there, calls `_set_nodes` in `set_timesteps`, and gives `_table`; its `step` has diffusers'
     signature and calls `_step`. What diffusers' classes show of their solvers' insides (convert_model_output,
-    model_outputs, the update formulas) has no counterpart: there is a table instead.
+    model_outputs, lower_order_nums, the update formulas) has no counterpart: there is a table instead, so the
+    pipelines that read those (LEDITS++) do not run on these classes.
 
     timesteps   (n,) what the model is given, one a call of step; on the device of set_timesteps
     sigmas      (n + 1,) float32 on the CPU, in the classes where diffusers has them
@@ -430,7 +431,12 @@ def check_tensors(model_output: Tensor, sample: Tensor) -> None:
 
 
 def _row_of(timestep: float, values: list[float]) -> int:
-    """Where a timestep is: the second place where it comes more than once, so that none is skipped."""
+    """Where a timestep is by its value: the second place where it comes more than once, as in diffusers.
+
+    There a run that starts in the middle of a solver of two calls finds its step. An element of `timesteps`
+    itself is found where it lies (`_position`), which diffusers does not: where the first two coincide, it
+    skips the first row unless set_begin_index(0) says otherwise.
+    """
     rows = [row for row, value in enumerate(values) if value == timestep]
     if not rows:
         near = min(values, key=lambda value: abs(value - timestep))

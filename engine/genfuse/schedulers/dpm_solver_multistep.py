@@ -184,7 +184,9 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         check_steps(steps, config.num_train_timesteps)
         kind = self._node_kind()
         if kind is not None:
-            sigmas = spaced_sigmas(kind, *self._ends(kind), steps)[::-1]
+            sigmas = spaced_sigmas(kind, *self._ends(kind), max(steps, 2))[::-1][
+                :steps
+            ]  # one: the least noise
             times = self._times_at(sigmas)
             times, last = (times.round() if kind == "karras" else times), float(sigmas[-1])
         elif config.use_flow_sigmas:

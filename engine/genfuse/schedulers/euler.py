@@ -86,7 +86,7 @@ class EulerDiscreteScheduler(DiscreteScheduler):
             )
         times = self._training_timesteps(steps, timesteps)
         check_steps(len(times), config.num_train_timesteps)
-        if config.interpolation_type == "log_linear" and self._sigma_kind() is None:
+        if self._log_linear:
             first, last = (math.log(schedule.sigmas[i]) for i in (-1, 0))
             return torch.linspace(first, last, len(times) + 1).exp().double().numpy(), times
         if config.interpolation_type == "log_linear":
@@ -96,6 +96,11 @@ class EulerDiscreteScheduler(DiscreteScheduler):
             sigmas, times = self._nodes(schedule, times)
         final = 0.0 if config.final_sigmas_type == "zero" else float(schedule.sigmas[0])
         return np.append(sigmas, final), times
+
+    @property
+    def _log_linear(self) -> bool:
+        """Whether sigmas are even in their logarithm; diffusers has one more of them, and churns by their count."""
+        return bool(self.config.interpolation_type == "log_linear" and self._sigma_kind() is None)
 
     @property
     def _continuous(self) -> bool:
@@ -112,10 +117,11 @@ class EulerDiscreteScheduler(DiscreteScheduler):
 
     def _table(self, begin: int, *options: Any) -> Table:
         s_churn, s_tmin, s_tmax, s_noise = options
+        steps = len(self._grid)
         return euler(
             self._grid,
             self._kind(),
-            s_churn=s_churn,
+            s_churn=s_churn * steps / (steps + 1) if self._log_linear else s_churn,
             s_tmin=s_tmin,
             s_tmax=s_tmax,
             s_noise=s_noise,

@@ -17,7 +17,7 @@ from genfuse.schedulers.base import Generators, Scheduler, Timestep, check_tenso
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
-from genfuse.schedulers.nodes import sigma_kind
+from genfuse.schedulers.nodes import reject_flow, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 
@@ -55,7 +55,7 @@ class SASolverScheduler(MultistepScheduler):
         steps_offset: int = 0,
     ) -> None:
         check_name("algorithm_type", algorithm_type, ("data_prediction", "noise_prediction"))
-        sigma_kind(self.config)
+        reject_flow(self.config, sigma_kind(self.config))
         if tau_func is not None and not callable(tau_func):
             raise TypeError(f"tau_func is {tau_func!r}, expected a function of the timestep, or None")
         if algorithm_type == "noise_prediction" and prediction_type == "flow_prediction":
