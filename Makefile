@@ -10,6 +10,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# In pip's own build environment, a new folder each time, CMake would find other tools and compile everything again.
+INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
 SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
 
 .PHONY: sample test lint sanitize cards proof gpu-check clean
@@ -52,14 +54,19 @@ $(VENV)/.torch: constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
 
-$(VENV)/.installed: $(SOURCES) | $(VENV)/.torch
-	@echo "Installing genfuse: building the CPU kernels, downloading about 30 MB of Python packages"
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+# What pyproject.toml's [build-system] requires, and what scikit-build-core would add.
+$(VENV)/.build-tools: pyproject.toml | $(VENV)/.torch
+	$(PIP) install --quiet --constraint constraints.txt 'scikit-build-core>=0.11' 'pybind11>=2.13' 'cmake>=3.18' ninja
 	@touch $@
 
-$(VENV)/.installed-test: $(SOURCES) | $(VENV)/.torch
+$(VENV)/.installed: $(SOURCES) | $(VENV)/.build-tools
+	@echo "Installing genfuse: building the CPU kernels, downloading about 30 MB of Python packages"
+	$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-test: $(SOURCES) | $(VENV)/.build-tools
 	@echo "Installing genfuse with its test dependencies: about 400 MB of Python packages (triton is half of it)"
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
 
 clean:

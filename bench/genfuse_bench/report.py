@@ -16,12 +16,28 @@ from genfuse_bench.sampler_step import StepRow, slowest, smallest_ratio
 
 
 def show_steps(rows: Sequence[StepRow], console: Console) -> None:
-    """A step's time by solver and shape; a row that is not accurate shows its error instead."""
-    columns = ("solver", "shape", "floor", "ours", "floors", "face", "peer", "× ours", "× face", "error", "")
+    """A step's time by solver and shape; a row that is not accurate shows its error instead.
+
+    MiB is the floor's working set: sample, model output and next sample.
+    """
+    columns = (
+        "solver",
+        "shape",
+        "MiB",
+        "floor",
+        "ours",
+        "floors",
+        "face",
+        "peer",
+        "× ours",
+        "× face",
+        "error",
+        "",
+    )
     for dtype in dict.fromkeys(row.dtype for row in rows):
         table = _table(f"One step in {dtype}, µs (medians)", columns)
         for row in (row for row in rows if row.dtype == dtype):
-            table.add_row(row.solver, _shape(row.shape), *_cells(row))
+            table.add_row(row.solver, _shape(row.shape), _number(row.floor_bytes / 2**20), *_cells(row))
         console.print(table)
 
 

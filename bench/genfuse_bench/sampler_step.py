@@ -59,6 +59,12 @@ class StepRow:
     contended: bool
 
     @property
+    def floor_bytes(self) -> int:
+        """What the floor touches: three tensors."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return 3 * math.prod(self.shape) * dtype.itemsize
+
+    @property
     def refused(self) -> str | None:
         """Why no speed is reported."""
         for name, error, tolerance in (

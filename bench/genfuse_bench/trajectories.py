@@ -19,7 +19,11 @@ def inputs(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 
 
 class Floor:
-    """One pass that reads two tensors and writes one: no step can be faster and read its inputs."""
+    """One pass that reads two tensors and writes a third, which is the least that a step out of place does.
+
+    Its working set is those three tensors, as `StepObject`'s is for a solver without history: a step in place
+    touches two, and may be faster where three no longer fit into a cache.
+    """
 
     def __init__(self, x: Tensor, model_output: Tensor) -> None:
         self._x, self._model_output, self._y = x, model_output, torch.empty_like(x)
@@ -33,11 +37,12 @@ class Floor:
 
 
 class StepObject:
-    """`genfuse.Sampler`, a step at a time and in place."""
+    """`genfuse.Sampler`, a step at a time, from one of two buffers into the other as the floor goes."""
 
     def __init__(self, solver: Solver, x: Tensor, model_output: Tensor) -> None:
         self.sampler = make_sampler(solver)
         self._start, self._model_output, self._x = x, model_output, x.clone()
+        self._next = torch.empty_like(x)
 
     def begin(self) -> None:
         """Forget the history; the sample back to the start."""
@@ -45,13 +50,14 @@ class StepObject:
         self._x.copy_(self._start)
 
     def step(self, i: int) -> None:
-        """One row of the table."""
-        self.sampler.step(self._model_output, i, self._x, out=self._x)
+        """One row of the table; the next sample takes the last one's place."""
+        self.sampler.step(self._model_output, i, self._x, out=self._next)
+        self._x, self._next = self._next, self._x
 
     @property
     def device_tensors(self) -> list[Tensor]:
         """What would live on a GPU."""
-        return [self._x, self._model_output]
+        return [self._x, self._next, self._model_output]
 
 
 class Scheduler:

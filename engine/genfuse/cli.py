@@ -18,6 +18,8 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured
 from genfuse.errors import GenfuseError
+from genfuse.names import check_name
+from genfuse.ops import check
 
 app = typer.Typer(
     help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -60,12 +62,23 @@ def _user_errors() -> Iterator[None]:
         )
         _errors.print(f"[bold red]error:[/] {escape(f'{error}; {extras}')}", highlight=False)
         raise typer.Exit(2) from None
-    except (GenfuseError, ValueError, OSError) as error:
+    except (GenfuseError, ValueError, FloatingPointError, OSError) as error:
         _errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        raise typer.Exit(2) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _is_allocation(error):
+            raise
+        _errors.print("[bold red]error:[/] there is not enough memory; take smaller sizes", highlight=False)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         _errors.print("stopped")
         raise typer.Exit(130) from None
+
+
+def _is_allocation(error: Exception) -> bool:
+    """Whether Python or PyTorch, whose allocator on the CPU raises a plain RuntimeError, is out of memory."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "can't allocate memory" in str(error)
 
 
 @app.command()
@@ -93,13 +106,18 @@ def sample(
     ] = True,
 ) -> None:
     """Sample pictures from a checkpoint and save them as a grid."""
-    from genfuse.data.grid import save_grid
+    from genfuse.data.atomic import check_path
+    from genfuse.data.grid import grid_shape, save_grid
     from genfuse.systems import ddpm
     from genfuse.systems.sampling import SHIPPED, sample_pictures
 
     with _user_errors(), genfuse.backend(reproducible=reproducible):
+        check_path("output", output)
+        system = ddpm.load(checkpoint or SHIPPED)
+        _, height, width = system.image_shape
+        grid_shape(count, height * scale, width * scale)
         result = sample_pictures(
-            ddpm.load(checkpoint or SHIPPED),
+            system,
             count,
             sampler=sampler,
             steps=steps,
@@ -110,8 +128,7 @@ def sample(
             device=device,
             progress=_console.is_terminal,
         )
-        images = result.images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-        save_grid(images, output)
+        save_grid(result.images, output, scale=scale)
     share = 100 * result.sampler_seconds / result.seconds
     _console.print(
         f"{count} pictures in {result.seconds:.2f} s: {count / result.seconds:.1f} pictures/s; "
@@ -213,14 +230,9 @@ def explain(
 ) -> None:
     """Say which backend runs an op here, and why not each other one."""
     with _user_errors():
-        kind = getattr(torch, dtype, None)
-        if not isinstance(kind, torch.dtype):
-            raise ValueError(f"dtype is {dtype!r}, expected float32, float64, bfloat16 or float16")
-        try:
-            place = torch.device(device)
-        except RuntimeError:
-            raise ValueError(f"device is {device!r}, expected cpu, cuda, cuda:1, ...") from None
-        _console.print(str(dispatch.choose(op, place, kind)), highlight=False, markup=False)
+        check_name("dtype", dtype, ("float32", "float64", "bfloat16", "float16"))
+        choice = dispatch.choose(op, check.device("device", device), getattr(torch, dtype))
+        _console.print(str(choice), highlight=False, markup=False)
 
 
 @app.command()

@@ -71,7 +71,19 @@ def test_launches_are_one_kernel_and_no_read_of_ours():
     assert peer.host_reads >= 2
 
 
-def test_a_loop_in_place_allocates_no_tensor_as_large_as_a_sample():
+def test_a_step_reads_one_buffer_and_writes_another_as_the_floor_does():
+    x, model_output = inputs((2, 3, 8, 8), torch.float32, CPU)
+    run = StepObject(SOLVERS["euler"], x, model_output)
+    run.begin()
+    read = run.device_tensors[0]
+    before = read.clone()
+    run.step(0)
+    assert run.device_tensors[1] is read and torch.equal(read, before)
+    assert run.device_tensors[0].data_ptr() != read.data_ptr()
+    assert row().floor_bytes == 3 * x.nbytes
+
+
+def test_a_loop_over_kept_buffers_allocates_no_tensor_as_large_as_a_sample():
     x, model_output = inputs((4, 3, 32, 32), torch.float32, CPU)
     allocated, peak = allocations(StepObject(SOLVERS["unipc"], x, model_output), TIMED)
     assert peak <= allocated < x.numel() * x.element_size()

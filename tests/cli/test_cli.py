@@ -149,3 +149,69 @@ def test_hints_keep_their_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _missing_module(*_: object) -> None:
     raise ModuleNotFoundError("scikit-learn is not installed: pip install 'genfuse[data]'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--scale", "100000"), "pixels, expected at most"),
+        (("--output", "."), "output is ., which is a folder, expected the name of a file"),
+        (("--output", "{file}/grid.png"), "is no folder, expected a name in one"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_sampling(
+    small: Path, arguments: tuple[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genfuse.systems.sampling.sample_pictures", _not_called)
+    option, value = arguments
+    result = run("sample", small, "-n", "1", "--steps", "1", option, value.format(file=small))
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.output.split()).replace(str(small), "{file}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), "not enough memory"),
+        (FloatingPointError("the loss is nan at step 3"), "the loss is nan at step 3"),
+    ],
+    ids=str,
+)
+def test_failures_of_the_machine_are_one_sentence(
+    small: Path, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("genfuse.systems.sampling.sample_pictures", fail)
+    result = run("sample", small)
+    assert result.exit_code == 2 and said in " ".join(result.output.split())
+
+
+def test_other_runtime_errors_are_not_hidden(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genfuse.systems.sampling.sample_pictures", _not_called)
+    assert isinstance(run("sample", small).exception, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--dtype", "int8"), "dtype is 'int8', expected one of"),
+        (("--device", "abacus"), "device is 'abacus'"),
+    ],
+)
+def test_explain_refuses_what_no_op_takes(arguments: tuple[str, str], said: str) -> None:
+    result = run("explain", "sampler_step", *arguments)
+    assert result.exit_code == 2 and said in " ".join(result.output.split())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is here")
+def test_explain_refuses_a_device_that_is_not_here() -> None:
+    result = run("explain", "sampler_step", "--device", "cuda")
+    assert result.exit_code == 2 and "which is not here" in " ".join(result.output.split())
+
+
+def _not_called(*_: object, **__: object) -> None:
+    raise RuntimeError("pictures were sampled")

@@ -46,3 +46,10 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_grid_beyond_all_looking_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"grid of 1 pictures of 100000 x 100000 pixels .* at most 134217728"
+    ):
+        image_grid(torch.zeros(1, 3, 1, 1), scale=100_000)

@@ -234,17 +234,32 @@ class Allocations(TorchDispatchMode):
 
 
 @pytest.mark.parametrize(
-    ("name", "buffers"), [("ddim", 1), ("euler", 1), ("ddpm", 1), ("dpmpp_2m", 2), ("heun", 2)]
+    ("name", "buffers", "options"),
+    [
+        ("ddim", 1, {}),
+        ("euler", 1, {}),
+        ("ddpm", 1, {}),
+        ("dpmpp_2m", 2, {}),
+        ("heun", 2, {}),
+        ("euler", 2, {"schedule": "edm"}),
+        ("euler", 2, {"mask": torch.ones(16, 16)}),
+    ],
 )
-def test_the_buffers_of_a_run_do_not_grow_with_its_steps(name: str, buffers: int) -> None:
-    """Seen by PyTorch's dispatcher: the sample and the solver's history, and nothing of their size a step."""
+def test_the_buffers_of_a_run_do_not_grow_with_its_steps(
+    name: str, buffers: int, options: dict[str, Any]
+) -> None:
+    """Seen by PyTorch's dispatcher: the sample and the solver's history, and nothing of their size a step.
+
+    One more holds what the network sees where that is scaled, or the picture noised to where a mask keeps it.
+    """
     shape = (4, 3, 16, 16)
     output = torch.zeros(shape)
+    picture = {"init": torch.ones(shape), "mask": options["mask"]} if "mask" in options else {}
     large = []
     for steps in (5, 30):
-        sampler = Sampler(name, steps, seeds=0)
+        sampler = Sampler(name, steps, seeds=0, schedule=options.get("schedule"))
         with Allocations() as allocations:
-            made(lambda x, t: output, shape, sampler=sampler)
+            made(lambda x, t: output, shape, sampler=sampler, **picture)
         large.append(
             sum(size for size in allocations.sizes if size >= output.numel() * 4) // (output.numel() * 4)
         )
@@ -361,3 +376,21 @@ def test_errors_of_the_step_object_name_their_argument() -> None:
     for shape in ((), (-1, 3)):
         with pytest.raises(ValueError, match="shape is"):
             sampler.start(shape)
+
+
+def test_a_model_may_return_a_view_of_its_input() -> None:
+    expected = sample(lambda x, t: x.transpose(2, 3).clone(), (2, 3, 4, 4), steps=3, seeds=0)
+    got = sample(lambda x, t: x.transpose(2, 3), (2, 3, 4, 4), steps=3, seeds=0)
+    assert isinstance(got, Tensor) and isinstance(expected, Tensor) and torch.equal(got, expected)
+
+
+def test_add_noise_into_a_buffer_and_what_it_refuses() -> None:
+    sampler, x = Sampler("ddim", 5, seeds=0), torch.ones(2, 3)
+    out = torch.empty_like(x)
+    assert sampler.add_noise(x, 2, out=out) is out and torch.equal(out, sampler.add_noise(x, 2))
+    with pytest.raises(ValueError, match=r"^i is 5, expected a row of the table in \[0, 5\)"):
+        sampler.add_noise(x, 5)
+    with pytest.raises(ValueError, match=r"^i is 5, expected a row of the table in \[0, 5\)"):
+        sampler.add_noise(x, torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match=r"^out has shape \(3,\)"):
+        sampler.add_noise(x, 1, out=torch.empty(3))

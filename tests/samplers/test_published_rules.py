@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from genfuse.samplers import EDM, Sampler
+from genfuse.samplers.churn import Churn
 from genfuse.samplers.ddim import ddim
 from genfuse.samplers.deis import deis
-from genfuse.samplers.edm import Churn, edm_euler
 from genfuse.samplers.exponential import exponential_weights
 from genfuse.samplers.flow import flow_euler, flow_heun, flow_stochastic
 from genfuse.samplers.grid import Grid
@@ -239,11 +240,17 @@ def test_landing_times_are_floored_in_float32() -> None:
 @pytest.mark.parametrize("churn", [Churn(), Churn(3.0, 0.1, 5.0, 1.01), Churn(80.0)])
 def test_edm_euler(churn: Churn) -> None:
     """Karras et al. 2022, algorithm 2 without lines 8 to 10, the network run at sigma."""
-    sigma = np.append(np.geomspace(20, 0.02, 6), 0.0)
-    grid = Grid(timesteps=0.25 * np.log(sigma[:-1]), alpha=np.ones(7), sigma=sigma)
+    sampler = Sampler(
+        "euler", 6, schedule=EDM(0.02, 20.0), s_churn=churn.churn, s_tmin=churn.minimum,
+        s_tmax=churn.maximum, s_noise=churn.noise,
+    )  # fmt: skip
+    grid = sampler.grid
+    ramp = np.linspace(20 ** (1 / 7), 0.02 ** (1 / 7), 6) ** 7  # ibid., eq. 5
+    sigma = np.append(ramp, 0.0)
+    np.testing.assert_allclose(grid.sigma, sigma, rtol=1e-13)
     x, noises = start(len(grid))
     x = 20 * x
-    got = run(edm_euler(grid, churn=churn), x, noises)
+    got = run(sampler.table, x, noises)
     for i in range(6):
         inside = churn.minimum <= sigma[i] <= churn.maximum
         gamma = min(churn.churn / 6, np.sqrt(2) - 1) if inside else 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,9 @@ from torch import Tensor
 
 import genfuse
 from genfuse.samplers import Sampler, names, sample
-from genfuse.samplers.registry import SOLVERS
+from genfuse.samplers.churn import Churn
+from genfuse.samplers.registry import GIVEN, SOLVERS
+from genfuse.samplers.sa_solver import noise_in_the_middle
 
 MEAN, STD = 0.3, 0.6
 
@@ -90,3 +95,44 @@ def test_options_of_a_solver() -> None:
         Sampler("ddim", 5, eta=2.0)
     with pytest.raises(TypeError, match=r"option is 'begin'"):
         Sampler("ddim", 5, begin=1)
+
+
+BAD: dict[type, tuple[object, ...]] = {
+    bool: ("x", None, float("nan"), [1], 1),
+    int: (2.5, "x", None, float("nan"), [1], True),
+    float: ("x", None, float("nan"), [1], True, -3.0),
+    str: (2.5, None, [1], "x"),
+    Churn: (2.5, None),
+    tuple: (None, 3, "x"),
+    type(noise_in_the_middle): (3, None),
+}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_bad_option_is_named(name: str) -> None:
+    """Whatever stands where a bool, an int, a number, a name or a function is expected."""
+    solver = SOLVERS[name]
+    build = getattr(importlib.import_module(f"genfuse.samplers.{solver.module}"), solver.function)
+    for option, parameter in inspect.signature(build).parameters.items():
+        if option in GIVEN:
+            continue
+        for bad in BAD[type(parameter.default)]:
+            with pytest.raises((TypeError, ValueError), match=rf"^{option} is "):
+                Sampler(name, 5, schedule=schedule_of(name), **{option: bad})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("euler_ancestral", "eta", 99.0),
+        ("euler", "s_noise", float("inf")),
+        ("ddim", "eta", 1.5),
+        ("lcm", "sigma_data", 0.0),
+        ("lcm", "timestep_scaling", 0.0),
+        ("dpmpp_2m", "order", 4),
+    ],
+)
+def test_an_option_out_of_range(name: str, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"^{option} is {value}, expected"):
+        Sampler(name, 5, **{option: value})
+    assert Sampler("euler", 5, s_churn=1.0, s_tmax=float("inf")).table.stochastic

@@ -211,7 +211,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         r"schedule is 'linaer', expected one of .*; did you mean 'linear'\?",
     ),
-    ({"schedule": 3}, TypeError, r"schedule is int, expected a name or a NoiseSchedule"),
+    ({"schedule": 3}, TypeError, r"schedule is int, expected a name, a NoiseSchedule or an EDM"),
     (
         {"prediction": "epsilo"},
         ValueError,

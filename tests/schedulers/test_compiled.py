@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from schedulers.peer import ours, start
 
-NAMES = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler")
+NAMES = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DPMSolverMultistepScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverSinglestepScheduler",
+)
 
 
 def loop(scheduler: Any, model: nn.Module, timesteps: Any, x: Tensor) -> Tensor:
@@ -46,6 +52,29 @@ def test_a_tensor_without_a_begin_is_refused_with_what_to_do() -> None:
         torch.compile(loop, fullgraph=True, backend="aot_eager")(
             scheduler, nn.Identity(), scheduler.timesteps, x
         )
+
+
+def test_a_loop_without_an_eager_step_is_refused_with_what_to_do() -> None:
+    scheduler, x = ours("DDIMScheduler"), start()
+    scheduler.set_timesteps(3)
+    scheduler.set_begin_index(0)
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="take one step outside the graph first"):
+        torch.compile(loop, fullgraph=True, backend="aot_eager")(
+            scheduler, nn.Identity(), scheduler.timesteps, x
+        )
+
+
+@pytest.mark.filterwarnings("ignore:lower_order_final")
+def test_tables_are_kept_where_set_timesteps_completes_the_configuration() -> None:
+    """`lower_order_final` is set there: the tables built afterwards are of what it was set to."""
+    scheduler, x = ours("DPMSolverSinglestepScheduler"), start()
+    runs = []
+    for _ in range(2):
+        scheduler.set_timesteps(5)
+        scheduler.step(x, scheduler.timesteps[0], x)
+        runs.append(scheduler._run)
+    assert runs[0] is runs[1]
 
 
 def test_tables_are_kept_as_long_as_nodes_and_configuration() -> None:

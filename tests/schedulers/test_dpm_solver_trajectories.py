@@ -44,7 +44,7 @@ DATA, NOISE = ("dpmsolver++", "sde-dpmsolver++"), ("dpmsolver", "sde-dpmsolver")
 
 
 def multistep_cases() -> Iterator[Case]:
-    kinds = (*KINDS, {"use_lu_lambdas": True})
+    kinds = (*KINDS, {"use_lu_lambdas": True}, {"use_lu_lambdas": True, "rescale_betas_zero_snr": True})
     for algorithm, order, solver, prediction, spacing, beta, kind, steps, clip in product(
         (*DATA, *NOISE),
         (1, 2, 3),

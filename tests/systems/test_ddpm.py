@@ -205,6 +205,22 @@ def change(source: Path, **metadata: object) -> None:
             "does not describe a DDPM",
         ),
         ({"config": {"model": {"channels": [-8], "attention_levels": []}}}, "does not describe a DDPM"),
+        (
+            {"config": {"model": {**dataclasses.asdict(SMALL), "num_blocks": 10**9}}},
+            "num_blocks is 1000000000, exp",
+        ),
+        (
+            {"config": {"model": {**dataclasses.asdict(SMALL), "head_channels": -1}}},
+            "head_channels is -1, expected",
+        ),
+        (
+            {"config": {"model": {**dataclasses.asdict(SMALL), "head_channels": 10**9}}},
+            "head_channels is 1000000000",
+        ),
+        (
+            {"config": {"model": {"channels": [8] * 10**4, "attention_levels": []}}},
+            "channels is .*expected 1 to",
+        ),
         ({"image_shape": [3, 8, 8]}, "this network takes 1 channels"),
         ({"image_shape": [1, 7, 7]}, "size is 7 x 7, this network needs multiples of 2"),
         ({"image_shape": [1, -8, 8]}, r"image_shape is \(1, -8, 8\)"),

@@ -27,6 +27,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_path(argument: str, path: Path) -> None:
+    """ValueError where no file can be at ``path``: a folder is there, or a file where a folder should be."""
+    if path.is_dir():
+        raise ValueError(f"{argument} is {path}, which is a folder, expected the name of a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{argument} is {path}, but {above} is no folder, expected a name in one")
+
+
 def sync(path: Path) -> None:
     """Have the operating system write the file or folder to disk now."""
     handle = os.open(path, os.O_RDONLY)

@@ -1,9 +1,11 @@
 """Diffusion samplers: noise schedules, solvers as tables, and the loop that runs them."""
 
+from genfuse.samplers.churn import Churn
+from genfuse.samplers.edm import EDM
 from genfuse.samplers.loop import sample
 from genfuse.samplers.registry import names
 from genfuse.samplers.sampler import Sampler
 from genfuse.samplers.schedule import NoiseSchedule, noise_schedule
 from genfuse.samplers.table import Clip
 
-__all__ = ["Clip", "NoiseSchedule", "Sampler", "names", "noise_schedule", "sample"]
+__all__ = ["EDM", "Churn", "Clip", "NoiseSchedule", "Sampler", "names", "noise_schedule", "sample"]

@@ -11,7 +11,7 @@ from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import NOISE, X0
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import PredictionType, predict
+from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.signal import level, node
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
@@ -20,7 +20,7 @@ Levels = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def ddim(
     grid: Grid,
-    prediction: PredictionType = "epsilon",
+    prediction: Predictor = "epsilon",
     *,
     clip: Clip = NO_CLIP,
     eta: float = 0.0,
@@ -40,7 +40,7 @@ def ddim(
     builder = begun_table(grid, begin)
     alpha_next, sigma_next = landing if landing is not None else (grid.alpha[1:], grid.sigma[1:])
     for i in range(begin, len(grid)):
-        raw = predict(prediction, grid.alpha[i], grid.sigma[i])
+        raw = predict_at(prediction, grid, i)
         now = clipped(raw, clip, grid.alpha[i], grid.sigma[i]) if use_clipped_model_output else raw
         std = 0.0
         if eta > 0:

@@ -9,7 +9,7 @@ from genfuse.names import check_name
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.combination import NOISE, X0, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import PredictionType, predict
+from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.signal import Node, node
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
@@ -22,7 +22,7 @@ SMALLEST_VARIANCE = 1e-20
 
 def ddpm(
     grid: Grid,
-    prediction: PredictionType = "epsilon",
+    prediction: Predictor = "epsilon",
     *,
     clip: Clip = NO_CLIP,
     variance_type: VarianceType = "fixed_small",
@@ -50,7 +50,7 @@ def ddpm(
         y = mean + NOISE * (std * there.scale) if noisy else mean
         builder.row(
             grid.timesteps[i],
-            predict(prediction, grid.alpha[i], grid.sigma[i]),
+            predict_at(prediction, grid, i),
             y,
             clip=clip,
             log_std=log_std if noisy else (0.0, 0.0),

@@ -9,6 +9,7 @@ from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, NOISE, NOISE_PREV, Combination, X
 from genfuse.samplers.dpm2 import middle_signal, middle_times
 from genfuse.samplers.grid import Grid
+from genfuse.samplers.options import check_not_negative
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.table import NO_CLIP, Clip, Table
@@ -34,8 +35,9 @@ def dpmpp_sde(
     schedule  gives the midpoints their model times (None: the straight flow, 1000·sigma)
     s_noise   factor of the noise. Both halves of a step share a Brownian path in r, so the whole step's z is
               the first half's, weighted √((r − r_m)/(r − r')), and fresh noise for the rest
-    begin     first row used, an even one: ValueError for a midpoint's
+    begin     first row used, an even one: ValueError for a midpoint's, and for s_noise below 0
     """
+    check_not_negative("s_noise", s_noise)
     rows = midpoint_grid(grid, schedule)
     builder = begun_table(rows, begin)
     ratio = rows.sigma / rows.alpha

@@ -97,9 +97,9 @@ def integrated(algorithm: Algorithm, prediction: Prediction) -> Combination:
     return prediction.x0 if algorithm.endswith("++") else prediction.epsilon
 
 
-def check_dpm_options(order: int, algorithm: str, solver_type: str) -> None:
-    """ValueError for an order that is not 1, 2 or 3, an unknown algorithm or solver type."""
+def check_dpm_options(order: int, algorithm: str, solver_type: str, *, argument: str = "order") -> None:
+    """ValueError for an order (named `argument`) that is not 1, 2 or 3, an unknown algorithm or solver type."""
     if order not in (1, 2, 3):
-        raise ValueError(f"order is {order!r}, expected 1, 2 or 3")
+        raise ValueError(f"{argument} is {order!r}, expected 1, 2 or 3")
     check_name("algorithm", algorithm, ALGORITHMS)
     check_name("solver_type", solver_type, SOLVER_TYPES)

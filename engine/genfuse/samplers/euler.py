@@ -11,15 +11,17 @@ import numpy as np
 
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
-from genfuse.samplers.combination import NOISE, Combination, M, X
+from genfuse.samplers.combination import NOISE, X0, Combination, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import Prediction, PredictionType, predict
+from genfuse.samplers.options import check_not_negative, check_share
+from genfuse.samplers.prediction import Prediction
+from genfuse.samplers.predictor import Predictor, predict_at, predict_level
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
 
 def euler(
     grid: Grid,
-    prediction: PredictionType = "epsilon",
+    prediction: Predictor = "epsilon",
     *,
     clip: Clip = NO_CLIP,
     s_churn: float = 0.0,
@@ -32,8 +34,11 @@ def euler(
 
     s_churn > 0 first raises the noise from r to r̂ = (1 + gamma)·r with gamma = min(s_churn/n, √2 − 1), where
     s_tmin <= r <= s_tmax, by s_noise·√(r̂² − r²) of fresh noise. The network has seen the sample before that,
-    as in diffusers. ValueError for churn with a clip: x0 would be clipped before the noise.
+    as in diffusers. x0, that of the raised sample where there is one, is each row's second output.
+    ValueError for churn with a clip (x0 would be clipped before the noise), and for a number below 0 or NaN.
     """
+    for name, value in (("s_churn", s_churn), ("s_tmin", s_tmin), ("s_tmax", s_tmax), ("s_noise", s_noise)):
+        check_not_negative(name, value)
     if s_churn > 0 and clip != NO_CLIP:
         raise ValueError(
             f"s_churn is {s_churn}, expected 0 where x0 is clipped: the noise comes before the clip"
@@ -41,16 +46,17 @@ def euler(
     builder = begun_table(grid, begin)
     ratio = grid.sigma / grid.alpha if grid.alpha.all() else None
     for i in range(begin, len(grid)):
-        raw = predict(prediction, grid.alpha[i], grid.sigma[i])
+        raw = predict_at(prediction, grid, i)
         churned = churn(grid, i, s_churn, s_tmin, s_tmax)
         if churned and ratio is not None:
             x_hat, x0 = noised(grid, i, prediction, raw, churned, s_noise)
             keep = ratio[i + 1] / (ratio[i] * (1 + churned))
             y = (x_hat * (keep / grid.alpha[i]) + x0 * (1 - keep)) * grid.alpha[i + 1]
         else:
+            x0 = X0
             now = clipped(raw, clip, grid.alpha[i], grid.sigma[i])
             y = now.x0 * grid.alpha[i + 1] + now.epsilon * grid.sigma[i + 1]
-        builder.row(grid.timesteps[i], raw, y, clip=clip)
+        builder.row(grid.timesteps[i], raw, y, clip=clip, store=x0, slot=-1)
     return builder.build()
 
 
@@ -62,21 +68,21 @@ def churn(grid: Grid, i: int, s_churn: float, s_tmin: float, s_tmax: float) -> f
 
 
 def noised(
-    grid: Grid, i: int, prediction: PredictionType, raw: Prediction, gamma: float, s_noise: float
+    grid: Grid, i: int, prediction: Predictor, raw: Prediction, gamma: float, s_noise: float
 ) -> tuple[Combination, Combination]:
     """(x̂, x0 from x̂): the sample raised by gamma, and what its network output then means.
 
-    epsilon is taken as the noise of x̂, at r̂; v and x0 keep the coefficients of r.
+    epsilon and EDM's network are read at r̂, as the noise of x̂; v and x0 keep the coefficients of r.
     """
     x_hat = X + NOISE * (s_noise * grid.sigma[i] * math.sqrt((1 + gamma) ** 2 - 1))
-    if prediction == "epsilon":
-        return x_hat, (x_hat - M * (grid.sigma[i] * (1 + gamma))) / grid.alpha[i]
+    if callable(prediction) or prediction == "epsilon":
+        raw = predict_level(prediction, grid.alpha[i], grid.sigma[i] * (1 + gamma))
     return x_hat, raw.x0.substitute(x=x_hat)
 
 
 def euler_ancestral(
     grid: Grid,
-    prediction: PredictionType = "epsilon",
+    prediction: Predictor = "epsilon",
     *,
     clip: Clip = NO_CLIP,
     eta: float = 1.0,
@@ -84,13 +90,12 @@ def euler_ancestral(
 ) -> Table:
     """Euler down to r_down, then fresh noise up to r' (k-diffusion's ancestral step).
 
-    r_up = min(r', eta·r'·√(1 − r'²/r²)), r_down = √(r'² − r_up²). eta 0 is Euler; ValueError below 0.
+    r_up = eta·r'·√(1 − r'²/r²), r_down = √(r'² − r_up²). eta 0 is Euler; ValueError outside [0, 1].
     """
-    if eta < 0:
-        raise ValueError(f"eta is {eta}, expected at least 0")
+    check_share("eta", eta)
     builder = begun_table(grid, begin)
     for i in range(begin, len(grid)):
-        raw = predict(prediction, grid.alpha[i], grid.sigma[i])
+        raw = predict_at(prediction, grid, i)
         now = clipped(raw, clip, grid.alpha[i], grid.sigma[i])
         down, up = ancestral(grid, i, eta)
         y = (now.x0 + now.epsilon * down + NOISE * up) * grid.alpha[i + 1]
@@ -102,5 +107,5 @@ def ancestral(grid: Grid, i: int, eta: float = 1.0) -> tuple[float, float]:
     """(r_down, r_up) of the step from node i; exact where r is infinite (zero terminal SNR)."""
     there = float(grid.sigma[i + 1] / grid.alpha[i + 1])
     kept = float(grid.alpha[i] * there / grid.sigma[i])  # r'/r
-    up = min(there, eta * there * math.sqrt(max(1 - kept**2, 0.0)))
+    up = eta * there * math.sqrt(max(1 - kept**2, 0.0))
     return math.sqrt(max(there**2 - up**2, 0.0)), up

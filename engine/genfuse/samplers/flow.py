@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from genfuse.samplers.begin import begun_table
+from genfuse.samplers.churn import NO_CHURN, Churn
 from genfuse.samplers.clipping import clipped, clips
 from genfuse.samplers.combination import HISTORY, NOISE, X0, X
-from genfuse.samplers.edm import NO_CHURN, Churn
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
@@ -50,7 +50,7 @@ def flow_heun(
     Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes
     half of the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
     begin   counts rows, and is even: an odd row is the second half of a step
-    churn   as `edm_euler`; the first slope is then velocity·sigma/σ̂ (as diffusers scales it), clip refused
+    churn   as `euler`'s; the first slope is then velocity·sigma/σ̂ (as diffusers scales it), clip refused
     """
     if begin % 2:
         raise ValueError(f"begin is {begin}, expected an even row: odd ones are second halves of a step")

@@ -6,14 +6,12 @@ from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import PredictionType, predict
+from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.samplers.two_calls import row_grid, step_of
 
 
-def heun(
-    grid: Grid, prediction: PredictionType = "epsilon", *, clip: Clip = NO_CLIP, begin: int = 0
-) -> Table:
+def heun(grid: Grid, prediction: Predictor = "epsilon", *, clip: Clip = NO_CLIP, begin: int = 0) -> Table:
     """Algorithm 1 of Karras et al. 2022: 2n − 1 rows at times t0, t1, t1, t2, t2, ...; the last is Euler's.
 
     With r = sigma/alpha and slopes epsilon: the first row gives the Euler step and stores its slope; the
@@ -23,7 +21,7 @@ def heun(
     for row in range(begin, 2 * len(grid) - 1):
         i, second = step_of(row, begin)
         at = i + second
-        raw = predict(prediction, grid.alpha[at], grid.sigma[at])
+        raw = predict_at(prediction, grid, at)
         now = clipped(raw, clip, grid.alpha[at], grid.sigma[at])
         if not second:
             y = now.x0 * grid.alpha[i + 1] + now.epsilon * grid.sigma[i + 1]

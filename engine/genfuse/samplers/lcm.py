@@ -5,6 +5,7 @@ from __future__ import annotations
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.combination import NOISE, X0, X
 from genfuse.samplers.grid import Grid
+from genfuse.samplers.options import check_positive
 from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
@@ -22,8 +23,11 @@ def lcm(
 
     f = c_skip·x + c_out·x0 with the boundary condition of Song et al. 2023 (eq. 5, appendix C) at the scaled
     time s = timestep_scaling·t: c_skip = sigma_data²/(s² + sigma_data²), c_out = s/√(s² + sigma_data²).
-    f is each row's second output, for who asks. A grid that ends without noise ends on f.
+    f is each row's second output, for who asks. A grid that ends without noise ends on f. ValueError unless
+    timestep_scaling and sigma_data are more than 0.
     """
+    check_positive("timestep_scaling", timestep_scaling)
+    check_positive("sigma_data", sigma_data)
     builder = begun_table(grid, begin)
     for i in range(begin, len(grid)):
         scaled = grid.timesteps[i] * timestep_scaling

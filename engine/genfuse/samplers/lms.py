@@ -9,7 +9,7 @@ from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, X
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import PredictionType, predict
+from genfuse.samplers.predictor import Predictor, predict_at
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
 Array = NDArray[np.float64]
@@ -19,7 +19,7 @@ HIGHEST_ORDER = 5
 
 def lms(
     grid: Grid,
-    prediction: PredictionType = "epsilon",
+    prediction: Predictor = "epsilon",
     *,
     order: int = 4,
     clip: Clip = NO_CLIP,
@@ -40,7 +40,7 @@ def lms(
     slots = max(order - 1, 1)
     ratio = grid.sigma / grid.alpha
     for i in range(begin, len(grid)):
-        raw = predict(prediction, grid.alpha[i], grid.sigma[i])
+        raw = predict_at(prediction, grid, i)
         now = clipped(raw, clip, grid.alpha[i], grid.sigma[i])
         used = min(order, i - begin + 1)
         nodes = min(order, i + 1) if truncated else used

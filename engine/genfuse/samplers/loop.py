@@ -10,8 +10,7 @@ from torch import Tensor
 
 from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, SeedLike, check_shape
-from genfuse.samplers.schedule import NoiseSchedule
+from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, check_shape
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -25,7 +24,7 @@ def sample(
     sampler: str | Sampler = "dpmpp_2m",
     steps: int = 20,
     seeds: SeedLike = None,
-    schedule: str | NoiseSchedule | None = None,
+    schedule: ScheduleLike = None,
     prediction: PredictionType | None = None,
     guidance: float | None = None,
     cond: dict[str, Any] | None = None,
@@ -57,7 +56,8 @@ def sample(
     progress  show a bar
 
     Returns the samples, or (samples, trajectory). Runs without gradient. Beside the model a step is one
-    kernel (two with threshold or rescale), no synchronisation, and nothing allocated. ValueError or TypeError
+    kernel (two with threshold or rescale; a copy into a kept buffer where the network's input is scaled, and two
+    more kernels with a mask), no synchronisation, and nothing allocated. ValueError or TypeError
     before the model is first called for anything that does not fit. The loop goes into one graph of
     torch.compile(fullgraph=True) where `sampler` is a `Sampler`: a name's table is built in Python.
     """
@@ -76,19 +76,21 @@ def sample(
     device = check.device("device", device or "cpu")
     keep = None if mask is None else _keep(mask, shape, device)
 
+    scaled = any(scale != 1 for scale in runner.input_scale)
     x = runner.start(shape, dtype=dtype, device=device) if init is None else runner.add_noise(init, 0)
     time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
     times = runner.timesteps.to(device, time_dtype)[:, None].expand(-1, shape[0])
+    buffer = torch.empty_like(x) if scaled or keep is not None else x
     trajectory: list[Tensor] = []
     for i, t in enumerate(_tracked(times, progress)):
-        seen = x if runner.input_scale[i] == 1 else x * runner.input_scale[i]
+        seen = torch.mul(x, runner.input_scale[i], out=buffer) if scaled else x
         output, variance = _split(model(seen, t, **(cond or {})), x, runner.learned_variance)
         free = None
         if runner.guided:
             free, _ = _split(model(seen, t, **(uncond or {})), x, runner.learned_variance)
         x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
         if keep is not None and init is not None:
-            known = runner.add_noise(init, i + 1) if i + 1 < len(runner) else init
+            known = runner.add_noise(init, i + 1, out=buffer) if i + 1 < len(runner) else init
             torch.where(keep, known, x, out=x)
         if return_trajectory:
             trajectory.append(x.clone())
@@ -100,7 +102,7 @@ def sample(
 def _runner(
     sampler: str | Sampler,
     steps: int,
-    schedule: str | NoiseSchedule | None,
+    schedule: ScheduleLike,
     prediction: PredictionType | None,
     guidance: float | None,
     clip: ClipLike,
@@ -168,9 +170,17 @@ def _split(output: Any, x: Tensor, learned: bool) -> tuple[Tensor, Tensor | None
             f"model returned dtype {output.dtype}, expected {x.dtype} as x; pass dtype= or cast in the model"
         )
     if not learned:
-        return output, None
+        return _apart(output, x), None
     half, variance = output.chunk(2, dim=1)
     return half, variance
+
+
+def _apart(output: Tensor, x: Tensor) -> Tensor:
+    """The output, copied where it is a view of x, which the step overwrites; a graph does so by itself."""
+    if torch.compiler.is_compiling():
+        return output
+    same = output.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
+    return output.clone() if same else output
 
 
 def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:

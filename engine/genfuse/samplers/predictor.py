@@ -14,7 +14,11 @@ Predictor = PredictionType | Callable[[Float, Float], Prediction]
 
 def predict_at(predictor: Predictor, grid: Grid, node: int) -> Prediction:
     """x0 and epsilon at a node of the grid. ValueError for an unknown prediction type."""
-    alpha, sigma = grid.alpha[node], grid.sigma[node]
+    return predict_level(predictor, grid.alpha[node], grid.sigma[node])
+
+
+def predict_level(predictor: Predictor, alpha: Float, sigma: Float) -> Prediction:
+    """x0 and epsilon at a level. ValueError for an unknown prediction type."""
     if callable(predictor):
         return predictor(alpha, sigma)
     check_name("prediction", predictor, PREDICTION_TYPES)

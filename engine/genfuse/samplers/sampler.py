@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.ops import check, philox_normal, sampler_step
+from genfuse.ops import check, philox_normal, sampler_step, sampler_step_
 from genfuse.samplers.combination import NOISE, X
+from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.levels import Levels
-from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction, PredictionType
+from genfuse.samplers.levels import FlowLevels, Levels, ScheduleLevels
+from genfuse.samplers.prediction import Prediction, PredictionType
 from genfuse.samplers.registry import solver
-from genfuse.samplers.schedule import NoiseSchedule
+from genfuse.samplers.schedule import SCHEDULES, NoiseSchedule, noise_schedule
 from genfuse.samplers.stepper import DeviceRows, Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, TableBuilder
 from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 from genfuse_kernels.sampler_step.row import COLUMN
 
 SeedLike = SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | Tensor | None
+ScheduleLike = str | NoiseSchedule | EDM | None
 ClipLike = None | float | tuple[float, float] | Clip
 
 
@@ -33,20 +35,23 @@ class Sampler:
 
     name        a solver: `genfuse.samplers.names()` lists them
     steps       intervals of the grid, 1 to the schedule's length
-    schedule    a `NoiseSchedule`, one of its names ("linear" where None), or "flow"
-    prediction  what the network returns: "epsilon", "v_prediction", "sample" or "flow_prediction"
+    schedule    a `NoiseSchedule` or one of its names ("linear" where None), "flow", an `EDM` or "edm"
+    prediction  what the network returns: "epsilon", "v_prediction", "sample" or "flow_prediction"; with EDM
+                one of the first two, which say the sign of its preconditioning
     clip        None; c: x0 is kept in [−c, c]; (low, high); or a `Clip` (dynamic threshold)
     guidance    classifier-free guidance scale (Ho & Salimans 2022), used where `uncond` is given
     guidance_rescale  φ in [0, 1] (Lin et al. 2024, section 3.4)
     spacing     "trailing", "linspace" or "leading"; or pass `timesteps` (descending) or `sigmas`: a kind
-                ("karras", "exponential", "beta", "lu") or levels from high to the last (n + 1,)
+                ("karras", "exponential", "beta", "lu") or levels from high to the last (n + 1,); EDM has
+                sigmas alone
     strength    in (0, 1]: the last share of the grid that is run, for starting from a picture
     seeds       (N,) seeds of the noise, ints, an integer array or an int64 tensor; an int s stands for s,
                 s+1, ...; None: each run draws its own from torch's generator
     options     the solver's own (`eta`, `order`, ...)
 
     The sample is held in the network's own scale (variance preserving, or flow's), so the network is given it
-    as it is. ValueError or TypeError for anything that does not fit, naming it.
+    as it is; EDM's is x0 + sigma·noise, and its network is given `input_scale`·x. ValueError or TypeError for
+    anything that does not fit, naming it.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class Sampler:
         name: str = "dpmpp_2m",
         steps: int = 20,
         *,
-        schedule: str | NoiseSchedule | None = None,
+        schedule: ScheduleLike = None,
         prediction: PredictionType | None = None,
         clip: ClipLike = None,
         guidance: float = 1.0,
@@ -71,12 +76,14 @@ class Sampler:
         ):  # fmt: skip
             check.number(argument, value)
         chosen = solver(name)
-        self.levels = Levels.of(schedule)
-        predicts = check_name("prediction", prediction or self.levels.prediction, PREDICTION_TYPES)
+        self.levels = as_levels(schedule)
+        predicts = self.levels.prediction if prediction is None else prediction
         whole = self.levels.grid(steps, spacing=spacing, timesteps=timesteps, sigmas=sigmas)
         self.grid = _last_part(whole, strength)
         self.table = chosen.table(self.grid, predicts, self.levels, clip=as_clip(clip), **options)
         self.table = self.table.with_guidance(guidance, guidance_rescale)
+        alpha, sigma = self._row_levels()
+        self.table = self.levels.scaled(self.table, sigma)
         self.timesteps = torch.from_numpy(self.table.timesteps)
         """(rows,) float64: the time the network is given before each row (some solvers have two a step)."""
         self.input_scale: list[float] = self.table.input_scale.tolist()
@@ -89,7 +96,7 @@ class Sampler:
         self._stepper = Stepper(self.table)
         self._given_seeds = seeds
         self._run_seeds: Tensor | None = None
-        self._forward = DeviceRows(_forward_rows(*self._row_levels()))
+        self._forward = DeviceRows(_forward_rows(alpha, sigma))
 
     def __len__(self) -> int:
         """Model calls of a whole run."""
@@ -135,14 +142,25 @@ class Sampler:
             stepper.seeds = self._batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 
-    def add_noise(self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None) -> Tensor:
-        """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample)."""
+    def add_noise(
+        self, x0: Tensor, i: int | Tensor, seeds: SeedLike = None, out: Tensor | None = None
+    ) -> Tensor:
+        """The forward process: x0 with the noise of row i's level (int, or int64 (N,): one a sample).
+
+        out  like x0, where to write, without a gradient; ValueError or TypeError, naming it, for what does not fit
+        """
         check.sample("x0", x0)
         batch, device = x0.shape[0], x0.device
+        check.index("i", i, batch, len(self), x0)
+        if isinstance(i, Tensor) and not torch.compiler.is_compiling():
+            check.in_range("i", i, len(self), "a row of the table")
         chosen = self._batch_seeds(batch, device) if seeds is None else as_seeds(seeds, batch, device)
         rows = self._forward.beside(x0)
-        noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
-        return noisy
+        if out is None:
+            noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
+            return noisy
+        sampler_step_(x0, None, rows, i, out=out, seeds=chosen, stream=STREAM_FORWARD)
+        return out
 
     def _batch_seeds(self, batch: int, device: torch.device) -> Tensor:
         """The run's seeds, int64 (N,): those given, or drawn at the first use after a reset."""
@@ -159,6 +177,20 @@ class Sampler:
         if len(self.table) == len(self.grid):
             return self.grid.alpha[:-1], self.grid.sigma[:-1]
         return self.levels.at(self.table.timesteps)
+
+
+def as_levels(schedule: ScheduleLike) -> Levels:
+    """What a `schedule` argument means: a schedule, EDM, the name of one, "flow", or None for the linear one."""
+    if isinstance(schedule, EDM):
+        return schedule
+    if schedule is None or isinstance(schedule, NoiseSchedule):
+        return ScheduleLevels(schedule or noise_schedule())
+    if not isinstance(schedule, str):
+        raise TypeError(f"schedule is {type(schedule).__name__}, expected a name, a NoiseSchedule or an EDM")
+    check_name("schedule", schedule, ("flow", "edm", *SCHEDULES))
+    if schedule == "flow":
+        return FlowLevels()
+    return EDM() if schedule == "edm" else ScheduleLevels(noise_schedule(schedule))
 
 
 def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:

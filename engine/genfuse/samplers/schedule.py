@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
+from genfuse.ops import check
 
 Precision = Literal["float64", "float32"]
 
@@ -77,10 +78,12 @@ def noise_schedule(
           Dhariwal 2021), "laplace" (Hang et al. 2024), "exp" (alphas_cumprod = exp(−12 t))
     trained_betas  (T,) in [0, 1], instead of a name; num_train_timesteps is then its length
     rescale_betas_zero_snr  shift and scale √alphas_cumprod so that its last value is 0 (Lin et al. 2024)
-    ValueError for an unknown name, no timesteps, or betas outside [0, 1].
+    ValueError for an unknown name, no timesteps, or betas outside [0, 1]; TypeError for an end that is no number.
     """
     check_name("precision", precision, _DTYPES)
     dtype = _DTYPES[precision]
+    for argument, value in (("beta_start", beta_start), ("beta_end", beta_end)):
+        check.number(argument, value)
     if trained_betas is not None:
         betas = torch.tensor(np.asarray(trained_betas, dtype=np.float64), dtype=dtype)
         name = "trained_betas"

@@ -60,12 +60,15 @@ def flow_shift(sigmas: Array, shift: float) -> Array:
 
 
 def sigma_to_t(sigmas: Array, log_sigmas: Array) -> Array:
-    """Training times of sigmas: log sigma interpolated linearly in the ascending schedule `log_sigmas` (T,).
+    """Training times of sigmas: log sigma interpolated linearly in the schedule `log_sigmas` (T,).
 
-    Sigmas outside the schedule get its first or last timestep. Same shape as `sigmas`.
+    Sigmas outside the schedule get its first or last timestep. Same shape as `sigmas`. A schedule ascends, but
+    for a zero terminal SNR that was made finite: its last level may lie below the one before, so the last
+    level that a sigma reaches counts, as in diffusers.
     """
     log_sigma = np.log(np.maximum(sigmas, 1e-10))
-    low = (np.searchsorted(log_sigmas, log_sigma, side="right") - 1).clip(0, len(log_sigmas) - 2)
+    reached = np.less_equal.outer(log_sigmas, log_sigma)
+    low = reached.cumsum(axis=0).argmax(axis=0).clip(0, len(log_sigmas) - 2)
     weight = (log_sigmas[low] - log_sigma) / (log_sigmas[low] - log_sigmas[low + 1])
     weight = np.clip(weight, 0, 1)
     return np.asarray((1 - weight) * low + weight * (low + 1))

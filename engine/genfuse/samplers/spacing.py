@@ -52,12 +52,17 @@ def spaced_timesteps(
 
 def check_steps(steps: int, num_train_timesteps: int, argument: str = "num_inference_steps") -> None:
     """ValueError unless 1 <= steps <= num_train_timesteps; TypeError unless it is a whole number."""
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
-        raise TypeError(f"{argument} is {steps!r} of type {type(steps).__name__}, expected an int")
+    check_whole(steps, argument)
     if not 1 <= steps <= num_train_timesteps:
         raise ValueError(
             f"{argument} is {steps}, expected 1 to {num_train_timesteps}: the schedule has no more timesteps"
         )
+
+
+def check_whole(steps: int, argument: str) -> None:
+    """TypeError unless it is a whole number."""
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
+        raise TypeError(f"{argument} is {steps!r} of type {type(steps).__name__}, expected an int")
 
 
 def _numbers(name: str, values: Sequence[float] | Array) -> Array:

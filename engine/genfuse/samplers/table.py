@@ -134,9 +134,11 @@ def check_rows(rows: NDArray[np.float64]) -> None:
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         name = next(name for name, index in COLUMN.items() if index == column)
+        without_signal = not finite[row, COLUMN["x0_x"]]  # 1/alpha
+        hint = "; epsilon prediction has no x0 at zero terminal SNR: use v_prediction or sample there"
         raise ValueError(
-            f"table row {row}, column {name!r} is {rows[row, column]}, expected a finite number; "
-            "epsilon prediction has no x0 at zero terminal SNR: use v_prediction or sample there"
+            f"table row {row}, column {name!r} is {rows[row, column]}, expected a finite number"
+            + (hint if without_signal else "")
         )
     written: set[int] = set()
     for index, row in enumerate(rows):

@@ -52,6 +52,8 @@ def unipc(
     if not 1 <= order <= len(HISTORY):
         raise ValueError(f"order is {order!r}, expected 1 to {len(HISTORY)}")
     check_name("variant", variant, VARIANTS)
+    if not isinstance(disable_corrector, Collection) or isinstance(disable_corrector, str):
+        raise TypeError(f"disable_corrector is {disable_corrector!r}, expected row numbers")
     builder = begun_table(grid, begin)
     steps, log_snr, last_order = len(grid), grid.log_snr, 0
     first = begin + int(grid.alpha[begin] == 0)  # derivatives need a finite lambda

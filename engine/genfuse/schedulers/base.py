@@ -56,6 +56,8 @@ class Run:
     """For each row, whether diffusers draws noise there."""
     keeps: list[bool]
     """For each row, whether the row after it needs that noise again."""
+    begin: int = 0
+    """The first row that is not empty."""
     original: Tensor | None = None
     """The same rows with the predicted x0 in place of the next sample, made when first asked for."""
     noise_prev: Tensor | None = field(default=None, repr=False)
@@ -67,7 +69,8 @@ class Scheduler(Configured, DiffusersMixin):
     A subclass registers its constructor's arguments (`register_to_config`), calls `_set_schedule` and
     `_set_nodes` there, calls `_set_nodes` in `set_timesteps`, and gives `_table`; its `step` has diffusers'
     signature and calls `_step`. What diffusers' classes show of their solvers' insides (convert_model_output,
-    model_outputs, the update formulas) has no counterpart: there is a table instead.
+    model_outputs, lower_order_nums, the update formulas) has no counterpart: there is a table instead, so the
+    pipelines that read those (LEDITS++) do not run on these classes.
 
     timesteps   (n,) what the model is given, one a call of step; on the device of set_timesteps
     sigmas      (n + 1,) float32 on the CPU, in the classes where diffusers has them
@@ -124,6 +127,7 @@ class Scheduler(Configured, DiffusersMixin):
         if nodes != self._nodes_of_runs or self._config_of_runs is not self.config:
             self._nodes_of_runs, self._config_of_runs, self._runs = nodes, self.config, {}
         self._grid = grid
+        self._without_signal = int(np.count_nonzero(grid.alpha[:-1] == 0))
         self.timesteps = self._own_timesteps = torch.from_numpy(np.ascontiguousarray(timesteps)).to(device)
         self._values: list[float] = self._own_timesteps.tolist()
         self._input_scale = scale
@@ -271,12 +275,13 @@ class Scheduler(Configured, DiffusersMixin):
         from seeds drawn once a trajectory from PyTorch's default generator. The device is never read, except
         for a timestep that is neither a number nor an element of `self.timesteps`.
         """
+        check_tensors(model_output, sample)
         if model_output.dtype != sample.dtype:
             dtype = torch.promote_types(model_output.dtype, sample.dtype)
             model_output, sample = model_output.to(dtype), sample.to(dtype)
         i = self._due(timestep)
         run = self._run
-        if run is None or run.options != options:
+        if run is None or run.options != options or i < run.begin:
             run = self._start(i, options)
         noise_prev = run.noise_prev
         if run.draws[i]:
@@ -366,13 +371,22 @@ class Scheduler(Configured, DiffusersMixin):
         return _row_of(timestep, self._values)
 
     def _start(self, row: int, options: tuple[Any, ...]) -> Run:
-        """The run for these options, from `row` on where the solver keeps a history."""
-        begin = 0 if self._one_step else row
+        """The run for these options, from `row` on where the solver keeps a history.
+
+        Without one it has every row, but those of nodes without signal only where it starts there: epsilon
+        prediction has none.
+        """
+        begin = min(row, self._without_signal) if self._one_step else row
         run = self._runs.get((begin, options))
         if run is None:
+            if torch.compiler.is_compiling():
+                raise ValueError(
+                    "the table of coefficients is not built yet, which torch.compile cannot do: take one step "
+                    "outside the graph first, with the same timesteps, begin index and options"
+                )
             table = self._table(begin, *options)
             again = (table.rows[:, [COLUMN["y_noise_prev"], COLUMN["s_noise_prev"]]] != 0).any(1).tolist()
-            run = Run(options, Stepper(table), self._draw_rows(table), [*again[1:], False])
+            run = Run(options, Stepper(table), self._draw_rows(table), [*again[1:], False], begin)
             self._runs[begin, options] = run
         run.stepper.reset()
         run.stepper.seeds = run.noise_prev = None
@@ -409,8 +423,20 @@ class Scheduler(Configured, DiffusersMixin):
         return sampler_step(x, model_output, rows, 0, noise=noise, scales=scales)
 
 
+def check_tensors(model_output: Tensor, sample: Tensor) -> None:
+    """TypeError, naming the argument, for what is no tensor."""
+    for name, value in (("model_output", model_output), ("sample", sample)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} is {type(value).__name__}, expected a tensor (N, ...)")
+
+
 def _row_of(timestep: float, values: list[float]) -> int:
-    """Where a timestep is: the second place where it comes more than once, so that none is skipped."""
+    """Where a timestep is by its value: the second place where it comes more than once, as in diffusers.
+
+    There a run that starts in the middle of a solver of two calls finds its step. An element of `timesteps`
+    itself is found where it lies (`_position`), which diffusers does not: where the first two coincide, it
+    skips the first row unless set_begin_index(0) says otherwise.
+    """
     rows = [row for row, value in enumerate(values) if value == timestep]
     if not rows:
         near = min(values, key=lambda value: abs(value - timestep))

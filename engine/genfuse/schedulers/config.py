@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import numpy as np
 
 from genfuse.names import unknown_name
+from genfuse.schedulers.entries import check_entry
 
 Init = TypeVar("Init", bound=Callable[..., None])
 Self = TypeVar("Self", bound="Configured")
@@ -39,7 +40,10 @@ class FrozenConfig(dict[str, Any]):
 
 
 def register_to_config(init: Init) -> Init:
-    """Decorates a scheduler's __init__: its arguments become `self.config`; TypeError for an unknown one."""
+    """Decorates a scheduler's __init__: its arguments become `self.config`.
+
+    TypeError for an unknown one; errors of `check_entry` for what an entry may not be.
+    """
     signature = inspect.signature(init)
     names = list(signature.parameters)[1:]
 
@@ -50,6 +54,8 @@ def register_to_config(init: Init) -> Init:
         bound = signature.bind(self, *args, **kwargs)
         given = list(bound.arguments)
         bound.apply_defaults()
+        for name in names:
+            check_entry(signature.parameters[name], bound.arguments[name])
         config = {name: bound.arguments[name] for name in names}
         config["_use_default_values"] = [name for name in names if name not in given]
         self._internal_dict = FrozenConfig(config)

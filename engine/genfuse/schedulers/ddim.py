@@ -53,7 +53,11 @@ class StridedScheduler(Scheduler):
 
 
 class DDIMScheduler(StridedScheduler):
-    """Song et al. 2021, arguments as diffusers' class; see `genfuse.samplers.ddim`."""
+    """Song et al. 2021, arguments as diffusers' class; see `genfuse.samplers.ddim`.
+
+    Epsilon prediction at a node without signal (zero terminal SNR) has no x0 and is refused there, also with
+    clip_sample, where diffusers clips an infinite x0 to its sign.
+    """
 
     _one_step = True
 

@@ -16,7 +16,7 @@ from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.spacing import SPACINGS, custom_timesteps, spaced_timesteps, timestep_grid
 from genfuse.samplers.table import Table
-from genfuse.schedulers.base import Generators, Scheduler, Timestep
+from genfuse.schedulers.base import Generators, Scheduler, Timestep, check_tensors
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.output import SchedulerOutput
 
@@ -32,7 +32,11 @@ VARIANCES: dict[str, VarianceType] = {
 
 
 class DDPMScheduler(Scheduler):
-    """Ho et al. 2020, arguments as diffusers' class; see `genfuse.samplers.ddpm`."""
+    """Ho et al. 2020, arguments as diffusers' class; see `genfuse.samplers.ddpm`.
+
+    Epsilon prediction at a node without signal (zero terminal SNR) has no x0 and is refused there, also with
+    clip_sample, where diffusers clips an infinite x0 to its sign.
+    """
 
     _one_step = True
 
@@ -125,6 +129,7 @@ class DDPMScheduler(Scheduler):
 
         generator draws torch's noise, as diffusers; without it the noise is fused into the step.
         """
+        check_tensors(model_output, sample)
         if self.num_inference_steps is None:
             self.num_inference_steps = len(
                 self._values

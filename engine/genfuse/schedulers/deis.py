@@ -17,7 +17,7 @@ from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Timestep
 from genfuse.schedulers.config import FrozenConfig, register_to_config
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
-from genfuse.schedulers.nodes import sigma_kind
+from genfuse.schedulers.nodes import reject_flow, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 FEW_STEPS = 15
@@ -28,7 +28,11 @@ _OWN = {"algorithm_type": "deis", "solver_type": "logrho"}
 
 
 class DEISMultistepScheduler(MultistepScheduler):
-    """DEIS of order 1 to 3 (Zhang & Chen 2022); arguments and defaults as diffusers' class of this name."""
+    """DEIS of order 1 to 3 (Zhang & Chen 2022); arguments and defaults as diffusers' class of this name.
+
+    ValueError for flow_prediction without use_flow_sigmas, which diffusers runs: on variance-preserving nodes
+    it does not mean what the network was trained for.
+    """
 
     @register_to_config
     def __init__(
@@ -58,7 +62,7 @@ class DEISMultistepScheduler(MultistepScheduler):
     ) -> None:
         if solver_order not in (1, 2, 3):
             raise ValueError(f"solver_order is {solver_order!r}, expected 1, 2 or 3")
-        sigma_kind(self.config)
+        reject_flow(self.config, sigma_kind(self.config))
         diffusers_predictor(prediction_type, flow=use_flow_sigmas)
         if prediction_type == "flow_prediction" and not use_flow_sigmas:
             raise ValueError(

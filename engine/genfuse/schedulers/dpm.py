@@ -17,9 +17,10 @@ from genfuse.samplers.predictor import Predictor
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.sigmas import flow_shift, sigma_to_t, spaced_sigmas
 from genfuse.samplers.spacing import check_steps, custom_timesteps
+from genfuse.schedulers.base import check_tensors
 from genfuse.schedulers.config import FrozenConfig
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
-from genfuse.schedulers.nodes import sigma_kind
+from genfuse.schedulers.nodes import reject_flow, sigma_kind
 
 Array = NDArray[np.float64]
 FINALS = ("zero", "sigma_min")
@@ -37,10 +38,8 @@ class DPMScheduler(MultistepScheduler):
         own = {name: meaning.get(config[name], config[name]) for name, meaning in aliases.items()}
         self._internal_dict = FrozenConfig({**config, **own})
         check_name("final_sigmas_type", config.get("final_sigmas_type", "zero"), FINALS)
-        if self._node_kind() is not None and config.use_flow_sigmas and not self._converts_to_flow():
-            raise ValueError(
-                f"use_flow_sigmas is True beside {self._node_kind()} sigmas, expected at most one of them"
-            )
+        if not self._converts_to_flow():
+            reject_flow(config, self._node_kind())
         self._network()
         rescale = bool(config.get("rescale_betas_zero_snr"))
         schedule = noise_schedule(
@@ -75,6 +74,7 @@ class DPMScheduler(MultistepScheduler):
 
     def _mean_output(self, model_output: Tensor, sample: Tensor) -> Tensor:
         """The output (N, C, ...) without a learned variance's channels: no solver here uses them."""
+        check_tensors(model_output, sample)
         learned = self.config.variance_type in ("learned", "learned_range")
         if learned and self.config.prediction_type == "epsilon":
             return model_output[:, : sample.shape[1]]

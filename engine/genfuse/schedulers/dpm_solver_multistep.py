@@ -70,7 +70,9 @@ class DPMSolverMultistepScheduler(DPMScheduler):
         self._set_up(ALIASES)
         config = self.config
         check_name("algorithm_type", config.algorithm_type, ALGORITHMS)
-        check_dpm_options(config.solver_order, config.algorithm_type, config.solver_type)
+        check_dpm_options(
+            config.solver_order, config.algorithm_type, config.solver_type, argument="solver_order"
+        )
         check_name("timestep_spacing", config.timestep_spacing, SPACINGS)
         if self._integrates_noise() and config.get("final_sigmas_type") == "zero":
             raise ValueError(
@@ -182,7 +184,9 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
         check_steps(steps, config.num_train_timesteps)
         kind = self._node_kind()
         if kind is not None:
-            sigmas = spaced_sigmas(kind, *self._ends(kind), steps)[::-1]
+            sigmas = spaced_sigmas(kind, *self._ends(kind), max(steps, 2))[::-1][
+                :steps
+            ]  # one: the least noise
             times = self._times_at(sigmas)
             times, last = (times.round() if kind == "karras" else times), float(sigmas[-1])
         elif config.use_flow_sigmas:

@@ -56,7 +56,7 @@ class DPMSolverSinglestepScheduler(DPMScheduler):
         self._set_up(ALIASES)
         config = self.config
         check_name("algorithm_type", config.algorithm_type, ALGORITHMS)
-        check_dpm_options(solver_order, config.algorithm_type, config.solver_type)
+        check_dpm_options(solver_order, config.algorithm_type, config.solver_type, argument="solver_order")
         if self._integrates_noise() and final_sigmas_type == "zero":
             raise ValueError(
                 "final_sigmas_type is 'zero', expected 'sigma_min' with algorithm_type 'dpmsolver'"
@@ -82,7 +82,9 @@ class DPMSolverSinglestepScheduler(DPMScheduler):
                 f"{len(self._grid)} steps of order {config.solver_order}" if uneven else "a last sigma of 0"
             )
             warnings.warn(f"lower_order_final is False, set to True: {reason} needs it", stacklevel=2)
-            self._internal_dict = FrozenConfig({**config, "lower_order_final": True})
+            # No table has been built on these nodes yet: those that will be are of the changed configuration.
+            changed = FrozenConfig({**config, "lower_order_final": True})
+            self._internal_dict = self._config_of_runs = changed
 
     def _spaced(self, steps: int, last_timestep: int) -> NDArray[np.float64]:
         """(n,) times, evenly spaced: this class has no other spacing."""

@@ -54,7 +54,9 @@ class EDMDPMSolverMultistepScheduler(EDMScheduler):
         for name, meaning in ALIASES.items():
             own = meaning.get(self.config[name], self.config[name])
             self._internal_dict = FrozenConfig({**self.config, name: own})
-        check_dpm_options(solver_order, self.config.algorithm_type, self.config.solver_type)
+        check_dpm_options(
+            solver_order, self.config.algorithm_type, self.config.solver_type, argument="solver_order"
+        )
         self._set_levels_at(torch.linspace(0, 1, num_train_timesteps), 0.0)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:

@@ -1,18 +1,17 @@
-"""EDMEulerScheduler: diffusers' interface over `samplers.edm`."""
+"""EDMEulerScheduler: diffusers' interface over `samplers.euler`."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.samplers.combination import M
-from genfuse.samplers.edm import NO_CHURN, Churn, edm_euler
+from genfuse.samplers.euler import euler
 from genfuse.samplers.grid import Grid
-from genfuse.samplers.prediction import Prediction
 from genfuse.samplers.predictor import edm_predictor
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
@@ -94,18 +93,24 @@ class EDMEulerScheduler(EDMScheduler):
     ) -> SchedulerOutput:
         """The sample at the next node. pred_original_sample: the denoised sample, instead of model_output."""
         reject_whole(timestep)
-        churn = Churn(s_churn, s_tmin, s_tmax, s_noise)
-        if pred_original_sample is not None:
-            return self._step(
-                pred_original_sample, timestep, sample, generator=generator, options=(churn, True)
-            )
-        return self._step(model_output, timestep, sample, generator=generator, options=(churn, False))
+        denoised = pred_original_sample is not None
+        output = model_output if pred_original_sample is None else pred_original_sample
+        options = (s_churn, s_tmin, s_tmax, s_noise, denoised)
+        return self._step(output, timestep, sample, generator=generator, options=options)
 
-    def _table(self, begin: int, churn: Churn = NO_CHURN, denoised: bool = False) -> Table:
+    def _table(self, begin: int, *options: Any) -> Table:
+        s_churn, s_tmin, s_tmax, s_noise, denoised = options
         config = self.config
         network = edm_predictor(config.sigma_data, v_prediction=config.prediction_type == "v_prediction")
-        predictor = (lambda alpha, sigma: Prediction(x0=M, epsilon=M)) if denoised else network
-        return edm_euler(self._grid, predictor, sigma_data=config.sigma_data, churn=churn, begin=begin)
+        return euler(
+            self._grid,
+            "sample" if denoised else network,
+            s_churn=s_churn,
+            s_tmin=s_tmin,
+            s_tmax=s_tmax,
+            s_noise=s_noise,
+            begin=begin,
+        )
 
     def _original_rows(self, table: Table, *options: object) -> Tensor:
         return second_output_rows(table)

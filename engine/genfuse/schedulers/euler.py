@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.samplers.euler import churn, euler, euler_ancestral, noised
-from genfuse.samplers.prediction import PREDICTION_TYPES, predict
+from genfuse.samplers.euler import euler, euler_ancestral
+from genfuse.samplers.prediction import PREDICTION_TYPES
 from genfuse.samplers.sigmas import sigma_to_t
 from genfuse.samplers.spacing import SPACINGS, check_steps, custom_sigmas
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.discrete import DiscreteScheduler
+from genfuse.schedulers.nodes import second_output_rows
 from genfuse.schedulers.output import SchedulerOutput
-from genfuse_kernels.sampler_step.row import Y
 
 Array = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ class EulerDiscreteScheduler(DiscreteScheduler):
             )
         times = self._training_timesteps(steps, timesteps)
         check_steps(len(times), config.num_train_timesteps)
-        if config.interpolation_type == "log_linear" and self._sigma_kind() is None:
+        if self._log_linear:
             first, last = (math.log(schedule.sigmas[i]) for i in (-1, 0))
             return torch.linspace(first, last, len(times) + 1).exp().double().numpy(), times
         if config.interpolation_type == "log_linear":
@@ -96,6 +96,11 @@ class EulerDiscreteScheduler(DiscreteScheduler):
             sigmas, times = self._nodes(schedule, times)
         final = 0.0 if config.final_sigmas_type == "zero" else float(schedule.sigmas[0])
         return np.append(sigmas, final), times
+
+    @property
+    def _log_linear(self) -> bool:
+        """Whether sigmas are even in their logarithm; diffusers has one more of them, and churns by their count."""
+        return bool(self.config.interpolation_type == "log_linear" and self._sigma_kind() is None)
 
     @property
     def _continuous(self) -> bool:
@@ -112,10 +117,11 @@ class EulerDiscreteScheduler(DiscreteScheduler):
 
     def _table(self, begin: int, *options: Any) -> Table:
         s_churn, s_tmin, s_tmax, s_noise = options
+        steps = len(self._grid)
         return euler(
             self._grid,
             self._kind(),
-            s_churn=s_churn,
+            s_churn=s_churn * steps / (steps + 1) if self._log_linear else s_churn,
             s_tmin=s_tmin,
             s_tmax=s_tmax,
             s_noise=s_noise,
@@ -123,15 +129,7 @@ class EulerDiscreteScheduler(DiscreteScheduler):
         )
 
     def _original_rows(self, table: Table, *options: Any) -> Tensor:
-        rows = super()._original_rows(table, *options)
-        s_churn, s_tmin, s_tmax, s_noise = options
-        for i in range(len(table)):
-            gamma = churn(self._grid, i, s_churn, s_tmin, s_tmax)
-            if gamma > 0:
-                raw = predict(self._kind(), self._grid.alpha[i], self._grid.sigma[i])
-                x0 = noised(self._grid, i, self._kind(), raw, gamma, s_noise)[1].coefficients
-                rows[i, Y : Y + len(x0)] = torch.from_numpy(x0)
-        return rows
+        return second_output_rows(table)
 
     def step(
         self,

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
-from genfuse.samplers.edm import Churn
+from genfuse.samplers.churn import Churn
 from genfuse.samplers.flow import flow_euler, flow_heun, flow_stochastic, heun_rows
 from genfuse.samplers.grid import Grid
+from genfuse.samplers.options import check_positive
 from genfuse.samplers.sigmas import flow_shift, spaced_sigmas
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
@@ -77,7 +78,8 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         return float(self._shift)
 
     def set_shift(self, shift: float) -> None:
-        """Take another shift from the next set_timesteps on."""
+        """Take another shift from the next set_timesteps on. ValueError unless it is more than 0."""
+        check_positive("shift", shift)
         self._shift = shift
 
     def time_shift(self, mu: float, sigma: float, t: Levels) -> Levels:

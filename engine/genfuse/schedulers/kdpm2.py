@@ -22,7 +22,11 @@ from genfuse.schedulers.output import SchedulerOutput
 
 
 class KDPM2DiscreteScheduler(DiscreteScheduler):
-    """The midpoint method in log sigma, arguments as diffusers' class; see `genfuse.samplers.dpm2`."""
+    """The midpoint method in log sigma, arguments as diffusers' class; see `genfuse.samplers.dpm2`.
+
+    `timesteps` are float32 in every spacing, and `sigmas` has one entry a row and the last: diffusers' has two
+    more that no step reads.
+    """
 
     order = 2
     _is_ancestral: ClassVar[bool] = False

@@ -42,6 +42,12 @@ def sigma_kind(config: Mapping[str, Any]) -> str | None:
     return kinds[0] if kinds else None
 
 
+def reject_flow(config: Mapping[str, Any], kind: str | None) -> None:
+    """ValueError for flow sigmas beside those of a kind: one of the two chooses the nodes."""
+    if kind is not None and config["use_flow_sigmas"]:
+        raise ValueError(f"use_flow_sigmas is True beside {kind} sigmas, expected at most one of them")
+
+
 def second_output_rows(table: Table) -> Tensor:
     """(R, 32): the table's rows with their second output as the first, and nothing stored."""
     rows = table.rows.clone()

@@ -13,11 +13,11 @@ from genfuse.names import check_name
 from genfuse.samplers.sa_solver import noise_in_the_middle, sa_solver
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.table import Table
-from genfuse.schedulers.base import Generators, Scheduler, Timestep
+from genfuse.schedulers.base import Generators, Scheduler, Timestep, check_tensors
 from genfuse.schedulers.config import register_to_config
 from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
-from genfuse.schedulers.nodes import sigma_kind
+from genfuse.schedulers.nodes import reject_flow, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 
@@ -55,7 +55,9 @@ class SASolverScheduler(MultistepScheduler):
         steps_offset: int = 0,
     ) -> None:
         check_name("algorithm_type", algorithm_type, ("data_prediction", "noise_prediction"))
-        sigma_kind(self.config)
+        reject_flow(self.config, sigma_kind(self.config))
+        if tau_func is not None and not callable(tau_func):
+            raise TypeError(f"tau_func is {tau_func!r}, expected a function of the timestep, or None")
         if algorithm_type == "noise_prediction" and prediction_type == "flow_prediction":
             raise ValueError(
                 "prediction_type is 'flow_prediction', expected 'epsilon', 'sample' or 'v_prediction' with "
@@ -96,6 +98,7 @@ class SASolverScheduler(MultistepScheduler):
         return_dict: bool = True,
     ) -> SchedulerOutput:
         """The sample at the next node. A learned variance's channels of model_output are left out."""
+        check_tensors(model_output, sample)
         if self.config.variance_type in ("learned", "learned_range"):
             model_output = model_output[:, : sample.shape[1]]
         return self._step(model_output, timestep, sample, generator=generator)

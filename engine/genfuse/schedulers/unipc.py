@@ -17,7 +17,7 @@ from genfuse.samplers.spacing import SPACINGS, check_steps
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.samplers.unipc import VARIANTS, unipc
 from genfuse.schedulers.base import Timestep
-from genfuse.schedulers.config import register_to_config
+from genfuse.schedulers.config import FrozenConfig, register_to_config
 from genfuse.schedulers.dpm import DPMScheduler
 from genfuse.schedulers.output import SchedulerOutput
 
@@ -65,6 +65,10 @@ class UniPCMultistepScheduler(DPMScheduler):
         sigma_max: float | None = None,
         shift_terminal: float | None = None,
     ) -> None:
+        if not isinstance(disable_corrector, Sequence) or isinstance(disable_corrector, str):
+            raise TypeError(f"disable_corrector is {disable_corrector!r}, expected step numbers")
+        # A list, as JSON gives it back and as diffusers has it.
+        self._internal_dict = FrozenConfig({**self.config, "disable_corrector": list(disable_corrector)})
         if solver_p is not None:
             raise ValueError(f"solver_p is a {type(solver_p).__name__}, expected None: UniPC's own predictor")
         if shift_terminal is not None and not use_flow_sigmas:

@@ -217,12 +217,26 @@ def load(path: str | Path) -> DDPM:
     return system
 
 
+def _check_sizes(shape: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """ValueError for numbers beyond what the stored tensors can be of: a network is built from them next."""
+    # A narrow level has one head, however wide a head would be: the default stands in the smallest network.
+    sizes = (size for tensor in tensors.values() for size in tensor.shape)
+    largest = max(UNetConfig.head_channels, *sizes)
+    for name, value in shape.items():
+        most = len(tensors) if name == "num_blocks" else largest
+        least = 0 if name in ("num_classes", "attention_levels") else 1
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > len(tensors) or not all(least <= index(number) <= most for number in numbers):
+            raise ValueError(f"{name} is {value!r}, expected {least} to {most} with these tensors")
+
+
 def _from_metadata(loaded: checkpoint.Checkpoint) -> DDPM:
     """A DDPM of the shape that the checkpoint describes, with fresh weights."""
     stored = dict(loaded.metadata["config"])
     shape: dict[str, Any] = {
         name: tuple(v) if isinstance(v, list) else v for name, v in stored.pop("model").items()
     }
+    _check_sizes(shape, loaded.tensors)
     config = DDPMConfig(model=UNetConfig(**shape), **stored)
     with torch.device("meta"):  # a network that the file does not hold is not worth its memory
         loaded.check(UNet(config.model), "ema")

@@ -1,0 +1,99 @@
+"""What a scheduler does not take: each error names the argument, before anything is changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from schedulers.peer import each, ours, start
+
+NAN = float("nan")
+BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+    ("DDIMScheduler", {"beta_start": "a"}, TypeError, "beta_start is 'a', expected a number"),
+    (
+        "DDIMScheduler",
+        {"clip_sample_range": -1.0},
+        ValueError,
+        "clip_sample_range is -1.0, expected more than 0",
+    ),
+    ("DDIMScheduler", {"clip_sample_range": NAN}, ValueError, "clip_sample_range is nan, expected a finite"),
+    ("DDIMScheduler", {"sample_max_value": 0.5}, ValueError, "sample_max_value is 0.5, expected at least 1"),
+    (
+        "DDIMScheduler",
+        {"dynamic_thresholding_ratio": 0.0},
+        ValueError,
+        "dynamic_thresholding_ratio is 0.0, exp",
+    ),
+    (
+        "DDIMScheduler",
+        {"num_train_timesteps": 10.5},
+        TypeError,
+        "num_train_timesteps is 10.5, expected an int",
+    ),
+    (
+        "UniPCMultistepScheduler",
+        {"disable_corrector": None},
+        TypeError,
+        "disable_corrector is None, expected",
+    ),
+    ("SASolverScheduler", {"tau_func": 3}, TypeError, "tau_func is 3, expected a function"),
+    ("FlowMatchEulerDiscreteScheduler", {"shift": 0.0}, ValueError, "shift is 0.0, expected more than 0"),
+    ("FlowMatchEulerDiscreteScheduler", {"shift": NAN}, ValueError, "shift is nan, expected a finite number"),
+    ("DPMSolverMultistepScheduler", {"solver_order": 7}, ValueError, "solver_order is 7, expected 1, 2 or 3"),
+    (
+        "DPMSolverSinglestepScheduler",
+        {"solver_order": 7},
+        ValueError,
+        "solver_order is 7, expected 1, 2 or 3",
+    ),
+    ("EDMDPMSolverMultistepScheduler", {"solver_order": 7}, ValueError, "solver_order is 7, expected 1, 2"),
+    ("EDMEulerScheduler", {"sigma_min": -1.0}, ValueError, "sigma_min is -1.0, expected more than 0"),
+    ("PNDMScheduler", {"skip_prk_steps": "x"}, TypeError, "skip_prk_steps is 'x', expected True or False"),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "error", "message"), BAD, ids=str)
+def test_configuration(name: str, config: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        ours(name, **config)
+
+
+def test_configuration_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "scheduler_config.json").write_text(json.dumps({"beta_start": "a"}))
+    with pytest.raises(TypeError, match=r"^beta_start is 'a', expected a number"):
+        type(ours("DDIMScheduler")).from_pretrained(tmp_path)
+
+
+@each
+def test_what_is_no_tensor(name: str) -> None:
+    scheduler, x = ours(name), start()
+    scheduler.set_timesteps(4)
+    timestep = scheduler.timesteps[0]
+    with pytest.raises(TypeError, match=r"^model_output is NoneType, expected a tensor \(N, ...\)"):
+        scheduler.step(None, timestep, x)
+    with pytest.raises(TypeError, match=r"^sample is list, expected a tensor \(N, ...\)"):
+        scheduler.step(x, timestep, [x])
+    if "variance_type" in scheduler.config:
+        scheduler = ours(name, variance_type="learned_range")
+        scheduler.set_timesteps(4)
+        with pytest.raises(TypeError, match=r"^model_output is NoneType"):
+            scheduler.step(None, scheduler.timesteps[0], x)
+
+
+def test_a_shift_set_later() -> None:
+    scheduler = ours("FlowMatchEulerDiscreteScheduler")
+    with pytest.raises(ValueError, match=r"^shift is 0, expected more than 0"):
+        scheduler.set_shift(0)
+    assert scheduler.shift == 1.0
+
+
+def test_the_default_of_disable_corrector_is_saved_as_it_is(tmp_path: Path) -> None:
+    scheduler = ours("UniPCMultistepScheduler")
+    scheduler.save_config(tmp_path)
+    again = type(scheduler).from_pretrained(tmp_path)
+    assert scheduler.config.disable_corrector == again.config.disable_corrector == []
+    assert torch.equal(scheduler.timesteps, again.timesteps)
