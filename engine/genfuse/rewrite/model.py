@@ -45,7 +45,8 @@ def optimize(
 
     Returns a module of a subclass that shares all attributes with the model: parameters, buffers, mode, hooks, whatever
     is set on either. Plans are made at the first call of each input signature, mode and gradient state. `copy.deepcopy`
-    of it is an optimised copy, what `torch.save` keeps is the model. It has three methods more:
+    of it is an optimised copy, what `torch.save` keeps is the model. In inference every result has memory of its own:
+    results that in the model are views of each other, or of an argument, are copies here. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory that plans and packed weights hold
     refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
