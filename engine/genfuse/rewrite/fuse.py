@@ -170,7 +170,7 @@ def _fold_norm(found: Unit) -> None:
     if patterns.value(node).device.type != "cpu" or env.backend_missing("cpu") is not None:
         return  # changes of weights are noticed on the CPU only
     parameters = (found.weight, found.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    if any(each is not None and each.op not in ("placeholder", "get_attr") for each in parameters):
+    if any(each is not None and not patterns.is_given(each) for each in parameters):
         return  # computed in every call
     found.folded, found.last = norm, node
     found.inner.add(found.conv)

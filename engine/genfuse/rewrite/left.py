@@ -13,7 +13,6 @@ from genfuse.rewrite.names import name_of
 from genfuse.rewrite.report import Left
 
 _ATTENTION = (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention)
-_LINEAR = (F.linear, torch._C._nn.linear)
 _CONVOLUTIONS = (torch.conv3d, torch.conv_transpose3d)
 
 
@@ -33,7 +32,14 @@ def _reason(node: Node) -> str | None:
     target: Any = node.target
     if target in _CONVOLUTIONS:
         return "a convolution over three dimensions"
-    if target not in (F.batch_norm, F.instance_norm, F.group_norm, F.layer_norm, *_LINEAR, *_ATTENTION):
+    if target not in (
+        F.batch_norm,
+        F.instance_norm,
+        F.group_norm,
+        F.layer_norm,
+        *patterns.LINEAR,
+        *_ATTENTION,
+    ):
         return None
     tensor, given = patterns.value(node), patterns.arguments(node) or {}
     if tensor is None or patterns.shape(node) is None:

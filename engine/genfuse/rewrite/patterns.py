@@ -79,6 +79,11 @@ def shape(node: Any) -> tuple[int, ...] | None:
     return tuple(tensor.shape)
 
 
+def is_given(node: Node) -> bool:
+    """Whether a tensor comes from outside the graph, as parameters do, and is not computed in every call."""
+    return node.op in ("placeholder", "get_attr")
+
+
 def only_user(node: Node) -> Node | None:
     """The node that alone reads this one."""
     return next(iter(node.users)) if len(node.users) == 1 else None
@@ -252,6 +257,9 @@ def added(node: Node) -> tuple[Node, Node] | None:
     return first, second
 
 
+LINEAR = (F.linear, torch._C._nn.linear)  # the module's and the function's own call
+
+
 @dataclass(frozen=True)
 class LinearStep:
     """A linear layer, its input, its weight (K, C) and its bias."""
@@ -263,8 +271,7 @@ class LinearStep:
 
 def linear(node: Node) -> LinearStep | None:
     """The linear layer that a node is."""
-    functions = (F.linear, torch._C._nn.linear)
-    if node.op != "call_function" or node.target not in functions or not is_settled(node):
+    if node.op != "call_function" or node.target not in LINEAR or not is_settled(node):
         return None
     given = dict(zip(("input", "weight", "bias"), node.args, strict=False)) | node.kwargs
     source, weight, bias = given["input"], given["weight"], given.get("bias")

@@ -109,9 +109,7 @@ def _layer(node: Node, source: Node) -> patterns.LinearStep | None:
     if layer is None or layer.source is not source or not patterns.same_dtype(node, source):
         return None
     parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-    lasting = all(
-        each.op in ("placeholder", "get_attr") and patterns.value(each) is not None for each in parameters
-    )
+    lasting = all(patterns.is_given(each) and patterns.value(each) is not None for each in parameters)
     if not lasting or any(patterns.value(each).device.type != "cpu" for each in parameters):
         return None
     return layer if patterns.same_dtype(layer.weight, source) else None
