@@ -82,7 +82,7 @@ class Conv {
     const char* algorithm() const {
         switch (conv_.algorithm) {
             case GENFUSE_CONV_WINOGRAD:
-                return conv_.folded ? "winograd folded" : "winograd";
+                return conv_.tile == 2 ? "winograd 2x2" : conv_.folded ? "winograd folded" : "winograd";
             case GENFUSE_CONV_DIRECT:
                 return "direct";
             case GENFUSE_CONV_DEPTHWISE:

@@ -7,6 +7,7 @@
 #include "common/message.h"
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/planar.h"
+#include "conv_norm_act/winograd.h"
 
 namespace genfuse {
 namespace {
@@ -139,6 +140,10 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
                         conv.upsample[1] != 2 || conv.padding_mode == GENFUSE_PAD_REFLECT)) {
         return invalid(message, "folded is for Winograd of an upsampled image, its border not reflected%s",
                        "");
+    }
+    if (conv.algorithm == GENFUSE_CONV_WINOGRAD && conv.tile != winograd::kTile &&
+        conv.tile != winograd::kSmallTile) {
+        return invalid(message, "tile is %d, expected 4 or 2", static_cast<int>(conv.tile));
     }
     if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
         return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");

@@ -1,5 +1,7 @@
 // Which kernels a convolution can run on, and which it does: by its shape, the picture's size and the
 // instruction set, never by the batch.
+#include <algorithm>
+
 #include "common/cpuid.h"
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/planar.h"
@@ -8,8 +10,6 @@
 namespace genfuse {
 namespace {
 
-// Weights that come from memory in every call, where a picture's products last no longer than they do.
-constexpr int64_t kHeavyBytes = 4 << 20;
 // Tiles of a picture from which four kernels of 25 products, 100 for 4x4 pixels of the input, are worth their
 // weights beside one of 36 at each of the upsampled 8x8.
 constexpr int64_t kFoldedTiles = 16;
@@ -26,14 +26,17 @@ class Ways {
   public:
     Ways(const genfuse_conv& conv, genfuse_conv* room) : conv_(conv), room_(room) {}
 
-    void add(int32_t algorithm, int32_t product = GENFUSE_FLOAT32, int32_t folded = 0) {
+    void add(int32_t algorithm, int32_t product = GENFUSE_FLOAT32, int32_t tile = 0, int32_t folded = 0) {
         for (int32_t i = 0; i < count_; ++i) {
             const genfuse_conv& other = room_[i];
-            if (other.algorithm == algorithm && other.product == product && other.folded == folded) return;
+            if (other.algorithm == algorithm && other.product == product && other.tile == tile &&
+                other.folded == folded)
+                return;
         }
         room_[count_] = conv_;
         room_[count_].algorithm = algorithm;
         room_[count_].product = product;
+        room_[count_].tile = tile;
         room_[count_].folded = folded;
         ++count_;
     }
@@ -60,22 +63,23 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
                        conv->padding_mode != GENFUSE_PAD_REFLECT;
     const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
     const int32_t product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
-    const int64_t out_tiles =
-        tiles_of(output_size(*conv, 0, height)) * tiles_of(output_size(*conv, 1, width));
-    genfuse_conv packed = *conv;
-    packed.product = product;
-    const bool heavy_tile =
-        !conv->transposed && out_tiles == 1 && winograd && winograd::packed_phase(packed) * 4 > kHeavyBytes;
+    const int64_t out_height = output_size(*conv, 0, height), out_width = output_size(*conv, 1, width);
+    // One picture's products last no longer here than their weights take to come from memory, and the smaller
+    // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
+    const bool one_tile = winograd && !conv->transposed && tiles_of(out_height) * tiles_of(out_width) == 1;
+    const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 
     Ways found(*conv, ways);
     if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
     if (planar && (!winograd || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
-    if (!winograd || inputs <= kMaxDirectInputs || heavy_tile) found.add(GENFUSE_CONV_DIRECT, product);
+    if (!winograd || inputs <= kMaxDirectInputs || one_row) found.add(GENFUSE_CONV_DIRECT, product);
+    if (one_tile) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
     if (winograd) {
         const bool folded = folds && tiles_of(height) * tiles_of(width) >= kFoldedTiles;
-        found.add(GENFUSE_CONV_WINOGRAD, product, folded);
-        if (folds) found.add(GENFUSE_CONV_WINOGRAD, product, !folded);
-        found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, folded);
+        found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kTile, folded);
+        if (folds) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kTile, !folded);
+        found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, winograd::kTile, folded);
+        found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
     }
     found.add(GENFUSE_CONV_DIRECT, product);
     found.add(GENFUSE_CONV_DIRECT);

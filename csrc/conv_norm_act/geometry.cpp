@@ -102,7 +102,7 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
         std::vector<int32_t> sources;
         if (out <= 0 || size <= 0) return sources;
         int64_t steps = (out + out_step[axis] - 1) / out_step[axis];
-        if (winograd) steps = (steps + 3) / 4 * 4;
+        if (winograd) steps = (steps + conv.tile - 1) / conv.tile * conv.tile;
         const int64_t taps_end = winograd ? first_tap[axis] + 2 : last_tap[axis];
         *first = first_tap[axis];
         for (int64_t place = *first; place <= (steps - 1) * in_step[axis] + taps_end; ++place) {

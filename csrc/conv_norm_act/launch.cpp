@@ -46,11 +46,11 @@ constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the p
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
-    const int64_t wide = winograd::tiles(geometry, 1);
+    const int64_t wide = winograd::tiles(geometry, 1, args.conv.tile);
     const int64_t depth = steps_of(args.conv, padded(args.conv.in_channels));
     Blocking blocking;
-    blocking.rows = args.batch * winograd::tiles(geometry, 0);
-    const int64_t tile_bytes = winograd::kPoints * depth * 4;
+    blocking.rows = args.batch * winograd::tiles(geometry, 0, args.conv.tile);
+    const int64_t tile_bytes = winograd::points_of(args.conv.tile) * depth * 4;
     const int64_t tiles = std::clamp(kInputBytes / tile_bytes, kLeastTiles, kMostTiles);
     // As many units in every round as there are threads, of equal size.
     const int64_t most = std::max<int64_t>(1, tiles / wide);
@@ -315,13 +315,14 @@ class Call {
     void count_partials(bool winograd) {
         if (!args_.epilogue.stats) return;
         const int64_t pool = args_.epilogue.pool[0], width = geometry_.out_width / args_.epilogue.pool[1];
+        const int32_t tile = args_.conv.tile;
         if (!winograd) {
             counts_.assign(static_cast<size_t>(geometry_.out_height / pool), width);
         } else {
-            for (int64_t row = 0; row < winograd::tiles(geometry_, 0); ++row) {
+            for (int64_t row = 0; row < winograd::tiles(geometry_, 0, tile); ++row) {
                 for (const Pass& pass : geometry_.passes) {
-                    const int64_t left = geometry_.pass_rows(pass) - winograd::kTile * row;
-                    const int64_t rows = std::max<int64_t>(0, std::min<int64_t>(left, winograd::kTile));
+                    const int64_t left = geometry_.pass_rows(pass) - tile * row;
+                    const int64_t rows = std::max<int64_t>(0, std::min<int64_t>(left, tile));
                     counts_.push_back(rows / pool * width);
                 }
             }
@@ -347,7 +348,7 @@ class Call {
         int64_t slot = kBlock * args_.width;  // of the statistics
         if (job_.shares_input) {
             const winograd::Frame frame(job_, nullptr);
-            job_.shared = carver.take<float>(winograd::kPoints * frame.input_plane(job_.rows));
+            job_.shared = carver.take<float>(frame.points * frame.input_plane(job_.rows));
         }
         slot = std::max(slot, static_cast<int64_t>(frame_bytes(job_) / sizeof(float)));
         job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;

@@ -130,8 +130,17 @@ void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_
     }
 }
 
-// G of F(4, 3): the kernel as a polynomial at the six points, divided by what Bᵀ leaves out.
-void transform_kernel(const double (&g)[3], double (&to)[winograd::kWindow]) {
+constexpr int kMostWindow = winograd::window_of(winograd::kTile);
+
+// G: the kernel as a polynomial at the points, divided by what Bᵀ leaves out.
+void transform_kernel(int tile, const double (&g)[3], double (&to)[kMostWindow]) {
+    if (tile == winograd::kSmallTile) {
+        to[0] = g[0];
+        to[1] = (g[0] + g[1] + g[2]) / 2;
+        to[2] = (g[0] - g[1] + g[2]) / 2;
+        to[3] = g[2];
+        return;
+    }
     const double a = std::sqrt(0.5), b = std::sqrt(2.0);
     to[0] = g[0];
     to[1] = (g[0] + a * g[1] + 0.5 * g[2]) / -1.5;
@@ -141,27 +150,29 @@ void transform_kernel(const double (&g)[3], double (&to)[winograd::kWindow]) {
     to[5] = g[2];
 }
 
-using Transformed = double[winograd::kWindow][winograd::kWindow];
+using Transformed = double[kMostWindow][kMostWindow];
 
-void transform_taps(const Geometry& geometry, const Phase& phase, const Weight& weight, int64_t k, int64_t c,
-                    Transformed& to) {
-    double window[3][3] = {};
+void transform_taps(int tile, const Geometry& geometry, const Phase& phase, const Weight& weight, int64_t k,
+                    int64_t c, Transformed& to) {
+    double taps[3][3] = {};
     for (const Tap& tap : phase.taps) {
-        window[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] += weight.at(0, k, c, tap);
+        taps[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] += weight.at(0, k, c, tap);
     }
-    double rows[3][winograd::kWindow];
-    for (int i = 0; i < 3; ++i) transform_kernel(window[i], rows[i]);
-    for (int j = 0; j < winograd::kWindow; ++j) {
+    const int window = winograd::window_of(tile);
+    double rows[3][kMostWindow];
+    for (int i = 0; i < 3; ++i) transform_kernel(tile, taps[i], rows[i]);
+    for (int j = 0; j < window; ++j) {
         const double column[3] = {rows[0][j], rows[1][j], rows[2][j]};
-        double transformed[winograd::kWindow];
-        transform_kernel(column, transformed);
-        for (int i = 0; i < winograd::kWindow; ++i) to[i][j] = transformed[i];
+        double transformed[kMostWindow];
+        transform_kernel(tile, column, transformed);
+        for (int i = 0; i < window; ++i) to[i][j] = transformed[i];
     }
 }
 
 // [phase][part][point][panel][step of the sum over input channels][column]
 void pack_winograd(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
     const int64_t depth = steps_of(conv, geometry.group_in), out_channels = padded(geometry.group_out);
+    const int window = winograd::window_of(conv.tile), points = winograd::points_of(conv.tile);
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
             for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
@@ -171,18 +182,16 @@ void pack_winograd(const genfuse_conv& conv, const Geometry& geometry, const Wei
                     for (int64_t c = 0; c < geometry.group_in; ++c) {
                         for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
                             Transformed transformed;
-                            transform_taps(geometry, phase, weight, k, c, transformed);
-                            for (int point = 0; point < winograd::kPoints; ++point) {
+                            transform_taps(conv.tile, geometry, phase, weight, k, c, transformed);
+                            for (int point = 0; point < points; ++point) {
                                 const Panel panel(conv, panels + point * width * depth, columns);
-                                panel.put(
-                                    c, k - first,
-                                    static_cast<float>(
-                                        transformed[point / winograd::kWindow][point % winograd::kWindow]));
+                                panel.put(c, k - first,
+                                          static_cast<float>(transformed[point / window][point % window]));
                             }
                         }
                     }
                 });
-                packed += winograd::kPoints * depth * width;
+                packed += points * depth * width;
             }
         }
     }
@@ -205,7 +214,7 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
         }
     }
     const int64_t products = steps_of(*conv, geometry.group_in) * packed_channels(*conv);
-    *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::kPoints : taps);
+    *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::points_of(conv->tile) : taps);
     return GENFUSE_OK;
 }
 

@@ -30,8 +30,7 @@ typedef enum {
 typedef enum {
     GENFUSE_CONV_NONE = -1, /* no convolution: kernel 1 and as many channels out as in, without weights */
     GENFUSE_CONV_DIRECT = 0,
-    GENFUSE_CONV_WINOGRAD =
-        1, /* F(4x4, 3x3), the phases of a transposed convolution sharing one input transform */
+    GENFUSE_CONV_WINOGRAD = 1, /* the phases of a transposed convolution sharing one input transform */
     GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
     GENFUSE_CONV_DEPTHWISE =
         3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
@@ -49,6 +48,7 @@ typedef struct {
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample[2];  /* 1, or 2: the input's pixels are read twice along the axis */
     int32_t algorithm;    /* genfuse_conv_algorithm */
+    int32_t tile;         /* of Winograd: 4 for F(4x4, 3x3), 2 for F(2x2, 3x3) */
     int32_t
         folded; /* of Winograd with upsample: a kernel of its own for each of the four pixels that read one */
     int32_t product; /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
@@ -117,12 +117,12 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
                                    genfuse_message* message);
 
 /* The kernels that the convolution has for images of this dtype and size, whatever their number: copies of it
- * with algorithm, folded and product set. Returns how many; the first is the one to take where nothing was
- * measured: Winograd where the convolution has one and `exact` does not forbid it, but for small pictures
- * with large weights; products of bfloat16 where images are and the instruction set in use has them. `plain`:
+ * with algorithm, tile, folded and product set. Returns how many; the first is the one to take where nothing was
+ * measured: Winograd where the convolution has one and `exact` does not forbid it, with tiles of 2 for small
+ * pictures; products of bfloat16 where images are and the instruction set in use has them. `plain`:
  * the unit has neither dropout nor a projected residual, and pools both axes or none, as planar and depthwise
  * kernels want it. */
-#define GENFUSE_CONV_MOST_WAYS 8
+#define GENFUSE_CONV_MOST_WAYS 9
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
                           int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);
 

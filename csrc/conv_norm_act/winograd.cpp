@@ -1,7 +1,8 @@
 // 3x3 convolution by Winograd's F(4x4, 3x3) (Lavin & Gray 2016) with the points 0, ±√½, ±√2, ∞: 36 products
-// where the definition has 144. Their error is a quarter of that with ±1, ±2.
+// where the definition has 144. Their error is a quarter of that with ±1, ±2. And by F(2x2, 3x3) with the
+// points 0, ±1, ∞: 16 products for 36, of weights that take less than half as many bytes.
 //
-// A row is a row of 4x4 tiles of one sample's output, counted through the batch. All phases of a transposed
+// A row is a row of tiles of one sample's output, counted through the batch. All phases of a transposed
 // convolution share the transformed input.
 #include "conv_norm_act/winograd.h"
 
@@ -17,9 +18,10 @@ namespace {
 using winograd::Frame;
 using winograd::kPart;
 using winograd::kPartBlocks;
-using winograd::kPoints;
+using winograd::kSmallTile;
 using winograd::kTile;
-using winograd::kWindow;
+using winograd::points_of;
+using winograd::window_of;
 
 constexpr float kA = 0.70710678118654752f,
                 kB = 1.41421356237309505f;  // the points ±a, ±b; a² = ½, b² = 2, ab = 1
@@ -34,7 +36,15 @@ GENFUSE_INLINE f32 plus_times(f32 sum, float factor, f32 value) {
 }
 
 // Bᵀd.
-GENFUSE_INLINE void transform_input(const f32 (&d)[kWindow], f32 (&to)[kWindow]) {
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kSmallTile)],
+                                    f32 (&to)[window_of(kSmallTile)]) {
+    to[0] = d[0] - d[2];
+    to[1] = d[1] + d[2];
+    to[2] = d[2] - d[1];
+    to[3] = d[3] - d[1];
+}
+
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kTile)], f32 (&to)[window_of(kTile)]) {
     const f32 even_b = plus_times(d[4], -2.0f, d[2]), odd_b = plus_times(d[3], -2.0f, d[1]);
     const f32 even_a = plus_times(d[4], -0.5f, d[2]), odd_a = plus_times(d[3], -0.5f, d[1]);
     to[0] = d[0] + plus_times(d[4], -2.5f, d[2]);
@@ -46,7 +56,12 @@ GENFUSE_INLINE void transform_input(const f32 (&d)[kWindow], f32 (&to)[kWindow])
 }
 
 // Aᵀm.
-GENFUSE_INLINE void transform_output(const f32 (&m)[kWindow], f32 (&to)[kTile]) {
+GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kSmallTile)], f32 (&to)[kSmallTile]) {
+    to[0] = m[0] + (m[1] + m[2]);
+    to[1] = m[3] + (m[1] - m[2]);
+}
+
+GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kTile)], f32 (&to)[kTile]) {
     const f32 even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
     to[0] = m[0] + (even_a + even_b);
     to[1] = plus_times(times(kA, odd_a), kB, odd_b);
@@ -83,27 +98,35 @@ GENFUSE_INLINE void keep(Pairs, float* to, f32 transformed) {
     narrow(reinterpret_cast<bfloat16*>(to), transformed);
 }
 
-template <class Product>
+template <int tile, class Product>
 void transform_tile(const float* staged, int64_t columns, float* to, int64_t plane) {
+    constexpr int window = window_of(tile);
     constexpr int steps = kLanes<float> / Product::kChannels;
     for (int part = 0; part < kParts; ++part, staged += kLanes<float>, to += steps) {
-        f32 vertical[kWindow][kWindow];
+        f32 vertical[window][window];
 #pragma GCC unroll 6
-        for (int j = 0; j < kWindow; ++j) {
-            f32 column[kWindow], transformed[kWindow];
+        for (int j = 0; j < window; ++j) {
+            f32 column[window], transformed[window];
 #pragma GCC unroll 6
-            for (int i = 0; i < kWindow; ++i) column[i] = load<f32>(staged + (i * columns + j) * kBlock);
+            for (int i = 0; i < window; ++i) column[i] = load<f32>(staged + (i * columns + j) * kBlock);
             transform_input(column, transformed);
 #pragma GCC unroll 6
-            for (int i = 0; i < kWindow; ++i) vertical[i][j] = transformed[i];
+            for (int i = 0; i < window; ++i) vertical[i][j] = transformed[i];
         }
 #pragma GCC unroll 6
-        for (int i = 0; i < kWindow; ++i) {
-            f32 transformed[kWindow];
+        for (int i = 0; i < window; ++i) {
+            f32 transformed[window];
             transform_input(vertical[i], transformed);
 #pragma GCC unroll 6
-            for (int j = 0; j < kWindow; ++j) keep(Product(), to + (i * kWindow + j) * plane, transformed[j]);
+            for (int j = 0; j < window; ++j) keep(Product(), to + (i * window + j) * plane, transformed[j]);
         }
+    }
+}
+
+template <int tile, class Product>
+void transform_tiles(const Frame& frame, const float* staged, float* to, int64_t plane) {
+    for (int64_t x = 0; x < frame.tiles_wide; ++x) {
+        transform_tile<tile, Product>(staged + tile * x * kBlock, frame.columns, to + x * frame.depth, plane);
     }
 }
 
@@ -114,15 +137,14 @@ void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int6
     const int64_t left = job.in_channels - channel;
     const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
-        stage<Stored>(job, n, channel, lanes, kTile * within, kTile * rows + 2, frame.source, frame.staged);
+        stage<Stored>(job, n, channel, lanes, frame.tile * within, frame.tile * rows + 2, frame.source,
+                      frame.staged);
         for (int64_t r = 0; r < rows; ++r) {
-            const float* const staged = frame.staged + kTile * r * frame.columns * kBlock;
+            const float* const staged = frame.staged + frame.tile * r * frame.columns * kBlock;
             float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth +
                               channel / Product::kChannels;
-            for (int64_t tile = 0; tile < frame.tiles_wide; ++tile) {
-                transform_tile<Product>(staged + kTile * tile * kBlock, frame.columns,
-                                        to + tile * frame.depth, input.plane);
-            }
+            frame.tile == kTile ? transform_tiles<kTile, Product>(frame, staged, to, input.plane)
+                                : transform_tiles<kSmallTile, Product>(frame, staged, to, input.plane);
         }
     });
 }
@@ -136,7 +158,7 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
     const int64_t start = (first - input.first) * frame.tiles_wide;
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
     const int64_t no_offset = 0;
-    for (int point = 0; point < kPoints; ++point, packed += depth * blocks * kBlock) {
+    for (int point = 0; point < frame.points; ++point, packed += depth * blocks * kBlock) {
         ahead.step(steps);
         if (!(live >> point & 1)) continue;
         const float* const transformed = input.data + point * input.plane + start * frame.depth;
@@ -146,7 +168,7 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
             const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
             for (int64_t step = 0; step < depth; step += kDepth) {
                 const Stretches stretches{&no_offset, 1, depth - step < kDepth ? depth - step : kDepth,
-                                          point + 1 < kPoints ? input.plane : -point * input.plane};
+                                          point + 1 < frame.points ? input.plane : -point * input.plane};
                 for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
                     const int count =
                         static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
@@ -164,29 +186,31 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
     }
 }
 
-// One tile's 4x4 pixels, `step` pixels apart along a row.
+// One tile's pixels, `step` pixels apart along a row.
+template <int tile>
 void transform_products(const float* products, int64_t plane, uint64_t live, int64_t step, int64_t row_stride,
                         float* to) {
+    constexpr int window = window_of(tile);
     for (int part = 0; part < kParts; ++part, products += kLanes<float>, to += kLanes<float>) {
-        f32 vertical[kTile][kWindow];
+        f32 vertical[tile][window];
 #pragma GCC unroll 6
-        for (int j = 0; j < kWindow; ++j) {
-            f32 column[kWindow], transformed[kTile];
+        for (int j = 0; j < window; ++j) {
+            f32 column[window], transformed[tile];
 #pragma GCC unroll 6
-            for (int i = 0; i < kWindow; ++i) {
-                const int point = i * kWindow + j;
+            for (int i = 0; i < window; ++i) {
+                const int point = i * window + j;
                 column[i] = live >> point & 1 ? load<f32>(products + point * plane) : f32{};
             }
             transform_output(column, transformed);
 #pragma GCC unroll 4
-            for (int i = 0; i < kTile; ++i) vertical[i][j] = transformed[i];
+            for (int i = 0; i < tile; ++i) vertical[i][j] = transformed[i];
         }
 #pragma GCC unroll 4
-        for (int i = 0; i < kTile; ++i) {
-            f32 transformed[kTile];
+        for (int i = 0; i < tile; ++i) {
+            f32 transformed[tile];
             transform_output(vertical[i], transformed);
 #pragma GCC unroll 4
-            for (int j = 0; j < kTile; ++j) store(to + i * row_stride + j * step * kBlock, transformed[j]);
+            for (int j = 0; j < tile; ++j) store(to + i * row_stride + j * step * kBlock, transformed[j]);
         }
     }
 }
@@ -196,7 +220,8 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                  const uint64_t* live, int64_t part, int blocks, int64_t first, int64_t last) {
     const Geometry& geometry = *job.geometry;
     const int64_t row_stride = frame.out_columns * kBlock;
-    const int64_t pass_rows = geometry.pass_rows(pass);
+    const int64_t pass_rows = geometry.pass_rows(pass), high = frame.tile;
+    const auto transform = high == kTile ? transform_products<kTile> : transform_products<kSmallTile>;
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
         for (int block = 0; block < blocks; ++block) {
             const int64_t k = (part * kPartBlocks + block) * kBlock;
@@ -207,17 +232,16 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                 for (int64_t x = 0; x < frame.tiles_wide; ++x) {
                     for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
                         const float* const products =
-                            frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
-                        const int64_t column = kTile * x * frame.phases + pass.phases[phase].column;
-                        transform_products(products + (tile + x) * kPart + block * kBlock,
-                                           frame.product_plane, live[phase], frame.phases, row_stride,
-                                           frame.output + column * kBlock);
+                            frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
+                        const int64_t column = frame.tile * x * frame.phases + pass.phases[phase].column;
+                        transform(products + (tile + x) * kPart + block * kBlock, frame.product_plane,
+                                  live[phase], frame.phases, row_stride, frame.output + column * kBlock);
                     }
                 }
                 RowMoments moments;
-                for (int64_t i = kTile * r; i < kTile * (r + 1) && i < pass_rows; ++i) {
+                for (int64_t i = high * r; i < high * (r + 1) && i < pass_rows; ++i) {
                     finish.row(pass.row + i * geometry.out_step[0], geometry.out_width,
-                               frame.output + (i - kTile * r) * row_stride, job.partial ? &moments : nullptr);
+                               frame.output + (i - high * r) * row_stride, job.partial ? &moments : nullptr);
                 }
                 if (!moments.empty()) {
                     finish.keep(moments, r * static_cast<int64_t>(geometry.passes.size()) + pass_number);
@@ -237,8 +261,8 @@ Ahead epilogue_of(const ConvJob& job, const Frame& frame, const Pass& pass, int6
     const int64_t channels = job.out_channels - c < blocks * kBlock ? job.out_channels - c : blocks * kBlock;
     Ahead ahead;
     for (int64_t row = first; row < last; ++row) {
-        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high * kTile;
-        const int64_t left = geometry.pass_rows(pass) - within, rows = left < kTile ? left : kTile;
+        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high * frame.tile;
+        const int64_t left = geometry.pass_rows(pass) - within, rows = left < frame.tile ? left : frame.tile;
         const int64_t y = pass.row + within * geometry.out_step[0];
         ahead.add(lines_of<Stored>(epilogue.residual, n, c, channels, y, geometry.out_step[0], rows,
                                    geometry.out_width));
@@ -259,16 +283,16 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
     const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
     const int64_t phase_floats = winograd::packed_phase(job.args->conv);
     const float* packed =
-        job.args->packed + part * kPoints * steps_of(job.args->conv, job.in_channels) * kPart;
+        job.args->packed + part * frame.points * steps_of(job.args->conv, job.in_channels) * kPart;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         uint64_t live[2];
         Ahead ahead = epilogue_of<Stored>(job, frame, pass, part, blocks, first, last);
-        const int64_t steps = static_cast<int64_t>(pass.phases.size()) * kPoints;
+        const int64_t steps = static_cast<int64_t>(pass.phases.size()) * frame.points;
         for (size_t phase = 0; phase < pass.phases.size(); ++phase, packed += phase_floats) {
-            live[phase] = winograd::live_points(geometry, pass.phases[phase]);
+            live[phase] = winograd::live_points(geometry, pass.phases[phase], frame.tile);
             float* const products =
-                frame.products + static_cast<int64_t>(phase) * kPoints * frame.product_plane;
+                frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
             multiply_points<Product>(job, frame, input, live[phase], packed, blocks, first, last, products,
                                      ahead, steps);
         }

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import aten_impl, reference, spec
-from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act, convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
 from ops.conv_cases import (
     IMAGE_LAYOUTS,
@@ -410,14 +411,17 @@ def test_every_transposed_kernel_that_fits_a_tile() -> None:
     assert fitting == {(3, 3), (3, 4), (5, 3), (6, 5)}
 
 
-def test_small_pictures_of_large_weights_run_direct() -> None:
+def test_a_picture_of_one_tile_is_cut_into_small_ones() -> None:
     rng = np.random.default_rng(14)
     settings = Settings(padding=(1, 1))
-    for channels, size, algorithm in (
-        (256, (4, 4), "direct"),
-        (32, (4, 4), "winograd"),
-        (256, (5, 4), "winograd"),
+    for size, algorithm in (
+        ((4, 4), "winograd 2x2"),
+        ((2, 3), "winograd 2x2"),
+        ((5, 4), "winograd"),
     ):
-        case = make_case(rng, torch.float32, settings, 1, channels, (channels, channels, 3, 3), size)
-        assert convolution_of(case).algorithm == algorithm
-        check(case)
+        for batch, channels, outputs in ((1, 5, 9), (3, 32, 70), (9, 256, 256)):
+            case = make_case(rng, torch.float32, settings, batch, channels, (outputs, channels, 3, 3), size)
+            assert convolution_of(case).algorithm == algorithm
+            check(case)
+    one_row = convolution((9, 5, 3, 3), settings, torch.float32, (1, 4), _cpu.isa())
+    assert one_row.algorithm == "direct"

@@ -41,9 +41,9 @@ Half precision is storage, arithmetic is float32, sums over channels and taps to
 has the instruction (AVX-512 BF16), the convolution's two factors are bfloat16: h rounds to it, as between PyTorch's own
 layers, and so do Winograd's transforms.
 
-Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions and the phases of
-stride-2 transposed ones unless s.accuracy is "exact", or None and x in half precision, or weights exceed what a small
-picture is worth.
+Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions, F(2x2, 3x3) those of
+pictures of at most 4x4 pixels, and F(4x4, 3x3) the phases of stride-2 transposed ones, unless s.accuracy is "exact", or
+None and x in half precision.
 """
 
 from __future__ import annotations
