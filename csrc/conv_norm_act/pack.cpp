@@ -214,7 +214,8 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
         }
     }
     const int64_t products = steps_of(*conv, geometry.group_in) * packed_channels(*conv);
-    *floats = products * (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::points_of(conv->tile) : taps);
+    *floats = products *
+              (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::points_of(conv->tile) : taps);
     return GENFUSE_OK;
 }
 

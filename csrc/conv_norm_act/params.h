@@ -31,7 +31,7 @@ typedef enum {
     GENFUSE_CONV_NONE = -1, /* no convolution: kernel 1 and as many channels out as in, without weights */
     GENFUSE_CONV_DIRECT = 0,
     GENFUSE_CONV_WINOGRAD = 1, /* the phases of a transposed convolution sharing one input transform */
-    GENFUSE_CONV_PLANAR = 2, /* by the definition, pixels in the lanes: at most 8 output channels a group */
+    GENFUSE_CONV_PLANAR = 2,   /* by the definition, pixels in the lanes: at most 8 output channels a group */
     GENFUSE_CONV_DEPTHWISE =
         3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
     GENFUSE_CONV_BATCHED =
@@ -117,10 +117,10 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
                                    genfuse_message* message);
 
 /* The kernels that the convolution has for images of this dtype and size, whatever their number: copies of it
- * with algorithm, tile, folded and product set. Returns how many; the first is the one to take where nothing was
- * measured: Winograd where the convolution has one and `exact` does not forbid it, with tiles of 2 for small
- * pictures; products of bfloat16 where images are and the instruction set in use has them. `plain`:
- * the unit has neither dropout nor a projected residual, and pools both axes or none, as planar and depthwise
+ * with algorithm, tile, folded and product set. Returns how many; the first is the one to take where nothing
+ * was measured: Winograd where the convolution has one and `exact` does not forbid it, with tiles of 2 for
+ * small pictures; products of bfloat16 where images are and the instruction set in use has them. `plain`: the
+ * unit has neither dropout nor a projected residual, and pools both axes or none, as planar and depthwise
  * kernels want it. */
 #define GENFUSE_CONV_MOST_WAYS 9
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,

@@ -36,8 +36,7 @@ GENFUSE_INLINE f32 plus_times(f32 sum, float factor, f32 value) {
 }
 
 // Bᵀd.
-GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kSmallTile)],
-                                    f32 (&to)[window_of(kSmallTile)]) {
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kSmallTile)], f32 (&to)[window_of(kSmallTile)]) {
     to[0] = d[0] - d[2];
     to[1] = d[1] + d[2];
     to[2] = d[2] - d[1];
