@@ -1,6 +1,8 @@
 // A run of a sample's elements, in logical order, between its place in memory and a small dense buffer.
 #pragma once
 
+#include <type_traits>
+
 #include "common/half.h"
 #include "common/layout.h"
 
@@ -45,6 +47,41 @@ GENFUSE_INLINE void walk(const Layout& layout, int64_t element, int64_t count, R
     }
 }
 
+// Every `stride`th value from `from` on, whole vectors of them; returns how many it got. Nothing behind the
+// last of `length` values is read.
+template <int stride>
+int64_t gather_vectors(const float* from, int64_t length, float* to) {
+    constexpr int lanes = kLanes<float>;
+    i32 lane[stride];  // of what is there and the next vector read, behind it
+    for (int k = 0; k < stride; ++k) {
+        for (int j = 0; j < lanes; ++j) {
+            const int place = stride * j - k * lanes;
+            lane[k][j] = place >= 0 && place < lanes ? lanes + place : j;
+        }
+    }
+    int64_t done = 0;
+    for (; length - done > lanes; done += lanes, from += stride * lanes) {
+        f32 values{};
+        for (int k = 0; k < stride; ++k) values = pick(values, load<f32>(from + k * lanes), lane[k]);
+        store(to + done, values);
+    }
+    return done;
+}
+
+// Of a channels-last image of few channels, as pictures and latents are, one channel.
+inline int64_t gather_vectors(const float* from, int64_t stride, int64_t length, float* to) {
+    switch (stride) {
+        case 2:
+            return gather_vectors<2>(from, length, to);
+        case 3:
+            return gather_vectors<3>(from, length, to);
+        case 4:
+            return gather_vectors<4>(from, length, to);
+        default:
+            return 0;
+    }
+}
+
 template <class Stored, class T>
 void gather(const Stored* sample, const Layout& layout, int64_t element, int64_t count, T* tile) {
     walk(layout, element, count, [&](int64_t offset, int64_t stride, int64_t position, int64_t length) {
@@ -52,8 +89,12 @@ void gather(const Stored* sample, const Layout& layout, int64_t element, int64_t
             widen_run(sample + offset, length, tile + position);
             return;
         }
+        int64_t done = 0;
+        if constexpr (std::is_same<Stored, float>::value && std::is_same<T, float>::value) {
+            done = gather_vectors(sample + offset, stride, length, tile + position);
+        }
         Stored piece[64];
-        for (int64_t done = 0; done < length; done += 64) {
+        for (; done < length; done += 64) {
             const int64_t part = length - done < 64 ? length - done : 64;
             for (int64_t i = 0; i < part; ++i) piece[i] = sample[offset + (done + i) * stride];
             widen_run(piece, part, tile + position + done);
