@@ -40,7 +40,8 @@ constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
 constexpr int64_t kShortestRow = 48, kLikedRow = 72, kLongestRow = 97;  // pixels of a 1x1 convolution's
 constexpr int64_t kPixelsWithout = 1024;                                // of a unit without a convolution
-constexpr int64_t kPanelBytes = 64 << 10;  // of weights that stay in the cache while pixels stream past
+constexpr int64_t kPanelBytes = 32 << 10,
+                  kTapBytes = 64 << 10;  // of weights that stay in the cache while pixels stream past
 constexpr int64_t kSumBlocks = 16;
 constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
@@ -104,7 +105,8 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     blocking.rows_a_unit =
         rows_for(args, std::max<int64_t>(1, kPixelsAUnit / (geometry.out_width * passes)), blocking.rows);
     const int64_t panel_bytes = static_cast<int64_t>(taps) * steps_of(args.conv, kBlock) * panel * kBlock * 4;
-    blocking.slice = std::min(in_blocks, std::max<int64_t>(1, kPanelBytes / panel_bytes));
+    blocking.slice =
+        std::min(in_blocks, std::max<int64_t>(1, (taps > 1 ? kPanelBytes : kTapBytes) / panel_bytes));
     blocking.part = std::min(out_blocks, kSumBlocks);
     const int64_t samples = args.batch * args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit);
     while (blocking.part > panel && samples * ceil_divide(out_blocks, blocking.part) < 2 * args.threads) {

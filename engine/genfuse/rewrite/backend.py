@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,11 +55,19 @@ class Backend:
 def genfuse_backend(
     module: GraphModule, example_inputs: list[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """`torch.compile(model, backend="genfuse", options={...})`: `optimize`'s accuracy, memory_limit and reproducible.
+    """`torch.compile(model, backend="genfuse", dynamic=False, options={...})`: with `optimize`'s options.
+
+    They are accuracy, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of unknown sizes
+    for all pictures from the second size on, in which nothing can be fused: a warning says so.
 
     ValueError for any other option.
     """
     known = ("accuracy", "memory_limit", "reproducible")
     for name in options or {}:
         check_name("option", name, known)
+    if any(isinstance(value, torch.SymInt) for value in example_inputs):
+        warnings.warn(
+            "sizes are not known in this graph, and nothing is fused; pass dynamic=False to torch.compile",
+            stacklevel=2,
+        )
     return Backend(**dict(options or {}))(module, example_inputs)

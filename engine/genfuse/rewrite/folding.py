@@ -38,7 +38,7 @@ def _fold(weight: Tensor, bias: Tensor | None, settings: Settings, norm: BatchNo
     groups, kernel = settings.groups, weight.shape[2:]
     if settings.transposed:  # (C, K/groups, ...): each group of inputs has outputs of its own
         by_group = weight.double().reshape(groups, -1, weight.shape[1], *kernel)
-        product = (by_group * factor.view(groups, 1, -1, 1, 1)).reshape(weight.shape)
+        product = (by_group * factor.view(groups, 1, -1, *(1 for _ in kernel))).reshape(weight.shape)
     else:
-        product = weight.double() * factor.view(-1, 1, 1, 1)
+        product = weight.double() * factor.view(-1, 1, *(1 for _ in kernel))
     return product.to(dtype), offset.to(dtype)

@@ -15,6 +15,7 @@ from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.edits import settle
 from genfuse.rewrite.folding import folded
+from genfuse.rewrite.layouts import settle_layouts
 from genfuse.rewrite.left import left_norms_and_tokens
 from genfuse.rewrite.names import name_of
 from genfuse.rewrite.norms import fuse_norms
@@ -88,7 +89,7 @@ def fuse(
         _hand_on_statistics(graph, [*made.values(), *norms])
     if not any(map(patterns.draws, graph.nodes)):
         _to_channels_last(graph, {*made.values(), *norms})
-    _settle_views(graph)
+    settle_layouts(graph)
     report.fused = [_described(found, report.gradients) for found in units]
     report.left += left_norms_and_tokens(graph)
     report.norms, report.linears, report.attentions = len(norms), linears, attentions
@@ -382,37 +383,6 @@ def _to_channels_last(graph: Graph, calls: set[Node]) -> None:
                     last = graph.call_function(_channels_last, (node,))
                 for reader in readers:
                     reader.replace_input_with(node, last)
-
-
-def _settle_views(graph: Graph) -> None:
-    """The model's own layouts where they can be told: for what draws or edits, and for the caller.
-
-    Everywhere else a view of an image may have to be a copy.
-    """
-    for node in list(graph.nodes):
-        if patterns.draws(node) or not patterns.is_settled(node):
-            for source in node.all_input_nodes:
-                if patterns.is_settled(source):
-                    _put_back(source, node)
-        elif node.op == "call_method" and node.target == "view":
-            node.target = "reshape"
-    (output,) = (node for node in graph.nodes if node.op == "output")
-    for node in list(output.all_input_nodes):
-        if patterns.is_settled(node):
-            _put_back(node, output)
-
-
-def _put_back(node: Node, reader: Node) -> None:
-    """Gives a reader an image, or a sequence, in the dense layout that it has in the model."""
-    tensor = patterns.value(node)
-    if node.op != "placeholder" and tensor is not None and tensor.ndim in (3, 4):
-        layouts = (torch.contiguous_format, torch.channels_last)[: tensor.ndim - 2]
-        for layout in layouts:
-            if tensor.is_contiguous(memory_format=layout):
-                with node.graph.inserting_before(reader):
-                    dense = node.graph.call_method("contiguous", (node,), {"memory_format": layout})
-                reader.replace_input_with(node, dense)
-                return
 
 
 def _is_relaid(node: Node) -> bool:

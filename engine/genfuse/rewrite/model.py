@@ -43,6 +43,9 @@ def optimize(
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four times as many of:
                   where they exceed it, those of the smallest pictures are packed for direct convolution
 
+    Only the forward is: of a model whose other methods are called, as `AutoencoderKL.decode`, optimise the part that
+    they call (`vae.decoder = optimize(vae.decoder)`).
+
     Returns a module of a subclass that shares all attributes with the model: parameters, buffers, mode, hooks, whatever
     is set on either. Plans are made at the first call of each input signature, mode and gradient state. `copy.deepcopy`
     of it is an optimised copy, what `torch.save` keeps is the model. In inference every result has memory of its own:
@@ -55,6 +58,8 @@ def optimize(
 
     TypeError for anything but a module, ValueError for an unknown accuracy or a negative limit.
     """
+    from torch import _dynamo as dynamo  # here, not on import: it brings Triton along
+
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     model = getattr(type(model), "_original", model)  # of one that is optimised already
@@ -79,7 +84,12 @@ def optimize(
         own = FunctionType(code, forward.__globals__, closure=forward.__closure__)
         return torch.compile(own, backend=backend, dynamic=False, fullgraph=whole, **_LIMIT)
 
-    guarded = compiled(whole=False)
+    following = compiled(whole=False)
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        with dynamo.config.patch(skip_nnmodule_hook_guards=False):  # hooks may come after the first call
+            return following(*args, **kwargs)
+
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
 
     class Optimized(type(model)):  # type: ignore[misc]

@@ -1,0 +1,59 @@
+"""Calls that depend on how tensors lie in memory get what they have in the model; so does the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import genfuse
+
+READERS: dict[str, Callable[[Tensor], Any]] = {
+    "as_strided": lambda t: torch.as_strided(t, (2, 16, 6, 12), (2304, 144, 24, 1)) + 0,
+    "method as_strided": lambda t: t.as_strided((2, 16, 6, 12), (2304, 144, 24, 1)) + 0,
+    "view_as_complex": lambda t: torch.view_as_complex(t[..., :2]).abs(),
+    "view to a dtype": lambda t: t.view(torch.int32).view(torch.float32),
+    "view of a named size": lambda t: t.view(size=(2, -1)),
+    "view_as": lambda t: t.view_as(torch.empty(2, 16, 144)),
+    "view as a function": lambda t: torch.Tensor.view(t, 2, -1),
+    "stride": lambda t: t * t.stride(1),
+}
+OUTPUTS: dict[str, Callable[[Tensor], Any]] = {
+    "unflatten": lambda t: t.unflatten(1, (2, 8)),
+    "permute": lambda t: t.permute(0, 2, 3, 1),
+    "one channel": lambda t: t[:, 3],
+    "chunk": lambda t: t.chunk(2, 1)[1],
+    "sequence": lambda t: t.flatten(2),
+}
+
+
+class Reading(nn.Module):
+    def __init__(self, read: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.conv, self.read = nn.Conv2d(16, 16, 3, padding=1), read
+
+    def forward(self, x: Tensor) -> Any:
+        return self.read(self.conv(x))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("name", [*READERS, *OUTPUTS])
+def test_strides_are_the_models(name: str, gradients: bool) -> None:
+    model = Reading({**READERS, **OUTPUTS}[name])
+    optimized = genfuse.optimize(model)
+    x = torch.randn(2, 16, 12, 12)
+    with torch.set_grad_enabled(gradients):
+        want = model(x)
+        for _ in range(2):
+            got = optimized(x)
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-3 if name == "stride" else 1e-5)
+            # in inference results have memory of their own, of which a part of a tensor leaves no gaps
+            whole = want.untyped_storage().nbytes() == want.numel() * want.element_size()
+            assert got.stride() == want.stride() or not (gradients or whole)
+    if want.requires_grad:
+        expected = torch.autograd.grad(want.square().sum(), model.conv.weight)[0]
+        gradient = torch.autograd.grad(got.square().sum(), model.conv.weight)[0]
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-3 * float(expected.abs().max()))
