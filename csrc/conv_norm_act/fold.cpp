@@ -36,6 +36,8 @@ void fold_normalisation(const genfuse_prologue& prologue, const float* stats, in
         double factor = prologue.kind == GENFUSE_NORM_PIXEL || prologue.kind == GENFUSE_NORM_NONE
                             ? 1
                             : 1 / std::sqrt(spread + prologue.eps);
+        // Squares beyond float32 are no reason to hand on zeros.
+        if (std::isinf(spread) && prologue.kind != GENFUSE_NORM_GIVEN) factor = NAN;
         double shift = 0;
         if (prologue.weight) factor *= prologue.weight[n * prologue.weight_stride + c];
         if (prologue.bias) shift = prologue.bias[n * prologue.bias_stride + c];

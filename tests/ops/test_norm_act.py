@@ -116,3 +116,9 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="x has shape"):
         norm_act(x[0, 0])
     assert isinstance(norm_act(x[:0]), torch.Tensor)
+
+
+@pytest.mark.parametrize("norm", ["group", "instance", "layer"])
+def test_squares_beyond_float32_are_not_handed_on_as_zeros(norm: str) -> None:
+    x = torch.randn(1, 4, 8, 8) * 1e30
+    assert not norm_act(x, norm=norm, num_groups=1).isfinite().any()  # as torch.nn.functional.group_norm
