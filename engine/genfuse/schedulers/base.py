@@ -272,8 +272,9 @@ class Scheduler(Configured, DiffusersMixin):
         """One row of the table for these options.
 
         noise, or what generator draws (as diffusers draws it), is the row's noise; without either it comes
-        from seeds drawn once a trajectory from PyTorch's default generator. The device is never read, except
-        for a timestep that is neither a number nor an element of `self.timesteps`.
+        from seeds drawn from PyTorch's default generator, once a trajectory and whenever it goes back to an
+        earlier row. The device is never read, except for a timestep that is neither a number nor an element of
+        `self.timesteps`.
         """
         check_tensors(model_output, sample)
         if model_output.dtype != sample.dtype:
@@ -334,6 +335,7 @@ class Scheduler(Configured, DiffusersMixin):
             )
         if position == self._first:
             self._run = None
+        if position < due:  # rows that were taken, perhaps: their noise is another one now
             self._seeds = None
         return position
 
@@ -394,7 +396,7 @@ class Scheduler(Configured, DiffusersMixin):
         return run
 
     def _sample_seeds(self, sample: Tensor) -> Tensor:
-        """(N,) one seed a sample, drawn once a trajectory: torch.manual_seed decides them."""
+        """(N,) one seed a sample, drawn anew where the rows did not go on: torch.manual_seed decides them."""
         seeds = self._seeds
         if seeds is None or len(seeds) != sample.shape[0] or seeds.device != sample.device:
             limits = torch.iinfo(torch.int64)
