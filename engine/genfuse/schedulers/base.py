@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.ops import sampler_reduce, sampler_step
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.stepper import Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.schedulers.config import Configured, FrozenConfig
-from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.mixin import DiffusersMixin
 from genfuse.schedulers.output import SchedulerOutput, deferred
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
