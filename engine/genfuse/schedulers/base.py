@@ -70,7 +70,8 @@ class Scheduler(Configured, DiffusersMixin):
     `_set_nodes` there, calls `_set_nodes` in `set_timesteps`, and gives `_table`; its `step` has diffusers'
     signature and calls `_step`. What diffusers' classes show of their solvers' insides (convert_model_output,
     model_outputs, lower_order_nums, the update formulas) has no counterpart: there is a table instead, so the
-    pipelines that read those (LEDITS++) do not run on these classes.
+    pipelines that read those (LEDITS++) do not run on these classes. Where model_output and sample are of two
+    dtypes every class gives the wider of the two; diffusers' give that or one argument's, each by its own rule.
 
     timesteps   (n,) what the model is given, one a call of step; on the device of set_timesteps
     sigmas      (n + 1,) float32 on the CPU, in the classes where diffusers has them
