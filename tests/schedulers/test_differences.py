@@ -78,9 +78,7 @@ def test_kdpm2_has_the_sigmas_that_steps_read() -> None:
 def test_one_step_with_a_least_sigma_above_the_only_one() -> None:
     """diffusers takes the node's own sigma and leaves sigma_min out."""
     scheduler = ours("EulerDiscreteScheduler", sigma_min=20.0, use_karras_sigmas=True)
-    with pytest.raises(
-        ValueError, match=r"^sigma_min is 20.0 and sigma_max is 0.01\d*, expected 0 < sigma_min"
-    ):
+    with pytest.raises(ValueError, match=r"^sigma_min is 20.0 and sigma_max is 0.01.*; where one is not set"):
         scheduler.set_timesteps(1)
     scheduler.set_timesteps(2)
 
