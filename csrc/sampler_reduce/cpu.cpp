@@ -7,16 +7,18 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
+// Around the first element, so that equal elements have exactly that mean and no squares.
 template <class T>
 Moments moments_of(const T* tile, int64_t count) {
     constexpr int lanes = kLanes<T>;
+    const T first = tile[0];
     vec<T> sums = {};
     T sum = 0, squares = 0;
     int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) sums += load<vec<T>>(tile + i);
+    for (; i + lanes <= count; i += lanes) sums += load<vec<T>>(tile + i) - first;
     for (int lane = 0; lane < lanes; ++lane) sum += sums[lane];
-    for (; i < count; ++i) sum += tile[i];
-    const T mean = sum / static_cast<T>(count);
+    for (; i < count; ++i) sum += tile[i] - first;
+    const T mean = first + sum / static_cast<T>(count);
     vec<T> square_sums = {};
     for (i = 0; i + lanes <= count; i += lanes) {
         const vec<T> deviation = load<vec<T>>(tile + i) - mean;

@@ -53,6 +53,7 @@ def test_bench_joins_through_its_entry_point() -> None:
 
 def test_sample_writes_a_grid_and_says_where_the_time_went(small: Path, tmp_path: Path) -> None:
     picture = tmp_path / "grid.png"
+    picture.touch()  # one that is there is written over
     result = run("sample", small, "-n", "5", "--steps", "3", "--batch", "2", "-o", picture, "--scale", "1")
     assert result.exit_code == 0, result.output
     assert "pictures/s" in result.output and "sampler" in result.output
@@ -126,6 +127,26 @@ def test_train_refuses_what_is_no_data(tmp_path: Path) -> None:
     assert "nothing" in "".join(result.output.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--seed", "99999999999999999999999"),
+            "seed is 99999999999999999999999, expected a whole number in",
+        ),
+        (("--run", "{file}"), "run is {file}, which is a file, expected the name of a folder"),
+        (("--run", "{file}/run"), "run is {file}/run, but {file} is no folder, expected a name in one"),
+        (("--run", "/proc/run"), "run is /proc/run, but nothing can be written to /proc"),
+    ],
+    ids=str,
+)
+def test_train_names_the_argument_at_fault(small: Path, arguments: tuple[str, str], said: str) -> None:
+    option, value = arguments
+    result = run("train", "ddpm", "--data", "digits", "--steps", "1", option, value.format(file=small))
+    assert result.exit_code == 2, result.output
+    assert said.replace(" ", "") in "".join(result.output.split()).replace(str(small), "{file}")
+
+
 def test_explain_and_doctor() -> None:
     result = run("explain", "sampler_step")
     assert result.exit_code == 0
@@ -157,6 +178,7 @@ def _missing_module(*_: object) -> None:
         (("--scale", "100000"), "pixels, expected at most"),
         (("--output", "."), "output is ., which is a folder, expected the name of a file"),
         (("--output", "{file}/grid.png"), "is no folder, expected a name in one"),
+        (("--output", "/proc/x.png"), "output is /proc/x.png, but nothing can be written to /proc"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_sampling(

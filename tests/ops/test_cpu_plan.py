@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from genfuse.samplers.combination import X0
+from genfuse.samplers.combination import NOISE, X0
 from genfuse.samplers.prediction import predict
 from genfuse.samplers.table import Clip, TableBuilder
+from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.cpu_plan import CpuPlan
 from genfuse_kernels.sampler_step.reference import sampler_step
 
@@ -41,3 +42,17 @@ def test_an_out_that_shares_part_of_an_input_is_refused_before_anything_is_writt
         others = (None, None, noise[:96].view_as(x), None)
         plan.step(0, x, m, noise[4:].view_as(x), None, others, torch.ones(2, 2))
     assert torch.equal(arena, before)
+
+
+def test_seeds_edited_in_place_are_read_anew() -> None:
+    """Dense or not: a copy would keep the old ones."""
+    builder = TableBuilder()
+    builder.row(0.0, predict("epsilon", 0.6, 0.8), X0 * 0.9 + NOISE * 0.5)
+    rows = builder.build().rows
+    x, m = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    for seeds in (torch.arange(2), torch.arange(4)[::2]):
+        plan, out = CpuPlan(rows, x, None), torch.empty_like(x)
+        for _ in range(2):
+            plan.step(0, x, m, out, seeds, None, None)
+            torch.testing.assert_close(out, sampler_step(x, m, rows, 0, seeds=seeds, stream=STREAM_STEP)[0])
+            seeds += 5

@@ -69,6 +69,22 @@ def test_a_constant_output_has_factor_one(chosen: str | None) -> None:
     assert (sampler_reduce(x, flat, table(), THRESHOLD, uncond=flat)[:, 0] == 1).all()
 
 
+@pytest.mark.parametrize("backend", ["reference", "aten", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("numel", [1023, 8193, 12288])
+def test_rounding_of_a_constants_mean_is_no_deviation(numel: int, dtype: torch.dtype, backend: str) -> None:
+    """0.1, 1/3 and −0.2 have no exact sums: their means are other numbers than they are."""
+    x = torch.randn(2, numel).to(dtype)
+    for value in (0.1, 1 / 3, 1e37 if dtype == torch.float32 else 3e4):
+        constant, uncond = (torch.full((2, 1), v, dtype=dtype) for v in (value, -0.2))
+        for output in (constant.expand_as(x), constant.expand_as(x).clone(), x):
+            rows = table()
+            rows[THRESHOLD, COLUMN["guidance"]] = 0 if output is x else 2.5
+            with genfuse.backend(backend):
+                got = sampler_reduce(x, output, rows, THRESHOLD, uncond=uncond.expand_as(x))
+            assert (got[:, 0] == 1).all()
+
+
 def test_one_nan_spreads_over_its_sample_as_in_torch_quantile(chosen: str | None) -> None:
     """As diffusers' threshold does; the other samples of the batch are untouched."""
     x, output, _ = arguments(torch.float32)

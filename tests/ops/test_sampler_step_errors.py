@@ -108,12 +108,35 @@ def test_outputs_that_overlap_inputs() -> None:
     step(r"stored overlaps x in memory", out=fresh, stored=shifted)
     step(r"out overlaps stored in memory; pass a copy", out=fresh, stored=fresh)
     step(r"out overlaps history\[2\] in memory; pass a copy", out=history[2])
-    step(r"out has expanded dimensions", out=torch.zeros(1, 1, 1, dtype=torch.float64).expand(X))
+    step(r"out overlaps itself in memory", out=torch.zeros(1, 1, 1, dtype=torch.float64).expand(X))
+    step(r"out overlaps itself in memory \(strides \(1, 8, 2\)\)", out=memory.as_strided(X, (1, 8, 2), 31))
     step(
-        r"stored has expanded dimensions",
+        r"stored overlaps itself in memory",
         out=fresh,
         stored=torch.zeros(1, 1, 1, dtype=torch.float64).expand(X),
     )
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [
+        ((3, 2, 5), (1, 3, 6)),  # permuted
+        ((3, 2, 5), (40, 20, 3)),  # sliced
+        ((3, 2, 1), (3, 4, 0)),  # neither axis passes what the other reaches, and yet no two elements meet
+        ((3, 0, 5), (0, 0, 0)),
+        ((0, 2, 5), (0, 0, 1)),
+    ],
+    ids=str,
+)
+def test_an_output_of_any_strides_that_no_two_elements_share(
+    shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    arguments = inputs(shape)
+    x, output = arguments.pop("x"), arguments.pop("model_output")
+    out = torch.zeros(120, dtype=torch.float64).as_strided(shape, strides)
+    expected = sampler_step(x, output, table(), CLIP, **arguments)
+    sampler_step_(x, output, table(), CLIP, out=out, **arguments)
+    torch.testing.assert_close(out, expected)
 
 
 @pytest.mark.parametrize(

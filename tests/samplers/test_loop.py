@@ -86,9 +86,9 @@ def test_guidance_calls_the_model_twice_a_row_only_where_it_must() -> None:
     calls.clear()
     made(model, SHAPE, guidance=3.0, **options)
     assert calls == [2.0, 0.0, 2.0, 0.0]
-    for guidance in (None, 1.0):
+    for unguided in ({}, {"guidance": 1.0}, {"guidance": 1.0, "uncond": {"scale": 0.5}}):
         calls.clear()
-        plain = made(model, SHAPE, guidance=guidance, uncond={"scale": 0.5}, **options)
+        plain = made(model, SHAPE, **unguided, **options)
         assert calls == [2.0, 2.0]
     assert not torch.equal(plain, guided)
 
@@ -282,6 +282,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"prediction": "v"}, ValueError, r"prediction is 'v', expected one of"),
     ({"cond": [1]}, TypeError, r"cond is list, expected a dict of the model's keyword arguments"),
     ({"uncond": 1}, TypeError, r"uncond is int, expected a dict"),
+    ({"uncond": {}}, ValueError, r"uncond is given without guidance, expected its scale"),
     ({"callback": 1}, TypeError, r"callback is int, expected a callable"),
     ({"dtype": torch.int64}, TypeError, r"dtype is torch.int64, expected one of"),
     ({"init": torch.zeros(1)}, ValueError, r"init has shape \(1,\), expected shape \(3, 2, 4, 4\)"),

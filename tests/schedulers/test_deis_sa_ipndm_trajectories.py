@@ -109,9 +109,15 @@ def test_ipndm(steps: int, begin: int) -> None:
     assert difference(schedulers.IPNDMScheduler(), diffusers.IPNDMScheduler(), steps, begin=begin) < EXACT
 
 
-def test_ipndm_given_levels() -> None:
-    config = {"num_train_timesteps": 6, "trained_betas": [0.99, 0.8, 0.6, 0.4, 0.3, 0.1, 0.0]}
-    assert difference(schedulers.IPNDMScheduler(**config), diffusers.IPNDMScheduler(**config), 6) < EXACT
+@pytest.mark.parametrize("steps", [2, 6, 20])
+def test_ipndm_given_levels(steps: int) -> None:
+    """They are the nodes, however many steps are asked for."""
+    config = {"trained_betas": [0.99, 0.8, 0.6, 0.4, 0.3, 0.1, 0.0]}
+    ours, peer = schedulers.IPNDMScheduler(**config), diffusers.IPNDMScheduler(**config)
+    assert difference(ours, peer, steps) < EXACT
+    assert len(ours.timesteps) == len(peer.timesteps) == 6
+    with pytest.raises(ValueError, match="trained_betas has 1 elements, expected at least 2"):
+        schedulers.IPNDMScheduler(trained_betas=[0.5])
 
 
 def test_deis_dynamic_shift() -> None:

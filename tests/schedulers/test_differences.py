@@ -73,3 +73,32 @@ def test_kdpm2_has_the_sigmas_that_steps_read() -> None:
     read: Tensor = theirs.sigmas[: len(own.sigmas)].float()
     torch.testing.assert_close(own.sigmas, read)
     assert not theirs.sigmas[len(own.sigmas) :].any() and len(theirs.sigmas) == len(own.sigmas) + 2
+
+
+def test_one_step_with_a_least_sigma_above_the_only_one() -> None:
+    """diffusers takes the node's own sigma and leaves sigma_min out."""
+    scheduler = ours("EulerDiscreteScheduler", sigma_min=20.0, use_karras_sigmas=True)
+    with pytest.raises(ValueError, match=r"^sigma_min is 20.0 and sigma_max is 0.01.*; where one is not set"):
+        scheduler.set_timesteps(1)
+    scheduler.set_timesteps(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "narrowed"),
+    [
+        ("EulerDiscreteScheduler", "model_output"),
+        ("FlowMatchEulerDiscreteScheduler", "model_output"),
+        ("UniPCMultistepScheduler", "sample"),
+    ],
+)
+def test_two_dtypes_give_the_wider(name: str, narrowed: str) -> None:
+    """A half-precision network beside a float32 sample does not round the sample away at each step."""
+    dtypes = {}
+    for scheduler in both(name, {}, 4):
+        given = {"model_output": start().float(), "sample": start().float()}
+        given[narrowed] = given[narrowed].half()
+        timestep = scheduler.timesteps[0]
+        dtypes[type(scheduler).__module__.split(".")[0]] = scheduler.step(
+            given["model_output"], timestep, given["sample"]
+        ).prev_sample.dtype
+    assert dtypes == {"genfuse": torch.float32, "diffusers": torch.float16}

@@ -478,3 +478,14 @@ def test_uneven_singlestep_warns() -> None:
     with pytest.warns(UserWarning, match="5 steps of order 2"):
         scheduler.set_timesteps(5)
     assert scheduler.config.lower_order_final
+
+
+@pytest.mark.parametrize("other", ["use_exponential_sigmas", "use_beta_sigmas", "use_karras_sigmas"])
+def test_lus_nodes_beside_those_of_another_kind(other: str) -> None:
+    """Neither side refuses the two: Lu's go before all but Karras'."""
+    config = {"use_lu_lambdas": True, other: True}
+    mine, theirs = (lib.DPMSolverMultistepScheduler(**config) for lib in (schedulers, diffusers))
+    for scheduler in (mine, theirs):
+        scheduler.set_timesteps(9)
+    torch.testing.assert_close(mine.sigmas, theirs.sigmas)
+    assert mine.timesteps.tolist() == theirs.timesteps.tolist()

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,22 @@ def test_a_second_trajectory_draws_new_noise() -> None:
     scheduler = ours("EulerAncestralDiscreteScheduler")
     scheduler.set_timesteps(4)
     assert not torch.equal(trajectory(scheduler, start())[-2], trajectory(scheduler, start())[-2])
+
+
+@pytest.mark.parametrize(
+    "name", ["DDPMScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler", "TCDScheduler"]
+)
+def test_a_row_that_is_taken_again_draws_new_noise(name: str) -> None:
+    """RePaint steps a timestep several times, and goes back to earlier ones: each step has its own noise."""
+    scheduler, x = ours(name), start()
+    scheduler.set_timesteps(4)
+    taken: dict[float, list[torch.Tensor]] = {}
+    for row in (0, 1, 1, 1, 2, 1, 2, 0, 0, 1):
+        timestep = scheduler.timesteps[row]
+        scheduler.scale_model_input(x, timestep)
+        taken.setdefault(row, []).append(scheduler.step(x, timestep, x).prev_sample)
+    for again in taken.values():
+        assert not any(torch.equal(*pair) for pair in combinations(again, 2))
 
 
 def test_fused_noise_has_the_rows_variance() -> None:

@@ -68,6 +68,13 @@ def test_configuration_from_a_file(tmp_path: Path) -> None:
         type(ours("DDIMScheduler")).from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"beta_start": ' + "9" * 5000 + "}"], ids=len)
+def test_a_file_that_is_no_json(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scheduler_config.json").write_text(text)
+    with pytest.raises(OSError, match=r"scheduler_config.json is not valid JSON"):
+        type(ours("DDIMScheduler")).from_pretrained(tmp_path)
+
+
 @each
 def test_what_is_no_tensor(name: str) -> None:
     scheduler, x = ours(name), start()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,6 +17,8 @@ from genfuse import systems
 from genfuse.data import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.nn import ConvNormAct, UNet, UNetConfig
+from genfuse.samplers.forward import Forward
+from genfuse.samplers.schedule import noise_schedule
 from genfuse.systems.ddpm import DDPM, DDPMConfig, load, train
 from genfuse.train import TrainConfig, checkpoint
 
@@ -104,6 +107,23 @@ def test_unet_bad_input(x: tuple[int, ...], t: tuple[int, ...], message: str) ->
 def test_unet_bad_config(wrong: dict[str, tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         UNetConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_training_pairs_are_the_samplers_rows(prediction: str) -> None:
+    """One fused call makes x_t, one the velocity, each sample at its own level: as a scheduler's, bit for bit."""
+    system = DDPM(DDPMConfig(SMALL, "linear", prediction), (1, 8, 8), ("a", "b"))
+    fixed = system._model = Fixed(torch.zeros(1))  # type: ignore[assignment]
+    images = torch.rand(64, 1, 8, 8) * 2 - 1
+    loss = system.loss(images, torch.zeros(64, dtype=torch.int64), torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    t = torch.randint(1000, (64,), generator=generator)
+    noise = torch.randn(images.shape, generator=generator)
+    levels = noise_schedule("linear", 1000).alphas_cumprod
+    forward = Forward(np.sqrt(levels), np.sqrt(1 - levels))
+    assert torch.equal(fixed.x, forward.noise(images, noise, t))
+    target = noise if prediction == "epsilon" else forward.velocity(images, noise, t)
+    assert torch.equal(loss, target.square().mean((1, 2, 3)).mean())
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

@@ -88,6 +88,8 @@ def test_nothing_unpickles(path: Path) -> None:
         (None, "carries no genfuse metadata"),
         ({"format": "pt"}, "carries no genfuse metadata"),
         ({"genfuse": "{"}, "not JSON"),
+        ({"genfuse": "[" * 100_000}, r"a.safetensors carries metadata that is not JSON"),
+        ({"genfuse": '{"x":' + "9" * 5000 + "}"}, r"a.safetensors carries metadata that is not JSON"),
         ({"genfuse": "[1]"}, "no JSON object"),
         ({"genfuse": json.dumps({"format_version": 2})}, "format_version 2, this genfuse reads 1"),
         ({"genfuse": "{}"}, "format_version None"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_path(argument: str, path: Path) -> None:
-    """ValueError where no file can be at ``path``: a folder is there, or a file where a folder should be."""
+    """ValueError where no file can be at ``path``: a folder is there, or no file can be made where it would be."""
     if path.is_dir():
         raise ValueError(f"{argument} is {path}, which is a folder, expected the name of a file")
-    above = next(parent for parent in path.absolute().parents if parent.exists())
+    _check_writable(argument, path, path.absolute().parent)
+
+
+def check_folder(argument: str, path: Path) -> None:
+    """ValueError where no folder with files can be at ``path``."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{argument} is {path}, which is a file, expected the name of a folder")
+    _check_writable(argument, path, path.absolute())
+
+
+def _check_writable(argument: str, path: Path, folder: Path) -> None:
+    """ValueError where ``folder``, or the nearest above it that is there, takes no files."""
+    above = next(place for place in (folder, *folder.parents) if place.exists())
     if not above.is_dir():
         raise ValueError(f"{argument} is {path}, but {above} is no folder, expected a name in one")
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{argument} is {path}, but nothing can be written to {above} ({error.strerror}); name another folder"
+        ) from None
 
 
 def sync(path: Path) -> None:

@@ -143,10 +143,12 @@ def writable(
 ) -> None:
     """An output that may be an input itself, element for element, but overlaps none in any other way.
 
-    It overlaps no other output at all.
+    It overlaps no other output at all, and no two of its elements share memory.
     """
-    if any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
-        raise ValueError(f"{name} has expanded dimensions (stride 0), expected a tensor with its own memory")
+    if not tensor.is_contiguous() and _overlaps_itself(tensor):
+        raise ValueError(
+            f"{name} overlaps itself in memory (strides {tensor.stride()}), expected a place for each element"
+        )
     begin, end = _extent(tensor)
     for others, same_is_fine in ((inputs, True), (outputs, False)):
         for other_name, other in others.items():
@@ -158,6 +160,22 @@ def writable(
             if begin < high and low < end:
                 excuse = " without being the same tensor" if same_is_fine else ""
                 raise ValueError(f"{name} overlaps {other_name} in memory{excuse}; pass a copy")
+
+
+def _overlaps_itself(tensor: Tensor) -> bool:
+    """Whether two elements have one address: never where each stride passes all that smaller ones reach."""
+    if tensor.numel() == 0:
+        return False
+    axes = sorted(axis for axis in zip(tensor.stride(), tensor.shape, strict=True) if axis[1] > 1)
+    reach, nested = 0, True
+    for stride, size in axes:
+        nested &= stride > reach
+        reach += stride * (size - 1)
+    if nested or axes[0][0] == 0:
+        return not nested
+    touched = torch.zeros(reach + 1, dtype=torch.bool)
+    touched.as_strided([size for _, size in axes], [stride for stride, _ in axes]).fill_(True)
+    return int(touched.count_nonzero()) < tensor.numel()
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -47,7 +47,8 @@ def sample(
     sampler   a solver's name, or a `Sampler` (which then says steps, schedule, prediction, guidance and clip)
     seeds     one a sample: an int s stands for s, s+1, ...; a sample depends on its own seed alone
     guidance  scale w: model output = uncond + w·(cond − uncond); None or 1: one model call a row, not two
-    cond, uncond  keyword arguments of the model with and without the condition; uncond None: none at all
+    cond, uncond  keyword arguments of the model with and without the condition; uncond None: none at all.
+              uncond needs guidance, the call's or the `Sampler`'s
     callback  callback(row, t, x) after every row; x is the live buffer: copy it to keep it
     return_trajectory  also return the sample after every row, cloned
     init      (N, ...) a picture to start from, at the share `strength` in (0, 1] of the noise
@@ -63,6 +64,8 @@ def sample(
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
     _check_arguments(model, shape, cond, uncond, callback)
+    if uncond is not None and guidance is None and not isinstance(sampler, Sampler):
+        raise ValueError("uncond is given without guidance, expected its scale: pass guidance (1: none)")
     shape = tuple(shape)
     if init is not None:
         check.sample("init", init)

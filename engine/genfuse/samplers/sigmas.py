@@ -45,11 +45,15 @@ SIGMAS: dict[str, Callable[[float, float, int], Array]] = {
 def spaced_sigmas(kind: str, sigma_min: float, sigma_max: float, steps: int) -> Array:
     """(steps,) descending sigmas of a kind in `SIGMAS`. ValueError: unknown kind, ends out of order."""
     check_name("sigmas", kind, SIGMAS)
-    if not 0 < sigma_min <= sigma_max < math.inf:
+    if sigma_max == math.inf:
         raise ValueError(
-            f"sigma_min is {sigma_min} and sigma_max is {sigma_max}, expected "
-            f"0 < sigma_min <= sigma_max < inf; {kind!r} sigmas need a schedule without zero terminal SNR, "
+            f"sigma_max is inf, expected a finite one: {kind!r} sigmas need a schedule without zero terminal SNR, "
             "or with_finite_sigmas()"
+        )
+    if not 0 < sigma_min <= sigma_max:
+        raise ValueError(
+            f"sigma_min is {sigma_min} and sigma_max is {sigma_max}, expected 0 < sigma_min <= sigma_max; where "
+            "one is not set it is the schedule's at an end of the timesteps"
         )
     return SIGMAS[kind](sigma_min, sigma_max, steps)
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.ops import sampler_reduce, sampler_step
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.schedule import NoiseSchedule
 from genfuse.samplers.stepper import Stepper
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.schedulers.config import Configured, FrozenConfig
-from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.mixin import DiffusersMixin
 from genfuse.schedulers.output import SchedulerOutput, deferred
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
@@ -70,7 +70,8 @@ class Scheduler(Configured, DiffusersMixin):
     `_set_nodes` there, calls `_set_nodes` in `set_timesteps`, and gives `_table`; its `step` has diffusers'
     signature and calls `_step`. What diffusers' classes show of their solvers' insides (convert_model_output,
     model_outputs, lower_order_nums, the update formulas) has no counterpart: there is a table instead, so the
-    pipelines that read those (LEDITS++) do not run on these classes.
+    pipelines that read those (LEDITS++) do not run on these classes. Where model_output and sample are of two
+    dtypes every class gives the wider of the two; diffusers' give that or one argument's, each by its own rule.
 
     timesteps   (n,) what the model is given, one a call of step; on the device of set_timesteps
     sigmas      (n + 1,) float32 on the CPU, in the classes where diffusers has them
@@ -272,8 +273,9 @@ class Scheduler(Configured, DiffusersMixin):
         """One row of the table for these options.
 
         noise, or what generator draws (as diffusers draws it), is the row's noise; without either it comes
-        from seeds drawn once a trajectory from PyTorch's default generator. The device is never read, except
-        for a timestep that is neither a number nor an element of `self.timesteps`.
+        from seeds drawn from PyTorch's default generator, once a trajectory and whenever it goes back to an
+        earlier row. The device is never read, except for a timestep that is neither a number nor an element of
+        `self.timesteps`.
         """
         check_tensors(model_output, sample)
         if model_output.dtype != sample.dtype:
@@ -334,6 +336,7 @@ class Scheduler(Configured, DiffusersMixin):
             )
         if position == self._first:
             self._run = None
+        if position < due:  # rows that were taken, perhaps: their noise is another one now
             self._seeds = None
         return position
 
@@ -394,7 +397,7 @@ class Scheduler(Configured, DiffusersMixin):
         return run
 
     def _sample_seeds(self, sample: Tensor) -> Tensor:
-        """(N,) one seed a sample, drawn once a trajectory: torch.manual_seed decides them."""
+        """(N,) one seed a sample, drawn anew where the rows did not go on: torch.manual_seed decides them."""
         seeds = self._seeds
         if seeds is None or len(seeds) != sample.shape[0] or seeds.device != sample.device:
             limits = torch.iinfo(torch.int64)

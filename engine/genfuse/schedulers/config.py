@@ -118,7 +118,7 @@ class Configured:
             )
         try:
             config = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OSError(f"{file} is not valid JSON: {error}") from error
         if not isinstance(config, dict):
             raise OSError(f"{file} holds a JSON {type(config).__name__}, expected an object")

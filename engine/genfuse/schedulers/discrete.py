@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.schedule import NoiseSchedule, noise_schedule
 from genfuse.samplers.sigmas import sigma_to_t, spaced_sigmas
 from genfuse.samplers.spacing import custom_timesteps, interpolated_sigmas, sigma_grid, spaced_timesteps
 from genfuse.samplers.two_calls import interleaved
 from genfuse.schedulers.base import Scheduler, Timestep
-from genfuse.schedulers.forward import Forward
 
 Array = NDArray[np.float64]
 

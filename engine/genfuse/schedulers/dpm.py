@@ -83,9 +83,12 @@ class DPMScheduler(MultistepScheduler):
     # --- nodes ---
 
     def _node_kind(self) -> str | None:
-        """The kind of sigmas that the configuration asks for; None: a spacing of times, or flow."""
+        """The kind of sigmas that the configuration asks for; None: a spacing of times, or flow.
+
+        Lu's go before exponential and beta ones, as in diffusers.
+        """
         kind = sigma_kind(self.config)
-        return "lu" if kind is None and self.config.get("use_lu_lambdas") else kind
+        return "lu" if kind != "karras" and self.config.get("use_lu_lambdas") else kind
 
     def _converts_to_flow(self) -> bool:
         """Whether flow nodes can be made from the kind of sigmas."""

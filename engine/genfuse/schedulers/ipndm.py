@@ -22,7 +22,7 @@ from genfuse.schedulers.output import SchedulerOutput
 class IPNDMScheduler(NodeScheduler):
     """Fourth-order iPNDM on a schedule of its own: sigma = sin²(πs/2), s from 1 to 0, v-like outputs.
 
-    trained_betas  (n + 1,) sigmas of the nodes themselves, instead
+    trained_betas  (n + 1,) sigmas of the nodes themselves, instead: n steps, whatever set_timesteps asks for
     """
 
     _gives_original = False
@@ -39,7 +39,7 @@ class IPNDMScheduler(NodeScheduler):
         return int(self.config.num_train_timesteps)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
-        """Choose the nodes. ValueError where trained_betas is not one more than num_inference_steps."""
+        """Choose the nodes, unless trained_betas has. ValueError below one step."""
         if isinstance(num_inference_steps, bool) or num_inference_steps < 1:
             raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1")
         self.num_inference_steps = num_inference_steps
@@ -47,10 +47,9 @@ class IPNDMScheduler(NodeScheduler):
         steps = torch.cat([torch.linspace(1, 0, num_inference_steps + 1)[:-1], torch.tensor([0.0])])
         given = self.config.trained_betas
         self.betas = torch.sin(steps * math.pi / 2) ** 2 if given is None else torch.tensor(given).float()
-        if len(self.betas) != num_inference_steps + 1:
+        if len(self.betas) < 2:
             raise ValueError(
-                f"trained_betas has {len(self.betas)} elements, expected num_inference_steps + 1 = "
-                f"{num_inference_steps + 1}"
+                f"trained_betas has {len(self.betas)} elements, expected at least 2: a step's ends"
             )
         self.alphas = (1.0 - self.betas**2) ** 0.5
         timesteps = (torch.atan2(self.betas, self.alphas) / math.pi * 2)[:-1].numpy()

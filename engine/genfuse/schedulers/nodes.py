@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Scheduler, Timestep
-from genfuse.schedulers.forward import Forward
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS, S, Y
 
 

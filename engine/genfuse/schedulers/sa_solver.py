@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.sa_solver import noise_in_the_middle, sa_solver
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Scheduler, Timestep, check_tensors
 from genfuse.schedulers.config import register_to_config
-from genfuse.schedulers.forward import Forward
 from genfuse.schedulers.multistep import MultistepScheduler, diffusers_predictor
 from genfuse.schedulers.nodes import reject_flow, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput

@@ -15,6 +15,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from genfuse.data.dataset import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.names import check_name
 from genfuse.nn.unet import UNet, UNetConfig
+from genfuse.samplers.forward import Forward
 from genfuse.samplers.loop import sample
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import noise_schedule
@@ -83,6 +85,7 @@ class DDPM:
         self.config, self.image_shape, self.class_names = config, image_shape, class_names
         schedule = noise_schedule(config.schedule, NUM_TRAIN_TIMESTEPS)
         self.alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod).float()
+        self._forward = Forward(np.sqrt(schedule.alphas_cumprod), np.sqrt(1 - schedule.alphas_cumprod))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = UNet(config.model)
@@ -120,9 +123,8 @@ class DDPM:
         n = len(images)
         t = torch.randint(NUM_TRAIN_TIMESTEPS, (n,), generator=generator)
         noise = torch.randn(images.shape, generator=generator)
-        a = self.alphas_cumprod[t][:, None, None, None]
-        x_t = a.sqrt() * images + (1 - a).sqrt() * noise
-        target = noise if self.config.prediction == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * images
+        x_t = self._forward.noise(images, noise, t)
+        target = noise if self.config.prediction == "epsilon" else self._forward.velocity(images, noise, t)
         output: Tensor = self.model(x_t, t.float(), self._dropped(labels, generator))
         error: Tensor = (output - target).square().mean(dim=(1, 2, 3))
         loss: Tensor = (error * self._weights(t)).mean()

@@ -225,8 +225,10 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"{file} carries no genfuse metadata: it was not written by genfuse")
     try:
         metadata = json.loads(described)
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{file} carries metadata that is not JSON ({error}): copy it anew") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file} carries metadata that is not JSON as genfuse writes it ({error}): copy it anew"
+        ) from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{file} carries metadata that is no JSON object: genfuse did not write it")
     return metadata, tensors

@@ -19,7 +19,7 @@ class TrainConfig:
     ema_decay: of the averaged weights, reached gradually: min(ema_decay, (1 + step) / (10 + step)).
     class_balance: 0 draws every picture equally often, 1 every class, values between lie between.
     flip: mirror half of the pictures that may be mirrored.
-    seed: of everything random. Step s draws from (seed, s) alone.
+    seed: of everything random, in [-2**63, 2**64). Step s draws from (seed, s) alone.
     log_every, preview_every, checkpoint_every: in steps; the last step does all three.
     keep: checkpoints kept, newest first.
     """
@@ -48,6 +48,8 @@ class TrainConfig:
         for name in ("warmup_steps", "cooldown_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 0")
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed is {self.seed}, expected a whole number in [-2**63, 2**64)")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, expected a number in [0, 1)")
         if not 0 <= self.class_balance <= 1:

@@ -13,7 +13,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from genfuse.data.atomic import atomic_path
+from genfuse.data.atomic import atomic_path, check_folder
 from genfuse.data.dataset import ImageDataset
 from genfuse.data.grid import save_grid
 from genfuse.errors import CheckpointError
@@ -62,7 +62,7 @@ class Trainer:
         resume: continue from the newest checkpoint in ``run``.
 
     Raises:
-        ValueError: ``run`` holds checkpoints and ``resume`` is false.
+        ValueError: ``run`` holds checkpoints and ``resume`` is false, or is no folder that can be written to.
         CheckpointError: ``resume`` and there is none, or the run was started with other settings: all but
             ``steps``, the intervals and ``keep`` must be what they were.
     """
@@ -70,6 +70,7 @@ class Trainer:
     def __init__(
         self, system: System, dataset: ImageDataset, config: TrainConfig, run: Path, resume: bool = False
     ) -> None:
+        check_folder("run", run)
         if not resume and checkpoint.step_folders(run):
             raise ValueError(f"{run} holds checkpoints of an earlier run: resume it, or name another folder")
         self.system, self.config, self.run = system, config, run

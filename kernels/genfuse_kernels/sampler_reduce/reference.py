@@ -33,8 +33,13 @@ def _rescale(row: Tensor, conditional: Tensor, m: Tensor) -> Tensor | float:
     phi = float(row[COLUMN["rescale"]])
     if phi == 0 or conditional.numel() < 2:
         return 1.0
-    std = m.std()
-    return phi * conditional.std() / std + (1 - phi) if float(std) != 0 else 1.0
+    std = _std(m)
+    return phi * _std(conditional) / std + (1 - phi) if float(std) != 0 else 1.0
+
+
+def _std(values: Tensor) -> Tensor:
+    """Around the first element: of equal elements exactly 0, whatever the mean of them is rounded to."""
+    return (values - values.flatten()[0]).std()
 
 
 def _threshold(row: Tensor, x: Tensor, m: Tensor) -> Tensor | float:

@@ -12,7 +12,8 @@ rescaled m), std the unbiased standard deviation over a sample (Lin et al. 2023,
 interpolated linearly between order statistics as `torch.quantile` does (Saharia et al. 2022, section 2.3),
 NaN where any |x0| of the sample is.
 A constant guided output (std 0) gives factor 1 − φ + φ·inf: a ValueError on the CPU is not worth a pass, so
-the factor is defined as 1 there.
+the factor is defined as 1 there. Constant means that m[n] as computed has equal elements: kernels sum
+deviations from an element of it, which are then exactly 0, in any dtype, however the mean would be rounded.
 
     scales   (N, 2) float32, float64 where x is; the rest as in `sampler_step`
 """

@@ -44,10 +44,15 @@ def _rescale(
     model_output, uncond, table, row, known, sample, numel, tiles, channels, positions,
     ORDER: tl.constexpr, QUADS: tl.constexpr, WIDE: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
-    """φ·std(conditional)/std(guided) + 1 − φ; the mean first, then the squares around it."""
+    """φ·std(conditional)/std(guided) + 1 − φ; the mean first, from the first element, then the squares around it."""
     phi = column(table, row, known, _RESCALE, COMPUTE)
     factor = tl.full((), 1, COMPUTE)
     if (phi != 0) & (numel > 1):
+        zero = tl.zeros((1,), tl.int32)
+        first = load_live(model_output, sample, zero, zero, zero == 0, True, ORDER, COMPUTE)
+        first_m = guided(
+            model_output, uncond, table, row, known, sample, zero, zero, zero == 0, True, ORDER, COMPUTE
+        )
         sum_conditional = tl.zeros((QUADS * 4,), COMPUTE)
         sum_m = tl.zeros((QUADS * 4,), COMPUTE)
         for tile in range(tiles):
@@ -55,10 +60,10 @@ def _rescale(
                 model_output, uncond, table, row, known, sample, tile, channels, positions,
                 ORDER, QUADS, WIDE, COMPUTE,
             )  # fmt: skip
-            sum_conditional += tl.where(exists, conditional, 0.0)
-            sum_m += tl.where(exists, m, 0.0)
-        mean_conditional = tl.sum(sum_conditional) / numel
-        mean_m = tl.sum(sum_m) / numel
+            sum_conditional += tl.where(exists, conditional - first, 0.0)
+            sum_m += tl.where(exists, m - first_m, 0.0)
+        mean_conditional = first + tl.sum(sum_conditional) / numel
+        mean_m = first_m + tl.sum(sum_m) / numel
         square_conditional = tl.zeros((QUADS * 4,), COMPUTE)
         square_m = tl.zeros((QUADS * 4,), COMPUTE)
         for tile in range(tiles):

@@ -27,7 +27,6 @@ class CpuPlan:
         self._bytes = x.numel() * x.element_size()
         self._threads = torch.get_num_threads()
         self._seeds: Tensor | None = None
-        self._dense_seeds: Tensor | None = None
         self._history = history
         self._plan = _cpu.Plan(
             table.data_ptr(), table.shape[0], DTYPE_CODES[x.dtype], tuple(x.shape), x.stride(), self._threads
@@ -59,7 +58,7 @@ class CpuPlan:
         return True
 
     def takes(self, seeds: Tensor | None) -> bool:
-        """Whether these are the seeds of the last step, which were looked at then."""
+        """Whether the kernel reads these very seeds since an earlier step, which looked at them."""
         return seeds is self._seeds
 
     def step(
@@ -97,9 +96,8 @@ class CpuPlan:
         self._plan.step(row, read, output, written, uncond, variance, noise, noise_prev, scaling)
 
     def _set_seeds(self, seeds: Tensor | None) -> None:
-        self._seeds = seeds
-        self._dense_seeds = None if seeds is None else seeds.contiguous()
-        self._plan.set_seeds(0 if self._dense_seeds is None else self._dense_seeds.data_ptr(), STREAM_STEP)
+        self._seeds = None if seeds is None else seeds.contiguous()  # itself where it is; else a copy a step
+        self._plan.set_seeds(0 if self._seeds is None else self._seeds.data_ptr(), STREAM_STEP)
 
 
 _OVERLAP = "out overlaps an input in memory without being the same tensor; pass a copy"

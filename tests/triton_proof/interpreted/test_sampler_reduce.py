@@ -93,6 +93,15 @@ def test_a_constant_output_has_factor_one():
     assert (run(x, m * 0 + 0.5, table(BOTH), 0, m * 0 + 0.5)[:, 0] == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 8193), (2, 3, 11, 31)], ids=str)
+def test_rounding_of_a_constants_mean_is_no_deviation(shape):
+    """0.1 and −0.2 have no exact sum: their mean is another number than they are."""
+    x = random_inputs(shape)[0]
+    m, u = torch.full(shape, 0.1), torch.full(shape, -0.2)
+    assert (run(x, m, table(BOTH), 0, u)[:, 0] == 1).all()
+    assert (run(x, x, table(BOTH | {"guidance": 0.0}), 0, u)[:, 0] == 1).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("quantile", [0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
 def test_nan_and_infinity_as_in_torch_quantile(quantile, dtype):
@@ -149,4 +158,4 @@ def test_inputs_are_read_a_few_times_and_dead_ones_never():
     assert traffic.launches == 1
     with interpreter.record() as traffic:
         assert run(x * torch.nan, m, table(BOTH | {"quantile": 0.0}), 0, u).isfinite()[:, 0].all()
-    assert traffic.loaded[u.data_ptr()] == 2 * bytes_of_x
+    assert traffic.loaded[u.data_ptr()] == 2 * bytes_of_x + 2 * x.element_size()  # a first element a sample
