@@ -13,6 +13,7 @@ from genfuse import dispatch, measured
 from genfuse.names import check_name
 from genfuse.rewrite.fuse import fuse
 from genfuse.rewrite.names import name_parameters
+from genfuse.rewrite.options import check_options
 from genfuse.rewrite.plan import Planned, lasts
 from genfuse.rewrite.report import GraphReport, Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy
@@ -56,9 +57,10 @@ def genfuse_backend(
 ) -> Callable[..., Any]:
     """`torch.compile(model, backend="genfuse", options={...})`: `optimize`'s accuracy, memory_limit and reproducible.
 
-    ValueError for any other option.
+    ValueError for any other option, and what `optimize` raises for a value.
     """
-    known = ("accuracy", "memory_limit", "reproducible")
-    for name in options or {}:
-        check_name("option", name, known)
-    return Backend(**dict(options or {}))(module, example_inputs)
+    given = dict(options or {})
+    for name in given:
+        check_name("option", name, ("accuracy", "memory_limit", "reproducible"))
+    check_options(**given)
+    return Backend(**given)(module, example_inputs)
