@@ -349,6 +349,15 @@ def test_what_is_too_large_for_the_kernels_is_pytorchs() -> None:
     assert torch.allclose(y, torch.nn.functional.conv2d(x, weight), atol=1e-2, rtol=1e-4)
     far = conv_norm_act(x[..., :6, :6], weight[..., :3, :3], dilation=2**29, padding=2**29)
     assert isinstance(far, Tensor) and torch.allclose(far, x[..., :6, :6] * weight[..., 1, 1], atol=1e-5)
+    too_large = "the kernel has 65 x 65 weights, expected at most 4096"
+    for explained in (
+        genfuse.explain("conv_norm_act", x, weight),
+        genfuse.explain("conv_norm_act", x, weight=weight, padding=(1, 2, 3, 4)),
+    ):
+        assert explained.backend == "aten" and explained.passed_over["cpu"] == too_large
+    for padding, backend in ((2**16, "cpu"), ((0, 2**16 + 1), "aten"), ((0, 0, 2, 2**17), "aten")):
+        explained = genfuse.explain("conv_norm_act", x, weight[..., :3, :3], padding=padding)
+        assert explained.backend == backend
     with (
         genfuse.backend(strict=True),
         pytest.raises(UnsupportedError, match="65 x 65 weights, expected at most"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import genfuse
+from genfuse.rewrite import genfuse_backend
 
 
 def test_bad_arguments() -> None:
@@ -19,6 +22,23 @@ def test_bad_arguments() -> None:
         genfuse.optimize(nn.Conv2d(1, 1, 1), memory_limit=1.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="example is Tensor, expected a tuple"):
         genfuse.optimize(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"acuracy": "fast"}, ValueError, "option is 'acuracy'.*did you mean 'accuracy'"),
+        ({"accuracy": "typo"}, ValueError, "accuracy is 'typo', expected one of 'exact', 'fast'"),
+        ({"memory_limit": "3"}, TypeError, "memory_limit is '3', expected a whole number of bytes"),
+        ({"memory_limit": -5}, ValueError, "memory_limit is -5, expected bytes, 0 or more"),
+        ({"reproducible": "no"}, TypeError, "reproducible is 'no', expected True or False"),
+    ],
+)
+def test_bad_options_of_torch_compile(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        genfuse_backend(torch.fx.symbolic_trace(nn.Conv2d(1, 1, 1)), [], options=options)
+    with pytest.raises(Exception, match=message):  # Dynamo wraps what a backend raises
+        torch.compile(nn.Conv2d(1, 1, 1), backend="genfuse", options=options)(torch.zeros(1, 1, 2, 2))
 
 
 def test_numbers_that_are_arguments() -> None:

@@ -210,12 +210,16 @@ def _launch(
     return_stats: bool,
 ) -> tuple[Tensor, Tensor]:
     out, stats_out = _outputs(x, weight, settings, return_stats)
-    too_large = cpu_limit(weight.shape, settings)
-    limits: dict[dispatch.Backend, str] = {} if too_large is None else {"cpu": too_large}
-    launch = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits)
+    launch = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits(weight, settings))
     if x.shape[0]:
         launch(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
     return out, stats_out
+
+
+def limits(weight: Tensor, settings: Settings) -> dict[dispatch.Backend, str]:
+    """Why backends do not run a convolution of this size; `settings` for its padding alone."""
+    too_large = cpu_limit(weight.shape, settings)
+    return {} if too_large is None else {"cpu": too_large}
 
 
 def _outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 
 from genfuse import dispatch, measured
 from genfuse.dispatch import Choice
+from genfuse.ops.conv_geometry import paddings
+from genfuse.ops.conv_norm_act import Settings, conv_norm_act, limits
 
 
 def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
@@ -24,8 +27,19 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floating:
         return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
-    choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients)
+    of_call = _limits(args, kwargs) if op == "conv_norm_act" else {}
+    choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
     return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice) else choice
+
+
+def _limits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:
+    """Of this call of `conv_norm_act`, as far as its arguments are given."""
+    given = inspect.signature(conv_norm_act).bind_partial(*args, **kwargs).arguments
+    weight = given.get("weight")
+    if not isinstance(weight, torch.Tensor):
+        return {}
+    padding, extra = paddings(given.get("padding", 0), weight.ndim - 2)
+    return limits(weight, Settings(padding=padding, extra_padding=extra))
 
 
 def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Choice:

@@ -14,6 +14,7 @@ from genfuse import dispatch, measured
 from genfuse.names import check_name
 from genfuse.rewrite.fuse import fuse
 from genfuse.rewrite.names import name_parameters
+from genfuse.rewrite.options import check_options
 from genfuse.rewrite.plan import Planned, lasts
 from genfuse.rewrite.report import GraphReport, Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy
@@ -60,14 +61,15 @@ def genfuse_backend(
     They are accuracy, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of unknown sizes
     for all pictures from the second size on, in which nothing can be fused: a warning says so.
 
-    ValueError for any other option.
+    ValueError for any other option, and what `optimize` raises for a value.
     """
-    known = ("accuracy", "memory_limit", "reproducible")
-    for name in options or {}:
-        check_name("option", name, known)
+    given = dict(options or {})
+    for name in given:
+        check_name("option", name, ("accuracy", "memory_limit", "reproducible"))
+    check_options(**given)
     if any(isinstance(value, torch.SymInt) for value in example_inputs):
         warnings.warn(
             "sizes are not known in this graph, and nothing is fused; pass dynamic=False to torch.compile",
             stacklevel=2,
         )
-    return Backend(**dict(options or {}))(module, example_inputs)
+    return Backend(**given)(module, example_inputs)
