@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from genfuse.names import check_name
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
+from genfuse.rewrite.options import check_options
 from genfuse.rewrite.report import Report
 from genfuse.rewrite.shortcut import Shortcuts
 from genfuse_kernels.common import packed_weights
-from genfuse_kernels.conv_norm_act.settings import ACCURACIES, Accuracy
+from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 _LIMIT: Any = (
     {"recompile_limit": 64} if "recompile_limit" in inspect.signature(torch.compile).parameters else {}
@@ -52,11 +52,13 @@ def optimize(
     results that in the model are views of each other, or of an argument, are copies here. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory that plans and packed weights hold
-    refresh()   forget packed weights and plans: for edits of single weights through `.data`, which nothing shows
+    refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
+                which may go unseen
     freeze()    stop looking whether weights were edited, and whether modules, attributes, hooks and global values that
                 the forward reads are others than before, which costs milliseconds a call; `freeze(False)` looks again
 
-    TypeError for anything but a module, ValueError for an unknown accuracy or a negative limit.
+    TypeError for anything but a module or a `reproducible` that is no bool, ValueError for an unknown accuracy or a
+    negative limit.
     """
     from torch import _dynamo as dynamo  # here, not on import: it brings Triton along
 
@@ -65,12 +67,7 @@ def optimize(
     model = getattr(type(model), "_original", model)  # of one that is optimised already
     if example is not None and not isinstance(example, (tuple, list)):
         raise TypeError(f"example is {type(example).__name__}, expected a tuple of arguments")
-    if memory_limit is not None and type(memory_limit) is not int:
-        raise TypeError(f"memory_limit is {memory_limit!r}, expected a whole number of bytes")
-    if accuracy is not None:
-        check_name("accuracy", accuracy, ACCURACIES)
-    if memory_limit is not None and memory_limit < 0:
-        raise ValueError(f"memory_limit is {memory_limit}, expected bytes, 0 or more")
+    check_options(accuracy=accuracy, memory_limit=memory_limit, reproducible=reproducible)
     backend = Backend(accuracy, memory_limit, reproducible, parameter_names(model))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
