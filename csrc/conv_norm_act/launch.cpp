@@ -40,8 +40,9 @@ constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
 constexpr int64_t kShortestRow = 48, kLikedRow = 72, kLongestRow = 97;  // pixels of a 1x1 convolution's
 constexpr int64_t kPixelsWithout = 1024;                                // of a unit without a convolution
-constexpr int64_t kPanelBytes = 32 << 10,
-                  kTapBytes = 64 << 10;  // of weights that stay in the cache while pixels stream past
+// Of weights that stay in the cache while pixels stream past; of a single tap's, where the sums of more
+// slices would cost more than the cache saves.
+constexpr int64_t kPanelBytes = 32 << 10, kTapBytes = 64 << 10;
 constexpr int64_t kSumBlocks = 16;
 constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache

@@ -2,7 +2,8 @@
 
 A change in place is noticed by data pointer, version and, because edits through `.data` and of inference tensors
 escape the version counter, by a checksum over 16 cache lines spread over the weight: every edit of a whole tensor is
-seen, an edit of single elements through `.data` may not be. `refresh` forgets what was made.
+seen. An edit through `.data` that meets none of the lines is not, be it a stretch of nearly 1/15 of the weight; of a
+weight of up to 1024 bytes all is read. `refresh` forgets what was made.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def derived(weights: tuple[Tensor, ...], key: Hashable, make: Callable[[], Made]
 
 
 def refresh(weight: Tensor | None = None) -> None:
-    """Forget what was made of this weight, or of all: for edits of single elements through `.data`."""
+    """Forget what was made of this weight, or of all: for edits of a part through `.data`."""
     if weight is None:
         _kept.clear()
     else:
