@@ -16,6 +16,7 @@ namespace genfuse {
 void bind_attention(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_glue(pybind11::module_& module);
+void bind_memory(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_program(pybind11::module_& module);

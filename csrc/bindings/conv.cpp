@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "bindings/bindings.h"
-#include "common/arena.h"
 #include "common/checksum.h"
 #include "conv_norm_act/params.h"
 #include "norm_stats/params.h"
@@ -251,7 +250,6 @@ void bind_conv(py::module_& module) {
     module.def(
         "checksum", [](uintptr_t data, int64_t bytes) { return checksum(address(data), bytes); },
         py::arg("data"), py::arg("bytes"), "Of 16 cache lines spread over the memory.");
-    module.def("arena_peak_bytes", &arena_peak_bytes, "The most scratch memory held so far.");
 }
 
 }  // namespace genfuse

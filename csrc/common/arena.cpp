@@ -1,49 +1,14 @@
 #include "common/arena.h"
 
-#include <stdlib.h>
-
 #include <atomic>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "common/pages.h"
 
 namespace genfuse {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
-
 std::atomic<size_t> held_bytes{0}, peak_bytes{0};
-
-#if defined(__linux__)
-// Pages that nobody has touched yet, so that the kernel can give huge ones: a page table walk every 4 KiB
-// costs more than the arithmetic, and memory that an allocator hands out again is in small pages already.
-// `bytes` are whole huge pages. NULL where there is not enough.
-void* fresh_pages(size_t bytes) {
-    const size_t with_room = bytes + kHugePage;
-    void* const mapped = mmap(nullptr, with_room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) return nullptr;
-    char* const begin = static_cast<char*>(mapped);
-    const size_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
-    if (before > 0) munmap(begin, before);
-    munmap(begin + before + bytes, kHugePage - before);
-    madvise(begin + before, bytes, MADV_HUGEPAGE);
-    return begin + before;
-}
-
-void give_back(void* pages, size_t bytes) {
-    if (pages) munmap(pages, bytes);
-}
-#else
-void* fresh_pages(size_t bytes) {
-    return aligned_alloc(kHugePage, bytes);
-}
-
-void give_back(void* pages, size_t) {
-    free(pages);
-}
-#endif
 
 class Arena {
   public:
@@ -53,7 +18,7 @@ class Arena {
 
     void* at_least(size_t bytes) {
         if (bytes <= bytes_) return memory_;
-        const size_t rounded = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+        const size_t rounded = whole_pages(bytes);
         void* const memory = fresh_pages(rounded);
         if (!memory) throw std::bad_alloc();
         release();

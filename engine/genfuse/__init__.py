@@ -9,6 +9,7 @@ from genfuse import nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
 from genfuse.ops.explain import explain
+from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.rewrite import optimize
 from genfuse.samplers import Sampler, sample
 
@@ -21,10 +22,12 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "backend",
+    "empty_cache",
     "explain",
     "nn",
     "ops",
     "optimize",
     "sample",
     "samplers",
+    "set_cache_limit",
 ]

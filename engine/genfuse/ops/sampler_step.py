@@ -11,6 +11,7 @@ from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
+from genfuse.ops.memory import empty_like
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
 from genfuse_kernels.sampler_step.gradient import sampler_step_gradient
 from genfuse_kernels.sampler_step.row import HISTORY_SLOTS, ROW
@@ -251,9 +252,9 @@ define(f"sampler_step_({_INPUTS.format(alias='(c!)')}, Tensor(a!) out, Tensor(b!
 def _sampler_step(*arguments: Any) -> tuple[Tensor, Tensor]:
     *values, store = arguments
     inputs = Inputs(*values)
-    out = torch.empty_like(inputs.x)
+    out = empty_like(inputs.x)
     # an op that returns its results may not write its arguments: with a history, what is stored goes here
-    stored = torch.empty_like(inputs.x) if store or inputs.history is not None else None
+    stored = empty_like(inputs.x) if store or inputs.history is not None else None
     inputs.launch(out, stored)
     return out, stored if store and stored is not None else inputs.x.new_empty(0)
 
