@@ -99,7 +99,7 @@ float weigh(float* scores, int64_t count, float* largest, float* weights) {
     for (int64_t i = 0; i < room; i += lanes) {
         const f32 weight = power_of_two(load<f32>(scores + i) - base);
         store(scores + i, weight);
-        sum += weight;  // 2⁻¹²⁶ of a lane beyond the last key is lost beside the largest one's 1
+        sum += weight;
     }
     const float rescale = *largest == top ? 1.0f : power_of_two(broadcast<f32>(*largest - top))[0];
     *weights = *weights * rescale + sum_of_lanes(sum);

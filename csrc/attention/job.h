@@ -20,7 +20,8 @@ struct AttentionJob {
     float* memory;       // each slot's own
     int64_t memory_a_slot;
 
-    int64_t packed_block() const { return kKeysAtOnce * (depth + wide); }  // floats
+    // Floats; the last ones are of few channels alone, how far their keys reach.
+    int64_t packed_block() const { return kKeysAtOnce * (depth + wide) + kFewChannels; }
 };
 
 // A slot's memory; without memory, how much it takes.

@@ -11,14 +11,24 @@ namespace {
 
 constexpr float kLog2E = 1.44269504f;
 
-// 2ˣ for x ≤ 0: 2⁻¹²⁶ where it would be less, NaN where x is NaN.
+// 2ˣ for x ≤ 0: 0 below 2⁻¹²⁶, NaN where x is NaN.
 GENFUSE_INLINE f32 power_of_two(f32 x) {
-    const f32 bounded = larger(broadcast<f32>(-126.0f), x);
+    const f32 bounded = larger(broadcast<f32>(-127.0f), x);  // whose exponent's bits are 0
     const f32 shift = broadcast<f32>(Exp2Constants<float>::shift);
     const f32 shifted = bounded + shift;
     const f32 fraction = bounded - (shifted - shift);
     const i32 exponent = (reinterpret_cast<i32>(shifted) - reinterpret_cast<i32>(shift) + 127) << 23;
     return polynomial(fraction, Exp2Constants<float>::coefficients) * reinterpret_cast<f32>(exponent);
+}
+
+// 2ˣ for |x| ≤ 100.
+GENFUSE_INLINE f32 near_power_of_two(f32 x) {
+    const f32 shift = broadcast<f32>(Exp2Constants<float>::shift);
+    const f32 shifted = x + shift;
+    const f32 fraction = x - (shifted - shift);
+    const f32 value = polynomial(fraction, Exp2Constants<float>::coefficients);
+    // The shift's own low bits are zero: what is left is the exponent, to be added to the value's.
+    return reinterpret_cast<f32>(reinterpret_cast<i32>(value) + (reinterpret_cast<i32>(shifted) << 23));
 }
 
 // Tokens [first, first + count) of a head.

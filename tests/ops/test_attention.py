@@ -98,6 +98,40 @@ def test_extreme_scores() -> None:
     assert attention(tiny, tiny, tiny).allclose(tiny)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("values", [1e-40, 1e-36, 1e-17, 1.0, 1e17, 1e36])
+@pytest.mark.parametrize("scores", [0.0, 1.0, 19.0, 22.0, 300.0])
+def test_few_channels_whatever_the_scores_and_values(scores: float, values: float, isa: str) -> None:
+    """Powers of scores that are raised as they are neither overflow nor lose what small values are made of."""
+    rng = np.random.default_rng(3)
+    q, k, v = (torch.from_numpy(rng.uniform(-1, 1, (2, 2, 37, 8))).float() for _ in range(3))
+    q, k, v = q * scores, k / 3, v * values  # the largest scores are about `scores`
+    v[0, 0, :, 2] = 0
+    v[0, 1, 5, 3] = 1.0
+    want = reference.attention(q.double(), k.double(), v.double(), 1.0)
+    out = torch.full_like(q, math.nan)
+    with instruction_set(isa):
+        cpu_impl.attention(out, q, k, v, 1.0)
+    denormal = 37 * 2.0**-149  # to which small values are rounded
+    assert (
+        (out.double() - want).abs() <= _allowed(q.double(), k.double(), v.double(), 1.0, q.dtype) + denormal
+    ).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("which", ["q", "k", "v"])
+def test_few_channels_are_finite_where_the_definition_is(which: str, broken: float, isa: str) -> None:
+    tensors = {name: torch.rand(1, 2, 21, 5) for name in "qkv"}
+    tensors[which][0, 1, 7, 3] = broken
+    q, k, v = tensors.values()
+    want = reference.attention(q.double(), k.double(), v.double(), 0.3).isfinite()
+    out = torch.zeros_like(q)
+    with instruction_set(isa):
+        cpu_impl.attention(out, q, k, v, 0.3)
+    assert torch.equal(out.isfinite(), want)
+
+
 def test_gradients_compile_and_backends() -> None:
     q, k, v = (torch.randn(2, 2, 5, 4, requires_grad=True) for _ in range(3))
     ours = torch.autograd.grad(attention(q, k, v).square().sum(), (q, k, v))
