@@ -59,7 +59,8 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     const bool winograd = !exact && winograd_applies(*conv);
     const bool planar = plain && outputs <= planar::kMaxOutputs;
     const bool depthwise = plain && conv->groups > 1 && inputs <= depthwise::kMaxInputs && outputs < kBlock;
-    const bool folds = winograd && conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
+    const bool strided = !conv->transposed && conv->stride[0] * conv->stride[1] > 1;
+    const bool folds = winograd && !strided && conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
                        conv->padding_mode != GENFUSE_PAD_REFLECT;
     const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
     const int32_t product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
@@ -67,12 +68,15 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     // One picture's products last no longer here than their weights take to come from memory, and the smaller
     // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
     const bool one_tile = winograd && !conv->transposed && tiles_of(out_height) * tiles_of(out_width) == 1;
+    // A strided 3x3 kernel's weights are 2.8 times as many then, for products that are 1.44 times fewer.
+    const bool few_taps = one_tile && strided && conv->kernel[0] * conv->kernel[1] < 16;
     const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 
     Ways found(*conv, ways);
     if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
     if (planar && (!winograd || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
-    if (!winograd || inputs <= kMaxDirectInputs || one_row) found.add(GENFUSE_CONV_DIRECT, product);
+    if (!winograd || inputs <= kMaxDirectInputs || one_row || few_taps)
+        found.add(GENFUSE_CONV_DIRECT, product);
     if (one_tile) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
     if (winograd) {
         const bool folded = folds && tiles_of(height) * tiles_of(width) >= kFoldedTiles;

@@ -103,7 +103,8 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
         if (out <= 0 || size <= 0) return sources;
         int64_t steps = (out + out_step[axis] - 1) / out_step[axis];
         if (winograd) steps = (steps + conv.tile - 1) / conv.tile * conv.tile;
-        const int64_t taps_end = winograd ? first_tap[axis] + 2 : last_tap[axis];
+        const bool whole_window = winograd && in_step[axis] == 1;
+        const int64_t taps_end = whole_window ? first_tap[axis] + 2 : last_tap[axis];
         *first = first_tap[axis];
         for (int64_t place = *first; place <= (steps - 1) * in_step[axis] + taps_end; ++place) {
             sources.push_back(source(place, size, conv.padding_mode, upsample[axis]));
@@ -123,11 +124,11 @@ bool winograd_applies(const genfuse_conv& conv) {
         return copy;
     }();
     for (int axis = 0; axis < 2; ++axis) {
-        if (!conv.transposed &&
-            (conv.kernel[axis] != 3 || conv.stride[axis] != 1 || conv.dilation[axis] != 1)) {
-            return false;
-        }
-        if (conv.transposed && (conv.stride[axis] != 2 || conv.dilation[axis] != 1)) return false;
+        if (conv.dilation[axis] != 1) return false;
+        if (conv.transposed && conv.stride[axis] != 2) return false;
+        if (conv.transposed) continue;
+        const int32_t most = conv.stride[axis] == 2 ? 6 : 3;  // three taps of each row that is read
+        if (conv.stride[axis] > 2 || conv.kernel[axis] < 3 || conv.kernel[axis] > most) return false;
     }
     if (!conv.transposed) return true;
     // Of a kernel narrower than three, the products of a tile would be more than the definition's.

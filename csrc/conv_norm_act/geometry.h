@@ -67,7 +67,7 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size);
 // Output channels of all groups with the padding that the packed weights of the conv's algorithm have.
 int64_t packed_channels(const genfuse_conv& conv);
 
-// Whether the taps fit a 3x3 window at stride 1, which Winograd needs.
+// Whether the taps fit 3x3 windows, which Winograd needs: at stride 2, those of every second row and column.
 bool winograd_applies(const genfuse_conv& conv);
 
 }  // namespace genfuse

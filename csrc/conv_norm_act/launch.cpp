@@ -49,7 +49,7 @@ constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cach
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t wide = winograd::tiles(geometry, 1, args.conv.tile);
-    const int64_t depth = steps_of(args.conv, padded(args.conv.in_channels));
+    const int64_t depth = winograd::shares(geometry) * steps_of(args.conv, padded(args.conv.in_channels));
     Blocking blocking;
     blocking.rows = args.batch * winograd::tiles(geometry, 0, args.conv.tile);
     const int64_t tile_bytes = winograd::points_of(args.conv.tile) * depth * 4;
@@ -63,8 +63,7 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     // too many for a cache, each unit would fetch them all from memory.
     const int64_t rounds = ceil_divide(blocking.units, args.threads);
     const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
-    const int64_t phases = geometry.out_step[0] * geometry.out_step[1];
-    const int64_t weight_bytes = phases * winograd::packed_phase(args.conv) * 4;
+    const int64_t weight_bytes = winograd::packed_floats(args.conv, geometry) * 4;
     const int64_t held = rounds > 1 ? kWeightBytes : kNearBytes;
     blocking.shared = idle || (weight_bytes > held && blocking.units > 1);
     if (args.blocking.shared) blocking.shared = args.blocking.shared > 0;

@@ -152,11 +152,16 @@ void transform_kernel(int tile, const double (&g)[3], double (&to)[kMostWindow])
 
 using Transformed = double[kMostWindow][kMostWindow];
 
-void transform_taps(int tile, const Geometry& geometry, const Phase& phase, const Weight& weight, int64_t k,
-                    int64_t c, Transformed& to) {
+void transform_taps(int tile, const Geometry& geometry, const Phase& phase, int number, const Weight& weight,
+                    int64_t k, int64_t c, Transformed& to) {
+    const int32_t* const step = geometry.in_step;
+    const winograd::Share down = winograd::share_of(geometry, 0, number / step[1]);
+    const winograd::Share right = winograd::share_of(geometry, 1, number % step[1]);
     double taps[3][3] = {};
     for (const Tap& tap : phase.taps) {
-        taps[tap.y - geometry.first_tap[0]][tap.x - geometry.first_tap[1]] += weight.at(0, k, c, tap);
+        const int y = tap.y - geometry.first_tap[0], x = tap.x - geometry.first_tap[1];
+        if (y % step[0] != down.remainder || x % step[1] != right.remainder) continue;
+        taps[y / step[0] + down.place][x / step[1] + right.place] += weight.at(0, k, c, tap);
     }
     const int window = winograd::window_of(tile);
     double rows[3][kMostWindow];
@@ -169,29 +174,47 @@ void transform_taps(int tile, const Geometry& geometry, const Phase& phase, cons
     }
 }
 
-// [phase][part][point][panel][step of the sum over input channels][column]
+// [phase][part][point][panel][share][step of the sum over input channels][column], of the products that the
+// phase needs
 void pack_winograd(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
     const int64_t depth = steps_of(conv, geometry.group_in), out_channels = padded(geometry.group_out);
     const int window = winograd::window_of(conv.tile), points = winograd::points_of(conv.tile);
+    const int shares = winograd::shares(geometry);
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
+            winograd::Live live;
+            live.find(geometry, phase, conv.tile);
             for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
                 const int64_t width = std::min<int64_t>(winograd::kPart, out_channels - part);
                 each_panel(part, width, [&](int64_t first, int64_t columns) {
-                    float* const panels = packed + (first - part) * depth;
-                    for (int64_t c = 0; c < geometry.group_in; ++c) {
-                        for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
-                            Transformed transformed;
-                            transform_taps(conv.tile, geometry, phase, weight, k, c, transformed);
-                            for (int point = 0; point < points; ++point) {
-                                const Panel panel(conv, panels + point * width * depth, columns);
+                    const auto put = [&](int64_t c, int64_t k, int share, const Transformed& transformed) {
+                        int64_t before = 0;  // products in front of the share's
+                        for (int point = 0; point < points; ++point) {
+                            const int64_t alive = live.at(point);
+                            if (live.of_share[share] >> point & 1) {
+                                const int64_t within = live.at(point, share);
+                                const Panel panel(
+                                    conv,
+                                    packed +
+                                        (before * width + (first - part) * alive + within * columns) * depth,
+                                    columns);
                                 panel.put(c, k - first,
                                           static_cast<float>(transformed[point / window][point % window]));
+                            }
+                            before += alive;
+                        }
+                    };
+                    for (int share = 0; share < shares; ++share) {
+                        for (int64_t c = 0; c < geometry.group_in; ++c) {
+                            for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
+                                Transformed transformed;
+                                transform_taps(conv.tile, geometry, phase, share, weight, k, c, transformed);
+                                put(c, k, share, transformed);
                             }
                         }
                     }
                 });
-                packed += points * depth * width;
+                packed += live.products() * depth * width;
             }
         }
     }
@@ -206,16 +229,15 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
     const genfuse_status status = check_conv(*conv, message);
     if (status != GENFUSE_OK) return status;
     const Geometry geometry(*conv, 8, 8);
-    int64_t phases = 0, taps = 0;
+    int64_t taps = 0;
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            ++phases;
             taps += static_cast<int64_t>(phase.taps.size());
         }
     }
     const int64_t products = steps_of(*conv, geometry.group_in) * packed_channels(*conv);
-    *floats = products *
-              (conv->algorithm == GENFUSE_CONV_WINOGRAD ? phases * winograd::points_of(conv->tile) : taps);
+    *floats =
+        conv->algorithm == GENFUSE_CONV_WINOGRAD ? winograd::packed_floats(*conv, geometry) : products * taps;
     return GENFUSE_OK;
 }
 

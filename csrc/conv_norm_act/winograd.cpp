@@ -3,7 +3,8 @@
 // points 0, ±1, ∞: 16 products for 36, of weights that take less than half as many bytes.
 //
 // A row is a row of tiles of one sample's output, counted through the batch. All phases of a transposed
-// convolution share the transformed input.
+// convolution share the transformed input. The shares of a strided one (winograd.h) are summed before the
+// output is transformed: of a 4x4 kernel of stride 2, 100 products for 256, of a 3x3 one, 81 for 144.
 #include "conv_norm_act/winograd.h"
 
 #include "common/gemm.h"
@@ -20,6 +21,7 @@ using winograd::kPart;
 using winograd::kPartBlocks;
 using winograd::kSmallTile;
 using winograd::kTile;
+using winograd::Live;
 using winograd::points_of;
 using winograd::window_of;
 
@@ -97,17 +99,52 @@ GENFUSE_INLINE void keep(Pairs, float* to, f32 transformed) {
     narrow(reinterpret_cast<bfloat16*>(to), transformed);
 }
 
-template <int tile, class Product>
-void transform_tile(const float* staged, int64_t columns, float* to, int64_t plane) {
+// What a share's tiles read of the staged pixels, and which of their points are wanted.
+struct View {
+    const float* pixels;
+    int64_t down, right;    // floats from a pixel to the next
+    int first[2], last[2];  // the window's places that are read
+    uint64_t live;
+};
+
+View view_of(const ConvJob& job, const Frame& frame, int number) {
+    const Geometry& geometry = *job.geometry;
+    const int steps[2] = {geometry.in_step[0], geometry.in_step[1]};
+    const int remainders[2] = {number / steps[1], number % steps[1]};
+    View view{};
+    for (int axis = 0; axis < 2; ++axis) {
+        const winograd::Share share = winograd::share_of(geometry, axis, remainders[axis]);
+        view.first[axis] = share.place;
+        view.last[axis] = share.place + frame.tile + share.taps - 2;
+    }
+    view.down = steps[0] * frame.columns * kBlock;
+    view.right = steps[1] * kBlock;
+    view.pixels = frame.staged + (remainders[0] * frame.columns + remainders[1]) * kBlock;
+    view.live = ~uint64_t{0};
+    if (winograd::shares(geometry) > 1) {
+        view.live = winograd::live_points(geometry, geometry.passes[0].phases[0], number, frame.tile);
+    }
+    return view;
+}
+
+// A tile whose first pixel is `pixel`; `whole` where the window is read whole and all points are wanted.
+template <int tile, class Product, bool whole>
+void transform_tile(const View& view, const float* pixel, float* to, int64_t plane) {
     constexpr int window = window_of(tile);
     constexpr int steps = kLanes<float> / Product::kChannels;
-    for (int part = 0; part < kParts; ++part, staged += kLanes<float>, to += steps) {
+    for (int part = 0; part < kParts; ++part, pixel += kLanes<float>, to += steps) {
         f32 vertical[window][window];
 #pragma GCC unroll 6
         for (int j = 0; j < window; ++j) {
+            const bool reads = whole || (j >= view.first[1] && j <= view.last[1]);
             f32 column[window], transformed[window];
 #pragma GCC unroll 6
-            for (int i = 0; i < window; ++i) column[i] = load<f32>(staged + (i * columns + j) * kBlock);
+            for (int i = 0; i < window; ++i) {
+                column[i] = whole || (reads && i >= view.first[0] && i <= view.last[0])
+                                ? load<f32>(pixel + (i - view.first[0]) * view.down +
+                                            (j - view.first[1]) * view.right)
+                                : f32{};
+            }
             transform_input(column, transformed);
 #pragma GCC unroll 6
             for (int i = 0; i < window; ++i) vertical[i][j] = transformed[i];
@@ -117,15 +154,20 @@ void transform_tile(const float* staged, int64_t columns, float* to, int64_t pla
             f32 transformed[window];
             transform_input(vertical[i], transformed);
 #pragma GCC unroll 6
-            for (int j = 0; j < window; ++j) keep(Product(), to + (i * window + j) * plane, transformed[j]);
+            for (int j = 0; j < window; ++j) {
+                const int point = i * window + j;
+                if (whole || view.live >> point & 1) keep(Product(), to + point * plane, transformed[j]);
+            }
         }
     }
 }
 
 template <int tile, class Product>
-void transform_tiles(const Frame& frame, const float* staged, float* to, int64_t plane) {
+void transform_tiles(const Frame& frame, const View& view, const float* pixels, float* to, int64_t plane) {
+    const auto transform =
+        ~view.live == 0 ? transform_tile<tile, Product, true> : transform_tile<tile, Product, false>;
     for (int64_t x = 0; x < frame.tiles_wide; ++x) {
-        transform_tile<tile, Product>(staged + tile * x * kBlock, frame.columns, to + x * frame.depth, plane);
+        transform(view, pixels + tile * x * view.right, to + x * frame.depth, plane);
     }
 }
 
@@ -135,51 +177,60 @@ void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int6
     const int64_t channel = block * kBlock;
     const int64_t left = job.in_channels - channel;
     const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
+    const Geometry& geometry = *job.geometry;
+    const auto transform =
+        frame.tile == kTile ? transform_tiles<kTile, Product> : transform_tiles<kSmallTile, Product>;
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
-        stage<Stored>(job, n, channel, lanes, frame.tile * within, frame.tile * rows + 2, frame.source,
-                      frame.staged);
-        for (int64_t r = 0; r < rows; ++r) {
-            const float* const staged = frame.staged + frame.tile * r * frame.columns * kBlock;
-            float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth +
-                              channel / Product::kChannels;
-            frame.tile == kTile ? transform_tiles<kTile, Product>(frame, staged, to, input.plane)
-                                : transform_tiles<kSmallTile, Product>(frame, staged, to, input.plane);
+        stage<Stored>(job, n, channel, lanes, geometry.in_step[0] * frame.tile * within,
+                      winograd::extent(geometry, 0, frame.tile, rows), frame.source, frame.staged);
+        for (int share = 0; share < winograd::shares(geometry); ++share) {
+            const View view = view_of(job, frame, share);
+            for (int64_t r = 0; r < rows; ++r) {
+                float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth +
+                                  share * frame.share_depth + channel / Product::kChannels;
+                transform(frame, view, view.pixels + frame.tile * r * view.down, to, input.plane);
+            }
         }
     });
 }
 
 // products[point][tile][column] of one phase and one part of the output channels.
 template <class Product>
-void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, uint64_t live,
+void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, const Live& live,
                      const float* packed, int blocks, int64_t first, int64_t last, float* products,
                      Ahead& ahead, int64_t steps) {
     const int64_t tiles = (last - first) * frame.tiles_wide;
     const int64_t start = (first - input.first) * frame.tiles_wide;
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
+    const int shares = winograd::shares(*job.geometry);
     const int64_t no_offset = 0;
-    for (int point = 0; point < frame.points; ++point, packed += depth * blocks * kBlock) {
+    for (int point = 0; point < frame.points; ++point) {
         ahead.step(steps);
-        if (!(live >> point & 1)) continue;
         const float* const transformed = input.data + point * input.plane + start * frame.depth;
         float* const plane = products + point * frame.product_plane;
-        const float* panel = packed;
         for (int block = 0; block < blocks; block += kPanelBlocks) {
             const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
-            for (int64_t step = 0; step < depth; step += kDepth) {
-                const Stretches stretches{&no_offset, 1, depth - step < kDepth ? depth - step : kDepth,
-                                          point + 1 < frame.points ? input.plane : -point * input.plane};
-                for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
-                    const int count =
-                        static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
-                    const float* rows[kRowsAtOnce];
-                    float* sums[kRowsAtOnce];
-                    for (int i = 0; i < count; ++i) {
-                        rows[i] = transformed + (tile + i) * frame.depth + step;
-                        sums[i] = plane + (tile + i) * kPart + block * kBlock;
+            bool fresh = true;
+            for (int share = 0; share < shares; ++share) {
+                if (!(live.of_share[share] >> point & 1)) continue;
+                const int64_t begin = share * frame.share_depth;
+                for (int64_t step = 0; step < depth; step += kDepth) {
+                    const Stretches stretches{&no_offset, 1, depth - step < kDepth ? depth - step : kDepth,
+                                              point + 1 < frame.points ? input.plane : -point * input.plane};
+                    for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
+                        const int count =
+                            static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
+                        const float* rows[kRowsAtOnce];
+                        float* sums[kRowsAtOnce];
+                        for (int i = 0; i < count; ++i) {
+                            rows[i] = transformed + (tile + i) * frame.depth + begin + step;
+                            sums[i] = plane + (tile + i) * kPart + block * kBlock;
+                        }
+                        multiply_for<Product>(count, wide)(rows, stretches, packed, sums, kBlock, fresh);
                     }
-                    multiply_for<Product>(count, wide)(rows, stretches, panel, sums, kBlock, step == 0);
+                    fresh = false;
+                    packed += stretches.length * wide * kBlock;
                 }
-                panel += stretches.length * wide * kBlock;
             }
         }
     }
@@ -216,7 +267,7 @@ void transform_products(const float* products, int64_t plane, uint64_t live, int
 
 template <class Stored>
 void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64_t pass_number,
-                 const uint64_t* live, int64_t part, int blocks, int64_t first, int64_t last) {
+                 const Live* live, int64_t part, int blocks, int64_t first, int64_t last) {
     const Geometry& geometry = *job.geometry;
     const int64_t row_stride = frame.out_columns * kBlock;
     const int64_t pass_rows = geometry.pass_rows(pass), high = frame.tile;
@@ -234,7 +285,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                             frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
                         const int64_t column = frame.tile * x * frame.phases + pass.phases[phase].column;
                         transform(products + (tile + x) * kPart + block * kBlock, frame.product_plane,
-                                  live[phase], frame.phases, row_stride, frame.output + column * kBlock);
+                                  live[phase].any, frame.phases, row_stride, frame.output + column * kBlock);
                     }
                 }
                 RowMoments moments;
@@ -280,16 +331,18 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
     const Geometry& geometry = *job.geometry;
     const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
     const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
-    const int64_t phase_floats = winograd::packed_phase(job.args->conv);
-    const float* packed =
-        job.args->packed + part * frame.points * steps_of(job.args->conv, job.in_channels) * kPart;
+    const int64_t depth = steps_of(job.args->conv, job.in_channels);
+    const float* of_phase = job.args->packed;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
-        uint64_t live[2];
+        Live live[2];
         Ahead ahead = epilogue_of<Stored>(job, frame, pass, part, blocks, first, last);
         const int64_t steps = static_cast<int64_t>(pass.phases.size()) * frame.points;
-        for (size_t phase = 0; phase < pass.phases.size(); ++phase, packed += phase_floats) {
-            live[phase] = winograd::live_points(geometry, pass.phases[phase], frame.tile);
+        for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
+            live[phase].find(geometry, pass.phases[phase], frame.tile);
+            const int64_t products_deep = live[phase].products() * depth;
+            const float* const packed = of_phase + part * products_deep * kPart;
+            of_phase += products_deep * padded(job.out_channels);
             float* const products =
                 frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
             multiply_points<Product>(job, frame, input, live[phase], packed, blocks, first, last, products,

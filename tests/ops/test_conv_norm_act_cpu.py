@@ -151,6 +151,43 @@ def test_every_tail_of_a_tile(transposed: bool, dtype: torch.dtype) -> None:
         check(case)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 4), (5, 5), (6, 6), (3, 6), (5, 4)])
+def test_every_tail_of_a_strided_tile(kernel: tuple[int, int], dtype: torch.dtype) -> None:
+    """Shares of one to three taps along either axis, and every padding mode."""
+    rng = np.random.default_rng(17)
+    for height in range(6, 26):
+        settings = Settings(
+            stride=(2, 2),
+            padding=(height % 3, height // 3 % 3),
+            extra_padding=((0, 0), (1, 0), (0, -1 if height // 3 % 3 else 1))[height % 3],
+            padding_mode=("zeros", "reflect", "circular")[height // 2 % 3],  # type: ignore[arg-type]
+            upsample=((1, 1), (1, 1), (2, 2))[height % 3],
+            accuracy="fast",
+        )
+        case = make_case(rng, dtype, settings, 2, 21, (19, 21, *kernel), (height, 31 - height))
+        check(case)
+        assert uses_winograd(case)
+
+
+def test_a_stride_along_one_axis() -> None:
+    rng = np.random.default_rng(18)
+    for stride, kernel in (((1, 2), (3, 4)), ((2, 1), (5, 3)), ((2, 1), (3, 3))):
+        settings = Settings(stride=stride, padding=(1, 1))
+        for channels, outputs in ((5, 9), (40, 70)):
+            case = make_case(
+                rng, torch.float32, settings, 3, channels, (outputs, channels, *kernel), (11, 18)
+            )
+            assert uses_winograd(case)
+            check(case)
+    for stride, kernel in (((2, 2), (3, 7)), ((2, 2), (2, 4)), ((1, 2), (4, 4)), ((3, 3), (3, 3))):
+        case = make_case(
+            rng, torch.float32, Settings(stride=stride, padding=(1, 1)), 3, 9, (9, 9, *kernel), (11, 18)
+        )
+        assert not uses_winograd(case)
+        check(case)
+
+
 def unprojected(case: Case) -> Case:
     """The same without a residual that is projected, which planar and depthwise kernels do not have."""
     if case.tensors["residual_weight"] is not None:
@@ -188,9 +225,9 @@ def test_few_output_channels(outputs: int, channels: int) -> None:
         settings = Settings(padding=(1, 1), stride=(2, 2), transposed=transposed)
         shape = (channels, outputs, 4, 4) if transposed else (outputs, channels, 4, 4)
         case = unprojected(make_case(rng, torch.float32, settings, 2, channels, shape, (9, 37)))
-        # Winograd has the phases of a transposed 4x4 convolution, and is faster from 5 output channels on.
+        # Winograd has these, and is faster from 5 output channels on (where it reads more than 4).
         planar = convolution_of(case).algorithm == "planar"
-        assert planar == (outputs < (5 if transposed else 9))
+        assert planar == (outputs < 5)
         check(case)
 
 
@@ -423,5 +460,11 @@ def test_a_picture_of_one_tile_is_cut_into_small_ones() -> None:
             case = make_case(rng, torch.float32, settings, batch, channels, (outputs, channels, 3, 3), size)
             assert convolution_of(case).algorithm == algorithm
             check(case)
+    for kernel, algorithm in ((3, "direct"), (4, "winograd 2x2")):
+        case = make_case(
+            rng, torch.float32, Settings(stride=(2, 2), padding=(1, 1)), 2, 9, (9, 9, kernel, kernel), (8, 7)
+        )
+        assert convolution_of(case).algorithm == algorithm
+        check(case)
     one_row = convolution((9, 5, 3, 3), settings, torch.float32, (1, 4), _cpu.isa())
     assert one_row.algorithm == "direct"

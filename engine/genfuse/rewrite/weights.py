@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def choose_algorithms(units: Sequence[Unit], memory_limit: int | None) -> None:
     """Takes Winograd from the convolutions where it is worth least, until all packed weights fit.
 
-    Winograd's weights are four times as many as the kernel's (seven times for a transposed convolution) and what they
+    Winograd's weights are four to nine times as many as the kernel's (the latter of 3x3 at stride 2) and what they
     save grows with the picture: the smallest pictures go first. Weights for direct convolution are the least there is,
     and may exceed the limit.
     """

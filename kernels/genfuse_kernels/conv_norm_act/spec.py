@@ -41,9 +41,9 @@ Half precision is storage, arithmetic is float32, sums over channels and taps to
 has the instruction (AVX-512 BF16), the convolution's two factors are bfloat16: h rounds to it, as between PyTorch's own
 layers, and so do Winograd's transforms.
 
-Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions, F(2x2, 3x3) those of
-pictures of at most 4x4 pixels, and F(4x4, 3x3) the phases of stride-2 transposed ones, unless s.accuracy is "exact", or
-None and x in half precision.
+Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions, stride-2 ones with kernels
+of 3 to 6 along either axis, and the phases of stride-2 transposed ones; F(2x2, 3x3) what of that has at most 4x4 pixels
+(but stride 2 with fewer than 16 taps); unless s.accuracy is "exact", or None and x in half precision.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def bytes_minimum(itemsize: int, images: int, weights: int) -> int:
 def bytes_moved(images: int, packed: int, measured: int = 0) -> int:
     """What ours moves, from bytes: images once, the weights as they are packed once, and `measured` images again.
 
-    Packed weights are float32 in whole blocks of channels, four times as many for Winograd. Staged and transformed
-    input stays in caches: blocking keeps a unit's in the L2 cache, what threads share within 16 MiB.
+    Packed weights are float32 in whole blocks of channels, four to nine times as many for Winograd. Staged and
+    transformed input stays in caches: blocking keeps a unit's in the L2 cache, what threads share within 16 MiB.
     """
     return images + packed + measured
 
