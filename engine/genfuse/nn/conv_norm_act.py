@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from genfuse.nn.norm import Norm, make_norm, prologue
 from genfuse.nn.parts import of_parts
-from genfuse.ops.conv_checks import check_settings
+from genfuse.ops import check
+from genfuse.ops.conv_checks import check_norm, check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse_kernels.conv_norm_act.settings import Activation, PaddingMode, UnitTensors
 
@@ -35,7 +36,8 @@ class ConvNormAct(nn.Module):
         pool: 2 averages each 2x2 pixels of the output.
         zero_init: start with a zero convolution, so that a residual unit begins as the identity.
 
-    ValueError for names and numbers that no unit has; UnsupportedError where ``norm`` or ``conv`` has forward hooks.
+    ValueError or TypeError for names and numbers that no unit has; UnsupportedError where ``norm`` or ``conv`` has
+    forward hooks.
     """
 
     def __init__(
@@ -62,14 +64,17 @@ class ConvNormAct(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
-        if type(kernel_size) is not int:
-            raise TypeError(f"kernel_size is {kernel_size!r}, expected an int: of both axes")
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size}
+        for name, size in {**sizes, "stride": stride, "upsample": upsample, "pool": pool}.items():
+            check.count(name, size)
         if padding is None:
             if kernel_size % 2 == 0:
                 raise ValueError(
                     f"padding is None, expected a number with the even kernel_size={kernel_size}"
                 )
             padding = kernel_size // 2
+        check.count("padding", padding, 0)
+        check.count("output_padding", output_padding, 0)
         self.settings = Settings(
             stride=(stride, stride),
             padding=(padding, padding),
@@ -86,12 +91,13 @@ class ConvNormAct(nn.Module):
             pool=(pool, pool),
         )
         check_settings(self.settings)
+        check_norm(self.settings, in_channels, {})
         self.norm = make_norm(norm, in_channels, num_groups, affine)
-        sizes = (in_channels, out_channels, kernel_size, stride, padding)
+        shape = (in_channels, out_channels, kernel_size, stride, padding)
         self.conv: nn.Conv2d | nn.ConvTranspose2d = (
-            nn.ConvTranspose2d(*sizes, output_padding=output_padding, groups=groups, bias=bias)
+            nn.ConvTranspose2d(*shape, output_padding=output_padding, groups=groups, bias=bias)
             if transposed
-            else nn.Conv2d(*sizes, groups=groups, bias=bias, padding_mode=padding_mode)
+            else nn.Conv2d(*shape, groups=groups, bias=bias, padding_mode=padding_mode)
         )
         if zero_init:
             for parameter in self.conv.parameters():

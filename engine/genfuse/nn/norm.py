@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genfuse.names import check_name
+from genfuse.ops import check
 from genfuse.ops.conv_norm_act import Settings
 from genfuse_kernels.conv_norm_act.settings import NormTensors
 
@@ -35,6 +36,9 @@ def prologue(
         own = {"norm_weight": getattr(norm, "weight", None), "norm_bias": getattr(norm, "bias", None)}
         return x, skip, settings, cast(NormTensors, own)
     if norm.training:
+        check.sample("x", x)
+        if skip is not None:
+            check.dense("skip", skip, "(N, C, H, W)")
         joined = x if skip is None else torch.cat([x, skip], 1)
         return norm(joined), None, settings._replace(norm="none"), {}
     tensors: NormTensors = {

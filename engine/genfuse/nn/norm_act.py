@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from genfuse.nn.norm import Norm, make_norm, prologue
 from genfuse.nn.parts import of_parts
-from genfuse.ops.conv_checks import check_settings
+from genfuse.ops import check
+from genfuse.ops.conv_checks import check_norm, check_settings
 from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.norm_act import unit
 from genfuse_kernels.conv_norm_act.settings import Activation
@@ -22,6 +23,8 @@ class NormAct(nn.Module):
         affine: whether the norm has weight and bias.
         activation: behind the norm.
         negative_slope: of "leaky_relu".
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class NormAct(nn.Module):
         negative_slope: float = 0.01,
     ) -> None:
         super().__init__()
-        self.norm = make_norm(norm, channels, num_groups, affine)
+        check.count("channels", channels)
         self.settings = Settings(
             norm=norm, num_groups=num_groups, activation=activation, negative_slope=negative_slope
         )
         check_settings(self.settings)
+        check_norm(self.settings, channels, {})
+        self.norm = make_norm(norm, channels, num_groups, affine)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""

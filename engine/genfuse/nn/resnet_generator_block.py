@@ -20,6 +20,8 @@ class ResNetGeneratorBlock(nn.Module):
         out_channels: K of the output.
         upsample: whether H and W double.
         norm: of both units.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
