@@ -6,12 +6,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.nn.norm import make_norm, prologue
 from genfuse.nn.parts import of_parts
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_norm, check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
-from genfuse_kernels.conv_norm_act.settings import Activation, PaddingMode, UnitTensors
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode, UnitTensors
 
 
 class ConvNormAct(nn.Module):
@@ -28,8 +28,9 @@ class ConvNormAct(nn.Module):
         stride, padding, output_padding, groups, bias, padding_mode: as `torch.nn.Conv2d` and `ConvTranspose2d` have
             them; without padding an odd kernel gets what keeps H and W.
         transposed: a transposed convolution.
-        norm: "none", "batch", "instance" or "group", of the input; ``num_groups`` of a group norm, ``affine``: whether
-            it has weight and bias.
+        norm: of the input: "none", "batch", "instance", "group" (of ``num_groups``), "layer" (over C, H, W),
+            "layer_pixel" or "rms_pixel" (over C, of each pixel: `torch.nn.LayerNorm`'s and `RMSNorm`'s state).
+            ``affine``: whether it has weight and bias (an RMS norm weight alone). Its eps, 1e-5, is ``unit.norm.eps``.
         activation: of the normalised input; ``negative_slope`` of "leaky_relu", here and in ``out_activation``.
         upsample: 2 repeats each activated pixel twice along both axes.
         out_activation: of the output.

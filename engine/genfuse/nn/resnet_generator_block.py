@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
-from genfuse.nn.norm import Norm
+from genfuse_kernels.conv_norm_act.settings import Norm
 
 
 class ResNetGeneratorBlock(nn.Module):
