@@ -86,3 +86,10 @@ def workers() -> str:
         return "none"
     shared = importlib.import_module("genfuse_kernels._cpu").shares_torch_threads()
     return "PyTorch's OpenMP threads" if shared else "a pool of our own"
+
+
+def scratch_peak_bytes() -> int:
+    """The most scratch memory that the CPU kernels have held so far, on all threads of this process together."""
+    if backend_missing("cpu") is not None:
+        return 0
+    return int(importlib.import_module("genfuse_kernels._cpu").arena_peak_bytes())

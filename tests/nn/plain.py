@@ -24,6 +24,10 @@ def settled(module: _Module) -> _Module:
         if isinstance(each, (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)) and each.affine:
             nn.init.normal_(each.weight, 1.0, 0.3)
             nn.init.normal_(each.bias, std=0.3)
+        if isinstance(each, (nn.LayerNorm, nn.RMSNorm)) and each.elementwise_affine:
+            nn.init.normal_(each.weight, 1.0, 0.3)
+        if isinstance(each, nn.LayerNorm) and each.elementwise_affine:
+            nn.init.normal_(each.bias, std=0.3)
     return module
 
 

@@ -149,7 +149,7 @@ def test_parts_with_hooks_are_refused() -> None:
 
 
 def test_bad_numbers() -> None:
-    with pytest.raises(TypeError, match=r"kernel_size is \(3, 3\), expected an int"):
+    with pytest.raises(TypeError, match=r"kernel_size is \(3, 3\), expected a whole number"):
         ConvNormAct(8, 4, (3, 3))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="negative_slope is 'a', expected a number"):
         ConvNormAct(8, 4, negative_slope="a")  # type: ignore[arg-type]

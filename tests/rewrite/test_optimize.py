@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import genfuse
+from genfuse.env import scratch_peak_bytes
 from genfuse.rewrite import Backend
 from rewrite.models import CycleGANResidual
 
@@ -434,6 +435,8 @@ def test_memory_of_weights_is_reported_and_bounded() -> None:
         report = optimized.report()
         held[limit] = report.weight_bytes
         assert f"packed weights {report.weight_bytes / 2**20:.1f} MiB" in str(report)
+        assert f"scratch of this process at most {scratch_peak_bytes() / 2**20:.1f} MiB" in str(report)
+        assert scratch_peak_bytes() > 0
         kinds = [unit.algorithm for unit in report.fused]
         assert kinds[0] == "winograd" or limit == 0, "the largest picture is the last to give way"
         assert ("winograd" in kinds[2:]) == (limit is None)

@@ -6,11 +6,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.nn.norm import make_norm, prologue
 from genfuse.nn.parts import of_parts
-from genfuse.ops.conv_checks import check_settings
+from genfuse.ops import check
+from genfuse.ops.conv_checks import check_norm, check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
-from genfuse_kernels.conv_norm_act.settings import Activation, PaddingMode, UnitTensors
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode, UnitTensors
 
 
 class ConvNormAct(nn.Module):
@@ -27,15 +28,17 @@ class ConvNormAct(nn.Module):
         stride, padding, output_padding, groups, bias, padding_mode: as `torch.nn.Conv2d` and `ConvTranspose2d` have
             them; without padding an odd kernel gets what keeps H and W.
         transposed: a transposed convolution.
-        norm: "none", "batch", "instance" or "group", of the input; ``num_groups`` of a group norm, ``affine``: whether
-            it has weight and bias.
+        norm: of the input: "none", "batch", "instance", "group" (of ``num_groups``), "layer" (over C, H, W),
+            "layer_pixel" or "rms_pixel" (over C, of each pixel: `torch.nn.LayerNorm`'s and `RMSNorm`'s state).
+            ``affine``: whether it has weight and bias (an RMS norm weight alone). Its eps, 1e-5, is ``unit.norm.eps``.
         activation: of the normalised input; ``negative_slope`` of "leaky_relu", here and in ``out_activation``.
         upsample: 2 repeats each activated pixel twice along both axes.
         out_activation: of the output.
         pool: 2 averages each 2x2 pixels of the output.
         zero_init: start with a zero convolution, so that a residual unit begins as the identity.
 
-    ValueError for names and numbers that no unit has; UnsupportedError where ``norm`` or ``conv`` has forward hooks.
+    ValueError or TypeError for names and numbers that no unit has; UnsupportedError where ``norm`` or ``conv`` has
+    forward hooks.
     """
 
     def __init__(
@@ -62,14 +65,17 @@ class ConvNormAct(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
-        if type(kernel_size) is not int:
-            raise TypeError(f"kernel_size is {kernel_size!r}, expected an int: of both axes")
+        sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel_size": kernel_size}
+        for name, size in {**sizes, "stride": stride, "upsample": upsample, "pool": pool}.items():
+            check.count(name, size)
         if padding is None:
             if kernel_size % 2 == 0:
                 raise ValueError(
                     f"padding is None, expected a number with the even kernel_size={kernel_size}"
                 )
             padding = kernel_size // 2
+        check.count("padding", padding, 0)
+        check.count("output_padding", output_padding, 0)
         self.settings = Settings(
             stride=(stride, stride),
             padding=(padding, padding),
@@ -86,12 +92,13 @@ class ConvNormAct(nn.Module):
             pool=(pool, pool),
         )
         check_settings(self.settings)
+        check_norm(self.settings, in_channels, {})
         self.norm = make_norm(norm, in_channels, num_groups, affine)
-        sizes = (in_channels, out_channels, kernel_size, stride, padding)
+        shape = (in_channels, out_channels, kernel_size, stride, padding)
         self.conv: nn.Conv2d | nn.ConvTranspose2d = (
-            nn.ConvTranspose2d(*sizes, output_padding=output_padding, groups=groups, bias=bias)
+            nn.ConvTranspose2d(*shape, output_padding=output_padding, groups=groups, bias=bias)
             if transposed
-            else nn.Conv2d(*sizes, groups=groups, bias=bias, padding_mode=padding_mode)
+            else nn.Conv2d(*shape, groups=groups, bias=bias, padding_mode=padding_mode)
         )
         if zero_init:
             for parameter in self.conv.parameters():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.norm_act import NormAct
+from genfuse.ops import check
 
 _NORMAL: dict[str, Any] = {"norm": "instance", "affine": False, "activation": "relu"}
 _PLAIN: dict[str, Any] = {"norm": "none", "activation": "none"}
@@ -18,10 +19,13 @@ class CycleGANBlock(nn.Module):
 
     Args:
         channels: C of input and output.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        check.count("channels", channels)
         self.first = ConvNormAct(channels, channels, padding_mode="reflect", **_PLAIN)
         self.second = ConvNormAct(channels, channels, padding_mode="reflect", **_NORMAL)
         self.norm = NormAct(channels, norm="instance", affine=False)
@@ -43,11 +47,15 @@ class CycleGANGenerator(nn.Sequential):
         out_channels: of the other picture.
         channels: width at full resolution.
         num_blocks: residual blocks; the paper takes 6 for 128 pixels and 9 for 256.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
         self, in_channels: int = 3, out_channels: int = 3, channels: int = 64, num_blocks: int = 9
     ) -> None:
+        check.count("channels", channels)
+        check.count("num_blocks", num_blocks, 0)
         wide = 4 * channels
         double: dict[str, Any] = {"stride": 2, "output_padding": 1, "transposed": True}
         super().__init__(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
+from genfuse.ops import check
 from genfuse_kernels.conv_norm_act.settings import Activation
 
 
@@ -20,6 +21,8 @@ class DCGANGenerator(nn.Sequential):
         latent_channels: width of the noise.
         channels: of each resolution, coarsest first.
         out_channels: of the picture.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
@@ -28,6 +31,8 @@ class DCGANGenerator(nn.Sequential):
         channels: tuple[int, ...] = (512, 256, 128, 64),
         out_channels: int = 3,
     ) -> None:
+        check.count("latent_channels", latent_channels)
+        check.counts("channels", channels)
         widths = (*channels, out_channels)
         first = ConvNormAct(
             latent_channels,
@@ -68,6 +73,8 @@ class DCGANCritic(nn.Sequential):
         in_channels: of the picture.
         channels: of each resolution, finest first.
         out_activation: of the scores.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class DCGANCritic(nn.Sequential):
         channels: tuple[int, ...] = (64, 128, 256, 512),
         out_activation: Activation = "none",
     ) -> None:
+        check.counts("channels", channels)
         first = ConvNormAct(
             in_channels, channels[0], 4, stride=2, padding=1, bias=False, norm="none", activation="none"
         )

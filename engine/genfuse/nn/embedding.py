@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from genfuse.nn.linear import Linear
+from genfuse.ops import check
 from genfuse.ops.timestep_embedding import timestep_embedding
 
 
@@ -17,12 +18,17 @@ class ConditionEmbedding(nn.Module):
 
     Args:
         num_classes: 0 makes an unconditional network.
-        channels: width of the sinusoids.
+        channels: width of the sinusoids, 2 or more.
         embedding_channels: width of the result.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(self, num_classes: int, channels: int, embedding_channels: int) -> None:
         super().__init__()
+        check.count("num_classes", num_classes, 0)
+        check.count("channels", channels, 2)
+        check.count("embedding_channels", embedding_channels)
         self.num_classes = num_classes
         self.channels = channels
         self.time = nn.Sequential(

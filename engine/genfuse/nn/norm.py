@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from genfuse.names import check_name
+from genfuse.ops import check
 from genfuse.ops.conv_norm_act import Settings
-from genfuse_kernels.conv_norm_act.settings import NormTensors
-
-Norm = Literal["none", "batch", "instance", "group"]
+from genfuse_kernels.conv_norm_act.settings import Norm, NormTensors
 
 
 def make_norm(norm: Norm, channels: int, num_groups: int, affine: bool) -> nn.Module:
-    """PyTorch's module for this norm; `nn.Identity`, which has no state, for none. ValueError for others."""
-    check_name("norm", norm, get_args(Norm))
+    """PyTorch's module for one of the op's norms; `nn.Identity`, which has no state, for none.
+
+    Those per pixel normalise the last axis where they run themselves, C only inside a unit.
+    """
     if norm == "batch":
         return nn.BatchNorm2d(channels, affine=affine)
     if norm == "instance":
         return nn.InstanceNorm2d(channels, affine=affine)
-    return nn.GroupNorm(num_groups, channels, affine=affine) if norm == "group" else nn.Identity()
+    if norm in ("group", "layer"):
+        return nn.GroupNorm(num_groups if norm == "group" else 1, channels, affine=affine)
+    if norm == "layer_pixel":
+        return nn.LayerNorm(channels, elementwise_affine=affine)
+    if norm == "rms_pixel":
+        return nn.RMSNorm(channels, eps=1e-5, elementwise_affine=affine)
+    return nn.Identity()
 
 
 def prologue(
@@ -35,6 +41,9 @@ def prologue(
         own = {"norm_weight": getattr(norm, "weight", None), "norm_bias": getattr(norm, "bias", None)}
         return x, skip, settings, cast(NormTensors, own)
     if norm.training:
+        check.sample("x", x)
+        if skip is not None:
+            check.dense("skip", skip, "(N, C, H, W)")
         joined = x if skip is None else torch.cat([x, skip], 1)
         return norm(joined), None, settings._replace(norm="none"), {}
     tensors: NormTensors = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import Norm, make_norm, prologue
+from genfuse.nn.norm import make_norm, prologue
 from genfuse.nn.parts import of_parts
-from genfuse.ops.conv_checks import check_settings
+from genfuse.ops import check
+from genfuse.ops.conv_checks import check_norm, check_settings
 from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.norm_act import unit
-from genfuse_kernels.conv_norm_act.settings import Activation
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm
 
 
 class NormAct(nn.Module):
@@ -17,11 +18,14 @@ class NormAct(nn.Module):
 
     Args:
         channels: C of the input.
-        norm: "none", "batch", "instance" or "group"; its state is that of `torch.nn`'s module.
+        norm: "none", "batch", "instance", "group", "layer", "layer_pixel" or "rms_pixel", as `ConvNormAct` has them;
+            its state is that of `torch.nn`'s module.
         num_groups: groups of a group norm; a divisor of ``channels``.
-        affine: whether the norm has weight and bias.
+        affine: whether the norm has weight and bias (an RMS norm weight alone).
         activation: behind the norm.
         negative_slope: of "leaky_relu".
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
@@ -35,11 +39,13 @@ class NormAct(nn.Module):
         negative_slope: float = 0.01,
     ) -> None:
         super().__init__()
-        self.norm = make_norm(norm, channels, num_groups, affine)
+        check.count("channels", channels)
         self.settings = Settings(
             norm=norm, num_groups=num_groups, activation=activation, negative_slope=negative_slope
         )
         check_settings(self.settings)
+        check_norm(self.settings, channels, {})
+        self.norm = make_norm(norm, channels, num_groups, affine)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""

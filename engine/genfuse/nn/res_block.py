@@ -8,6 +8,7 @@ from genfuse.nn.attention import SelfAttention
 from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.linear import Linear
+from genfuse.ops import check
 
 
 class ResBlock(nn.Module):
@@ -22,6 +23,8 @@ class ResBlock(nn.Module):
         embedding_channels: width of the condition's vector; 0 for a block without one.
         num_heads: heads of the attention; 0 for a block without attention.
         num_groups: groups of every normalisation.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class ResBlock(nn.Module):
         num_groups: int = 8,
     ) -> None:
         super().__init__()
+        check.count("embedding_channels", embedding_channels, 0)
+        check.count("num_heads", num_heads, 0)
         self.first = ConvNormAct(in_channels, out_channels, num_groups=num_groups)
         self.shift = Linear(embedding_channels, out_channels) if embedding_channels else None
         self.second = ConvNormAct(out_channels, out_channels, num_groups=num_groups, zero_init=True)

@@ -24,6 +24,8 @@ class ResNetCriticBlock(nn.Module):
         out_channels: K of the output.
         downsample: whether H and W are halved.
         sees_picture: the first block of a critic.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(

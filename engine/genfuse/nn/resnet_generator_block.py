@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
-from genfuse.nn.norm import Norm
+from genfuse_kernels.conv_norm_act.settings import Norm
 
 
 class ResNetGeneratorBlock(nn.Module):
@@ -20,6 +20,8 @@ class ResNetGeneratorBlock(nn.Module):
         out_channels: K of the output.
         upsample: whether H and W double.
         norm: of both units.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.embedding import ConditionEmbedding
 from genfuse.nn.res_block import ResBlock
+from genfuse.ops import check
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class UNetConfig:
         head_channels: channels of an attention head (one head where a level has fewer).
         embedding_channels: width of the condition's vector.
         num_groups: groups of every normalisation.
+
+    ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
 
     in_channels: int = 3
@@ -42,11 +45,25 @@ class UNetConfig:
     num_groups: int = 8
 
     def __post_init__(self) -> None:
-        if not self.channels or any(width % self.num_groups for width in self.channels):
+        check.counts("channels", self.channels)
+        check.count("num_classes", self.num_classes, 0)
+        names = (
+            "in_channels",
+            "patch_size",
+            "num_blocks",
+            "head_channels",
+            "embedding_channels",
+            "num_groups",
+        )
+        for name in names:
+            check.count(name, getattr(self, name))
+        for place, level in enumerate(self.attention_levels):
+            check.count(f"attention_levels[{place}]", level, 0)
+        if any(width % self.num_groups for width in self.channels):
             raise ValueError(
                 f"channels is {self.channels}, expected multiples of num_groups={self.num_groups}"
             )
-        if any(not 0 <= level < len(self.channels) for level in self.attention_levels):
+        if any(level >= len(self.channels) for level in self.attention_levels):
             raise ValueError(
                 f"attention_levels is {self.attention_levels}, expected indices into {self.channels}"
             )
@@ -150,6 +167,8 @@ class UNet(nn.Module):
         return int(self.config.patch_size << (len(self.config.channels) - 1))
 
     def _check(self, x: Tensor, t: Tensor) -> None:
+        check.sample("x", x)
+        check.sample("t", t)
         shape, channels, multiple = tuple(x.shape), self.config.in_channels, self.size_multiple
         if x.ndim != 4 or x.shape[1] != channels or x.shape[2] % multiple or x.shape[3] % multiple:
             raise ValueError(

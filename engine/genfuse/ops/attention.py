@@ -28,9 +28,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) ->
     before anything is computed.
     """
     _check(q, k, v)
+    if scale is not None:
+        check.finite("scale", scale)
     scale = 1 / math.sqrt(q.shape[3]) if scale is None else float(scale)
-    if not math.isfinite(scale):
-        raise ValueError(f"scale is {scale}, expected a finite number")
     if needs_dispatcher(q, k, v):
         result: Tensor = torch.ops.genfuse.attention(q, k, v, scale)
         return result

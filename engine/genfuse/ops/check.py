@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
+import sys
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import torch
@@ -10,10 +13,18 @@ from torch import Tensor
 _FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+def dense(name: str, tensor: Tensor, form: object) -> None:
+    """TypeError for anything but a tensor in strided memory; `form` says which was expected."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor {form}")
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        layout = "nested" if tensor.is_nested else tensor.layout
+        raise TypeError(f"{name} has layout {layout}, expected a dense tensor {form}")
+
+
 def sample(name: str, tensor: Tensor) -> None:
     """A batch of samples: floating, at least one dimension."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor (N, ...)")
+    dense(name, tensor, "(N, ...)")
     if tensor.dtype not in _FLOATING:
         raise TypeError(f"{name} has dtype {tensor.dtype}, expected float32, float64, bfloat16 or float16")
     if tensor.ndim < 1:
@@ -36,22 +47,47 @@ def device(name: str, place: torch.device | str) -> torch.device:
 
 def number(name: str, value: object) -> None:
     """TypeError for anything but a real number."""
+    if type(value) is float:  # what most are, without Python's slow question for abstract types
+        return
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}, expected a number")
+        raise TypeError(f"{name} is {reprlib.repr(value)}, expected a number")
+
+
+def finite(name: str, value: float) -> None:
+    """TypeError for anything but a real number, ValueError for NaN and what no float holds."""
+    number(name, value)
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        raise ValueError(f"{name} is {value}, expected a finite number")
 
 
 def integer(name: str, value: object) -> None:
     """TypeError for anything but a whole number."""
+    if type(value) is int:
+        return
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}, expected a whole number")
+        raise TypeError(f"{name} is {reprlib.repr(value)}, expected a whole number")
+
+
+def count(name: str, value: int, least: int = 1) -> None:
+    """TypeError for anything but a whole number, ValueError for one below `least`."""
+    integer(name, value)
+    if value < least:
+        raise ValueError(f"{name} is {value}, expected {least} or more")
+
+
+def counts(name: str, values: Sequence[int]) -> None:
+    """Whole numbers, at least one of them, each 1 or more: the widths of a network, for example."""
+    if not isinstance(values, tuple | list) or not values:
+        raise ValueError(f"{name} is {values!r}, expected a tuple of whole numbers, at least one")
+    for place, value in enumerate(values):
+        count(f"{name}[{place}]", value)
 
 
 def like(name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | None = None) -> None:
     """Same shape, dtype and device as x; absent is fine."""
     if tensor is None:
         return
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor like x")
+    dense(name, tensor, "like x")
     expected = tuple(x.shape) if shape is None else shape
     if tuple(tensor.shape) != expected:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} as x")
@@ -85,6 +121,7 @@ def seeds(tensor: Tensor | None, batch: int, x: Tensor | None = None) -> None:
         return
     if not isinstance(tensor, Tensor):
         raise TypeError(f"seeds is {type(tensor).__name__}, expected an int64 tensor ({batch},)")
+    dense("seeds", tensor, "of int64")
     if tensor.dtype != torch.int64:
         raise TypeError(f"seeds has dtype {tensor.dtype}, expected torch.int64")
     if tuple(tensor.shape) != (batch,):
@@ -104,6 +141,7 @@ def word(name: str, value: int) -> None:
 def index(name: str, value: int | Tensor, batch: int, rows: int, x: Tensor) -> None:
     """A row of the table for all samples (int), or one a sample (int64 (N,); its values: `in_range`)."""
     if isinstance(value, Tensor):
+        dense(name, value, "of int64")
         if value.dtype != torch.int64:
             raise TypeError(f"{name} has dtype {value.dtype}, expected torch.int64")
         if value.numel() not in (1, batch) or value.ndim > 1:

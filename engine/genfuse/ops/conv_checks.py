@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,9 +34,9 @@ def check_settings(s: Settings) -> None:
     if s.accuracy is not None:
         check_name("accuracy", s.accuracy, ACCURACIES)
     for name in ("scale", "negative_slope", "eps", "dropout"):
-        check.number(name, getattr(s, name))
+        check.finite(name, getattr(s, name))
     for name in ("groups", "num_groups"):
-        check.integer(name, getattr(s, name))
+        check.count(name, getattr(s, name))
     for name in ("stride", "dilation", "padding", "extra_padding", "output_padding"):
         if max(map(abs, getattr(s, name))) > _LARGEST:
             raise ValueError(f"{name} is {getattr(s, name)}, expected at most {_LARGEST}")
@@ -68,10 +68,8 @@ def check_settings(s: Settings) -> None:
             raise ValueError(
                 f"output_padding is {s.output_padding}, expected less than stride or dilation, and 0 unless transposed"
             )
-    if not (math.isfinite(s.eps) and s.eps >= 0):
-        raise ValueError(f"eps is {s.eps}, expected a finite number, 0 or more")
-    if s.groups < 1 or s.num_groups < 1:
-        raise ValueError(f"groups is {s.groups} and num_groups {s.num_groups}, expected 1 or more")
+    if s.eps < 0:
+        raise ValueError(f"eps is {s.eps}, expected 0 or more")
     if not 0 <= s.dropout < 1:
         raise ValueError(f"dropout is {s.dropout}, expected at least 0 and less than 1")
     check.word("dropout_stream", s.dropout_stream)
@@ -82,7 +80,7 @@ def _end_padding(s: Settings) -> Pair:
     return s.padding[0] + s.extra_padding[0], s.padding[1] + s.extra_padding[1]
 
 
-def check_axes(x: Tensor, **weights: Tensor | None) -> None:
+def check_axes(x: Tensor, **weights: Any) -> None:
     """A picture, or a sequence, and weights that have as many axes."""
     check.sample("x", x)
     if x.ndim not in (3, 4):
@@ -90,10 +88,7 @@ def check_axes(x: Tensor, **weights: Tensor | None) -> None:
     for name, weight in weights.items():
         if weight is None and name != "weight":
             continue
-        if not isinstance(weight, Tensor):
-            raise TypeError(
-                f"{name} is {type(weight).__name__}, expected a tensor (K, C/groups, height, width)"
-            )
+        check.dense(name, weight, "(K, C/groups, height, width)")
         if weight.ndim != x.ndim:
             form = "(K, C/groups, height, width)" if x.ndim == 4 else "(K, C/groups, length)"
             raise ValueError(f"{name} has shape {tuple(weight.shape)}, expected {form}")
@@ -105,6 +100,7 @@ def check_unit(
     """Whether a unit's tensors fit each other and its settings; those of a sequence as pictures of height 1."""
     skip = tensors.get("skip")
     if skip is not None:
+        check.dense("skip", skip, "(N, C, H, W)")
         expected = (x.shape[0], skip.shape[1] if skip.ndim == 4 else -1, *x.shape[2:])
         check.like("skip", skip, x, expected)
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
@@ -148,6 +144,7 @@ def _check_residual(x: Tensor, output: tuple[int, ...], tensors: Mapping[str, Te
     channels = 0
     for name, image in (("residual", residual), ("residual_skip", skip)):
         if image is not None:
+            check.dense(name, image, "(N, C, H, W)")
             own = image.shape[1] if image.ndim == 4 and image.shape[1] > 0 else -1
             check.like(name, image, x, (output[0], own, *output[2:]))
             channels += own
@@ -179,8 +176,7 @@ def check_parameter(
     """One of the allowed shapes, x's dtype or float32, on x's device; absent is fine."""
     if tensor is None:
         return
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is {type(tensor).__name__}, expected a tensor {allowed[0]}")
+    check.dense(name, tensor, allowed[0])
     if tuple(tensor.shape) not in allowed:
         expected = " or ".join(str(shape) for shape in allowed)
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")

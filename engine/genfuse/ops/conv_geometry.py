@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
-from torch import Tensor
-
+from genfuse.ops import check
 from genfuse_kernels.conv_norm_act.settings import Pair, Settings
 
 _IMAGES = ("skip", "residual", "residual_skip")
@@ -40,9 +39,9 @@ def convolved_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
 
 def pair(name: str, value: Any, axes: int, neutral: int = 1) -> Pair:
     """(height, width) from what the user gave for a picture, axes=2, or a sequence, axes=1: height `neutral` then."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = (value,) * axes
-    if isinstance(value, (tuple, list)) and len(value) == axes and all(isinstance(v, int) for v in value):
+    if type(value) is int:
+        return (neutral, value) if axes == 1 else (value, value)
+    if isinstance(value, (tuple, list)) and len(value) == axes and all(type(v) is int for v in value):
         return (neutral, value[0]) if axes == 1 else (value[0], value[1])
     raise TypeError(
         f"{name} is {value!r}, expected an int or {'(length,)' if axes == 1 else '(height, width)'}"
@@ -53,7 +52,7 @@ def paddings(value: Any, axes: int) -> tuple[Pair, Pair]:
     """`Settings.padding` and `Settings.extra_padding`, from one value an axis or from two."""
     if not isinstance(value, (tuple, list)) or len(value) != 2 * axes:
         return pair("padding", value, axes, 0), (0, 0)
-    if not all(isinstance(side, int) for side in value):
+    if not all(type(side) is int for side in value):
         expected = "four ints: left, right, top, bottom" if axes == 2 else "two ints: left, right"
         raise TypeError(f"padding is {value!r}, expected {expected}")
     left, right, top, bottom = (*value, 0, 0)[:4]
@@ -61,11 +60,12 @@ def paddings(value: Any, axes: int) -> tuple[Pair, Pair]:
 
 
 def pictures(tensors: _Tensors) -> _Tensors:
-    """A sequence's tensors, those with an axis of length as views of height 1. ValueError for other numbers of axes."""
+    """A sequence's tensors, those with an axis of length as views of height 1. ValueError or TypeError for others."""
     views: Any = dict(tensors)
     for name in _IMAGES:
         tensor = views.get(name)
-        if isinstance(tensor, Tensor):
+        if tensor is not None:
+            check.dense(name, tensor, "(N, C, L)")
             if tensor.ndim != 3:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (N, C, L) as x")
             views[name] = tensor.unsqueeze(2)

@@ -122,8 +122,7 @@ def _autograd(*arguments: Any) -> Tensor:
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None) -> None:
     check.sample("x", x)
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"weight is {type(weight).__name__}, expected a tensor (K, C)")
+    check.dense("weight", weight, "(K, C)")
     if weight.ndim != 2 or min(weight.shape) < 1 or weight.shape[1] != x.shape[-1]:
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}, expected (K, {x.shape[-1]}): x has shape {tuple(x.shape)}"

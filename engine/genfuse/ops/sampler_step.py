@@ -70,6 +70,7 @@ class Inputs(NamedTuple):
         check.seeds(self.seeds, batch, self.x)
         check.word("stream", self.stream)
         if self.history is not None:
+            check.dense("history", self.history, "(R, *x.shape)")
             slots = self.history.shape[0] if self.history.ndim else 0
             if slots > HISTORY_SLOTS:
                 raise ValueError(
@@ -77,8 +78,7 @@ class Inputs(NamedTuple):
                 )
             check.like("history", self.history, self.x, (slots, *self.x.shape))
         if self.scales is not None:
-            if not isinstance(self.scales, Tensor):
-                raise TypeError(f"scales is {type(self.scales).__name__}, expected a tensor ({batch}, 2)")
+            check.dense("scales", self.scales, "(N, 2)")
             expected = self.x.dtype if self.x.dtype == torch.float64 else torch.float32
             if self.scales.dtype != expected:
                 raise TypeError(f"scales has dtype {self.scales.dtype}, expected {expected}")
@@ -89,8 +89,7 @@ class Inputs(NamedTuple):
 
 def check_table(table: Tensor, x: Tensor) -> None:
     """A table of coefficients: (rows, 32) float64, or float32 off the CPU, on x's device."""
-    if not isinstance(table, Tensor):
-        raise TypeError(f"table is {type(table).__name__}, expected a tensor (rows, {ROW})")
+    check.dense("table", table, "(rows, 32)")
     if table.dtype not in (torch.float64, torch.float32):
         raise TypeError(f"table has dtype {table.dtype}, expected torch.float64")
     if table.ndim != 2 or table.shape[1] != ROW:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -38,11 +36,13 @@ def timestep_embedding(
     check.sample("t", t)
     if t.ndim != 1:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected (N,): a timestep a sample")
-    if channels < 2:
-        raise ValueError(f"channels is {channels}, expected 2 or more")
-    if not (math.isfinite(max_period) and max_period > 0):
+    check.count("channels", channels, 2)
+    check.finite("downscale_freq_shift", downscale_freq_shift)
+    check.finite("scale", scale)
+    check.finite("max_period", max_period)
+    if max_period <= 0:
         raise ValueError(f"max_period is {max_period}, expected a positive number")
-    if not downscale_freq_shift < channels // 2:
+    if downscale_freq_shift >= channels // 2:
         raise ValueError(
             f"downscale_freq_shift is {downscale_freq_shift}, expected less than half the channels, {channels // 2}"
         )

@@ -51,7 +51,7 @@ def optimize(
     of it is an optimised copy, what `torch.save` keeps is the model. In inference every result has memory of its own:
     results that in the model are views of each other, or of an argument, are copies here. It has three methods more:
 
-    report()    what was fused, what not, and why, and the memory that plans and packed weights hold
+    report()    what was fused, what not, and why, and the memory of plans, packed weights and scratch
     refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
                 which may go unseen
     freeze()    stop looking whether weights were edited, and whether modules, attributes, hooks and global values that

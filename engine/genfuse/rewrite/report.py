@@ -9,6 +9,7 @@ from itertools import chain
 from rich.console import Console, Group
 from rich.table import Table
 
+from genfuse import env
 from genfuse.measured import Measured
 from genfuse.rewrite.plan import Planned
 
@@ -123,7 +124,8 @@ class Report:
     def __rich__(self) -> Group:
         held = (
             f"{_count(len(self.graphs), 'graph')}; plans hold {self.plan_bytes / 2**20:.1f} MiB, "
-            f"packed weights {self.weight_bytes / 2**20:.1f} MiB"
+            f"packed weights {self.weight_bytes / 2**20:.1f} MiB; scratch of this process at most "
+            f"{env.scratch_peak_bytes() / 2**20:.1f} MiB"
         )
         notes = [f"frozen calls go behind Dynamo's guards: {self.guards_kept}"] if self.guards_kept else []
         return Group(held, *notes, *(Group(f"\n{graph}", graph.table()) for graph in self.graphs))
