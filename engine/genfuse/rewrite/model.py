@@ -40,8 +40,8 @@ def optimize(
     accuracy      "fast" admits Winograd, "exact" does not; None is "fast" in float32 and "exact" in half precision
     reproducible  False: every call in it runs on the kernel that was fastest for it on this processor, PyTorch's own
                   included; the first call measures what is not yet known (`genfuse.backend`)
-    memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four to nine times as many
-                  of: where they exceed it, those of the smallest pictures are packed for direct convolution
+    memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four to nine times as
+                  many of: where they exceed it, those of the smallest pictures are packed for direct convolution
 
     Only the forward is: of a model whose other methods are called, as `AutoencoderKL.decode`, optimise the part that
     they call (`vae.decoder = optimize(vae.decoder)`).
