@@ -5,6 +5,7 @@
 // of output channels, one after the other.
 #include "conv_norm_act/depthwise.h"
 
+#include "conv_norm_act/depthwise_in_place.h"
 #include "conv_norm_act/finish.h"
 #include "conv_norm_act/stage.h"
 
@@ -188,6 +189,13 @@ void run_unit(const ConvJob& job, int64_t number, int slot) {
     const int64_t part = number % frame.parts, stretch = number / frame.parts % frame.row_blocks;
     const int64_t n = number / frame.parts / frame.row_blocks;
     const int64_t first = stretch * job.rows_a_unit, end = first + job.rows_a_unit;
+    if (depthwise::reads_in_place(job)) {
+        const int64_t last = (part + 1) * job.part, stop = last < frame.out_blocks ? last : frame.out_blocks;
+        const DepthwiseInPlace<Stored> in_place(job, frame, n);
+        for (int64_t row = first; row < end && row < job.rows; ++row)
+            in_place.row(row, part * job.part, stop);
+        return;
+    }
     fill_offsets(*job.geometry, frame);
     for (int64_t block = part * job.part; block < (part + 1) * job.part && block < frame.out_blocks;
          ++block) {

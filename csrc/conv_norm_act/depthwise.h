@@ -24,6 +24,21 @@ inline int64_t packed_block(const Geometry& geometry, const Phase& phase) {
     return static_cast<int64_t>(phase.taps.size()) * geometry.group_in * kBlock;
 }
 
+// Whether the image can be read where it lies: whole blocks of channels side by side, each a group of its
+// own, with nothing to be done to a pixel before it is multiplied.
+__attribute__((always_inline)) inline bool reads_in_place(const ConvJob& job) {
+    const genfuse_conv_norm_act_args& args = *job.args;
+    const Geometry& geometry = *job.geometry;
+    const genfuse_prologue& prologue = args.prologue;
+    const genfuse_epilogue& epilogue = args.epilogue;
+    return geometry.group_in == 1 && geometry.group_out == 1 && job.out_channels % kBlock == 0 &&
+           !args.conv.transposed && geometry.upsample[0] * geometry.upsample[1] == 1 &&
+           args.x.layout == GENFUSE_CHANNELS_LAST && args.out.layout == GENFUSE_CHANNELS_LAST &&
+           !args.skip.data && !job.scale && !job.pixel_scale && prologue.activation == GENFUSE_IDENTITY &&
+           prologue.dropout == 0 && !epilogue.residual.data && epilogue.pool[0] * epilogue.pool[1] == 1 &&
+           !epilogue.stats;
+}
+
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
     __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {

@@ -162,31 +162,56 @@ def choose(
     """
     check_name("op", op, OPS)
     wanted = forced()
-    obstacles = {name: obstacle(op, name, device, dtype, gradients) or limits.get(name) for name in BACKENDS}
+    call = op, device, dtype, gradients, limits
     if wanted is not None:
         passed: dict[str, str] = {name: "another backend is forced" for name in BACKENDS if name != wanted}
-        why = obstacles[wanted]
+        why = _why_not(wanted, *call)
         return Choice(op, None if why else wanted, f"forced; {why}" if why else "forced", passed)
+    chosen = _first(*call)
     passed_over: dict[str, str] = {}
-    chosen: Backend | None = None
     candidates = ORDER.get(device.type, ("aten",))
-    for name in candidates:
-        why = obstacles[name]
-        if why is None and name == "aten" and is_strict():
-            why = "strict mode forbids PyTorch's own kernels"
-        if chosen is not None:
-            passed_over[name] = f"{chosen} comes first on {device.type}"
-        elif why is None:
-            chosen = name
-        else:
-            passed_over[name] = why
-    for name in BACKENDS:
-        if name not in candidates:
-            passed_over[name] = obstacles[name] or "runs only when asked for by name"
+    for name in (*candidates, *(name for name in BACKENDS if name not in candidates)):
+        if name != chosen:
+            why = _why_not(name, *call) or _forbidden(name)
+            last = (
+                f"{chosen} comes first on {device.type}"
+                if name in candidates
+                else "runs only when asked for by name"
+            )
+            passed_over[name] = why or last
     reason = (
         f"first on {device.type} that can run {op} in {dtype}" if chosen else "nothing permitted can run it"
     )
     return Choice(op, chosen, reason, passed_over)
+
+
+def _why_not(
+    name: Backend,
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> str | None:
+    return obstacle(op, name, device, dtype, gradients) or limits.get(name)
+
+
+def _forbidden(name: Backend) -> str | None:
+    return "strict mode forbids PyTorch's own kernels" if name == "aten" and is_strict() else None
+
+
+def _first(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> Backend | None:
+    """What the rule takes where nothing is forced; in every call, so without its reasons."""
+    for name in ORDER.get(device.type, ("aten",)):
+        if _why_not(name, op, device, dtype, gradients, limits) is None and _forbidden(name) is None:
+            return name
+    return None
 
 
 def select(
@@ -197,20 +222,23 @@ def select(
     limits: Mapping[Backend, str] = MappingProxyType({}),
 ) -> Launcher:
     """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
-    choice = choose(op, device, dtype, gradients, limits)
-    if choice.backend is None:
-        raise UnsupportedError(f"no permitted backend can run this call; {choice}")
-    launch = launcher(op, choice.backend)
-    if not is_measured(op, choice):
+    chosen = _first(op, device, dtype, gradients, limits) if forced() is None else None
+    if chosen is None:
+        choice = choose(op, device, dtype, gradients, limits)
+        if choice.backend is None:
+            raise UnsupportedError(f"no permitted backend can run this call; {choice}")
+        chosen = choice.backend
+    launch = launcher(op, chosen)
+    if not is_measured(op, chosen):
         return launch
     return measured.launcher(
         op, {"cpu": launch} if is_strict() else {"cpu": launch, "aten": launcher(op, "aten")}
     )
 
 
-def is_measured(op: str, choice: Choice) -> bool:
-    """Whether a measurement decides between this choice and others."""
-    return not is_reproducible() and choice.backend == "cpu" and forced() is None and op in MEASURED
+def is_measured(op: str, chosen: Backend | None) -> bool:
+    """Whether a measurement decides between this backend's kernels and others."""
+    return not is_reproducible() and chosen == "cpu" and forced() is None and op in MEASURED
 
 
 def launcher(op: str, name: Backend) -> Launcher:

@@ -14,7 +14,7 @@ from torch import Tensor
 from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import aten_impl, reference, spec
 from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act, convolution
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings, UnitTensors
 from ops.conv_cases import (
     IMAGE_LAYOUTS,
     Case,
@@ -240,6 +240,43 @@ def test_small_groups(inputs: int, outputs: int) -> None:
     case = unprojected(make_case(rng, torch.float32, settings, 2, 11 * inputs, shape, (7, 13)))
     assert convolution_of(case).algorithm == "depthwise"
     check(case)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 5), (5, 5), (7, 7), (3, 4)])
+def test_depthwise_images_read_where_they_lie(kernel: tuple[int, int], dtype: torch.dtype) -> None:
+    """In channels last without a prologue; the same bits as staged."""
+    rng = np.random.default_rng([19, *kernel])
+    for seed, width in enumerate((*range(4, 14), 30, 41)):
+        stride, dilation = (int(rng.integers(1, 4)) for _ in range(2))
+        settings = Settings(
+            stride=(stride, 1 + seed % 3),
+            padding=tuple(k // 2 * dilation for k in kernel),  # type: ignore[arg-type]
+            dilation=(dilation, 1 + seed // 3 % 2),
+            groups=48,
+            padding_mode=("zeros", "reflect", "circular")[seed % 3],  # type: ignore[arg-type]
+            scale=0.5 if seed % 2 else 1.0,
+            out_activation=("none", "silu")[seed // 2 % 2],  # type: ignore[arg-type]
+        )
+        if settings.padding_mode != "zeros":
+            settings = settings._replace(padding=(1, 1))
+        size = 14 + 2 * kernel[0], width + 2 * kernel[1]
+        x, weight, shift = (
+            torch.from_numpy(rng.standard_normal(shape)).to(dtype)
+            for shape in ((2, 48, *size), (48, 1, *kernel), (2, 48))
+        )
+        tensors = dict.fromkeys(UnitTensors.__annotations__) | {"shift": shift}
+        case = Case(settings, x, weight, shift[1], tensors)
+        assert convolution_of(case).algorithm == "depthwise"
+        check(case, "channels_last")  # with statistics, and so staged
+        shape = case.reference().shape
+        staged, read = (torch.full(shape, math.nan, dtype=dtype) for _ in range(2))
+        read = laid_out(read, "channels_last")
+        conv_norm_act(staged, None, x, weight, case.bias, settings, shift=shift)
+        last = x.contiguous(memory_format=torch.channels_last)
+        conv_norm_act(read, None, last, weight, case.bias, settings, shift=shift)
+        assert untouched_elsewhere(read)
+        assert torch.equal(read, staged)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 50])

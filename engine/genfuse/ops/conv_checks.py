@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,8 +26,17 @@ _LARGEST = 2**30
 """Strides, dilations and paddings, so that places of pixels fit 64 bits whatever is added."""
 
 
-def check_settings(s: Settings) -> None:
-    """ValueError for a name or number that no unit has."""
+def check_settings(settings: Settings) -> None:
+    """ValueError or TypeError for a name or number that no unit has."""
+    try:
+        _check_values(*settings)
+    except TypeError:  # perhaps of what has no hash
+        _check_values.__wrapped__(*settings)
+
+
+@lru_cache(maxsize=1024, typed=True)  # of those that pass; True is not taken for 1
+def _check_values(*values: Any) -> None:
+    s = Settings(*values)
     check_name("norm", s.norm, NORMS)
     check_name("activation", s.activation, ACTIVATIONS)
     check_name("out_activation", s.out_activation, ACTIVATIONS)
@@ -113,19 +123,16 @@ def check_unit(
             f"output would have {size[0]} x {size[1]}{' before it is pooled' if s.pool != (1, 1) else ''}"
         )
     batch = x.shape[0]
-    shapes: dict[str, tuple[tuple[int, ...], ...]] = {
-        "bias": ((outputs,),),
-        "norm_weight": ((channels,), (batch, channels)),
-        "norm_bias": ((channels,), (batch, channels)),
-        "running_mean": ((channels,),),
-        "running_var": ((channels,),),
-        "stats": ((batch, channels, 2),),
-        "film_scale": ((batch, channels),),
-        "film_shift": ((batch, channels),),
-        "shift": ((batch, outputs),),
-    }
-    for name, allowed in shapes.items():
-        check_parameter(name, bias if name == "bias" else tensors.get(name), allowed, x)
+    a_channel, a_sample = (channels,), (batch, channels)
+    check_parameter("bias", bias, ((outputs,),), x)
+    for name in ("norm_weight", "norm_bias"):
+        check_parameter(name, tensors.get(name), (a_channel, a_sample), x)
+    for name in ("running_mean", "running_var"):
+        check_parameter(name, tensors.get(name), (a_channel,), x)
+    check_parameter("stats", tensors.get("stats"), ((batch, channels, 2),), x)
+    for name in ("film_scale", "film_shift"):
+        check_parameter(name, tensors.get(name), (a_sample,), x)
+    check_parameter("shift", tensors.get("shift"), ((batch, outputs),), x)
     _check_residual(x, (batch, outputs, *size), tensors)
     _check_padding(s, x)
     check_norm(s, channels, tensors)

@@ -29,7 +29,7 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
         return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
     of_call = _limits(args, kwargs) if op == "conv_norm_act" else {}
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
-    return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice) else choice
+    return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice.backend) else choice
 
 
 def _limits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:

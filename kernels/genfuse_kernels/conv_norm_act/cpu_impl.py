@@ -104,18 +104,16 @@ def run(
             residual_weight, ("projection", s.groups), lambda dense: _pack_projection(dense, s.groups)
         )
     )
-    of_norm = {
-        name: widened(tensor)
-        for name, tensor in {
-            "stats": stats,
-            "mean": running_mean,
-            "variance": running_var,
-            "weight": norm_weight,
-            "bias": norm_bias,
-            "film_scale": film_scale,
-            "film_shift": film_shift,
-        }.items()
-    }
+    norm_tensors = (
+        ("stats", stats),
+        ("mean", running_mean),
+        ("variance", running_var),
+        ("weight", norm_weight),
+        ("bias", norm_bias),
+        ("film_scale", film_scale),
+        ("film_shift", film_shift),
+    )
+    of_norm = {name: widened(tensor) for name, tensor in norm_tensors if tensor is not None}
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
     prologue = _cpu.Prologue(
         kind=_norm_kind(s, running_mean),
@@ -130,7 +128,7 @@ def run(
         dropout=s.dropout,
         seeds=0 if seeds is None else seeds.data_ptr(),
         dropout_stream=s.dropout_stream,
-        **{name: 0 if tensor is None else tensor.data_ptr() for name, tensor in of_norm.items()},
+        **{name: tensor.data_ptr() for name, tensor in of_norm.items()},
     )
     of_output = [widened(tensor) for tensor in (bias, shift)]
     epilogue = _cpu.Epilogue(
