@@ -31,10 +31,10 @@ int64_t adjacent_taps(const Phase& phase) {
     return taps.empty() ? 0 : static_cast<int64_t>(count);
 }
 
-// Staged blocks as the products of one phase read them; `pixel` steps of the sum from one pixel to the next.
+// Pixels as the products of one phase read them; `row` and `pixel` steps of the sum from one to the next.
 struct Operand {
-    const float* staged;
-    int64_t pixel;
+    const float* pixels;
+    int64_t row, pixel;
     Stretches stretches;
 };
 
@@ -54,7 +54,16 @@ Operand operand_of(const ConvJob& job, const Frame& frame, const Phase& phase, c
                 ((tap.y - geometry.first_tap[0]) * frame.columns + tap.x - geometry.first_tap[1]) * pixel;
         }
     }
-    return {staged, pixel, {offsets, count, adjacent * steps}};
+    return {staged, frame.columns * pixel, pixel, {offsets, count, adjacent * steps}};
+}
+
+// Blocks [slice, slice + blocks) of the image, where nothing has to be done to it: neighbouring channels are
+// one stretch.
+Operand operand_in_place(const ConvJob& job, const Unit& unit, int64_t slice, int64_t blocks) {
+    static constexpr int64_t no_offset = 0;
+    const genfuse_image& x = job.args->x;
+    const float* const pixels = row_of<const float>(x, unit.n, slice * kBlock, unit.first);
+    return {pixels, x.stride_h, x.stride_w, {&no_offset, 1, blocks * kBlock}};
 }
 
 // Adds some staged blocks' products to the sums of one phase, for one panel of packed weights.
@@ -67,7 +76,7 @@ void multiply_pixels(const Geometry& geometry, const Frame& frame, const Unit& u
     int count = 0;
     for (int64_t row = unit.first; row < unit.last; ++row) {
         const int64_t y = row - unit.first;
-        const float* from = operand.staged + y * geometry.in_step[0] * frame.columns * operand.pixel;
+        const float* from = operand.pixels + y * geometry.in_step[0] * operand.row;
         float* sum = sums + y * frame.sums_row + phase.column * kBlock;
         for (int64_t x = 0; x < columns; ++x) {
             rows[count] = from + x * geometry.in_step[1] * operand.pixel;
@@ -98,7 +107,9 @@ void multiply_slice(const ConvJob& job, const Frame& frame, const Unit& unit, co
         const int64_t taps = static_cast<int64_t>(phase.taps.size());
         const int last_lanes = lanes_of(geometry, slice + blocks - 1);
         const int64_t whole = last_lanes == kBlock ? blocks : blocks - 1;
-        const Operand all = operand_of(job, frame, phase, frame.staged, whole, kBlock, offsets);
+        const Operand all = frame.in_place
+                                ? operand_in_place(job, unit, slice, blocks)
+                                : operand_of(job, frame, phase, frame.staged, whole, kBlock, offsets);
         const Operand rest = operand_of(job, frame, phase, frame.staged + whole * frame.staged_block,
                                         blocks - whole, last_lanes, offsets + all.stretches.segments);
         const float* packed = job.args->packed + phase.packed +
@@ -182,7 +193,7 @@ void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const int64_t in_blocks = blocks_of(geometry.group_in);
     for (int64_t slice = 0; slice < in_blocks; slice += job.slice) {
         const int64_t blocks = in_blocks - slice < job.slice ? in_blocks - slice : job.slice;
-        stage_slice<Stored, Product>(job, frame, unit, slice, blocks);
+        if (!frame.in_place) stage_slice<Stored, Product>(job, frame, unit, slice, blocks);
         for (size_t pass = 0; pass < geometry.passes.size(); ++pass) {
             multiply_slice<Product>(job, frame, unit, geometry.passes[pass], slice, blocks,
                                     frame.sums + static_cast<int64_t>(pass) * pass_floats);

@@ -12,6 +12,22 @@ inline int64_t packed_group(const genfuse_conv& conv, const Geometry& geometry, 
            padded(geometry.group_out);
 }
 
+// Whether the products can read the image where it lies: a 1x1 convolution of whole blocks of channels side
+// by side, in float32, with nothing to be done to a pixel before.
+__attribute__((always_inline)) inline bool reads_in_place(const ConvJob& job) {
+    const genfuse_conv_norm_act_args& args = *job.args;
+    const genfuse_conv& conv = args.conv;
+    for (int axis = 0; axis < 2; ++axis) {
+        if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
+            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1)
+            return false;
+    }
+    return args.dtype == GENFUSE_FLOAT32 && !conv.transposed && conv.groups == 1 &&
+           conv.in_channels % kBlock == 0 && args.x.layout == GENFUSE_CHANNELS_LAST && !args.skip.data &&
+           !job.scale && !job.pixel_scale && args.prologue.activation == GENFUSE_IDENTITY &&
+           args.prologue.dropout == 0;
+}
+
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
     __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
@@ -27,6 +43,7 @@ struct Frame {
         sums_block = job.rows_a_unit * sums_row;
         Carver carver(memory);
         // Where fewer than 16 channels leave no room between pixels, a vector more is written.
+        in_place = reads_in_place(job);
         tight = pixel == kBlock && job.args->prologue.dropout == 0;
         staged = carver.take<float>(job.slice * staged_block + kBlock);
         source = carver.take<float>((job.args->width + 1) * kBlock);
@@ -40,7 +57,8 @@ struct Frame {
     int64_t pixel;  // steps of the sum, each 4 bytes, that a block of a pixel's channels takes
     float *staged, *source, *sums, *residual;
     float* wide;  // a block in float32 on its way to bfloat16
-    bool tight;   // whether pixels of fewer than 16 channels lie next to each other
+    bool in_place;
+    bool tight;  // whether pixels of fewer than 16 channels lie next to each other
     size_t used;
 };
 

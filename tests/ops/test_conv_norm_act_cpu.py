@@ -279,6 +279,26 @@ def test_depthwise_images_read_where_they_lie(kernel: tuple[int, int], dtype: to
         assert torch.equal(read, staged)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (8, 8), (13, 24), (3, 200)])
+def test_pointwise_images_read_where_they_lie(size: tuple[int, int]) -> None:
+    """In channels last without a prologue; the same bits as staged."""
+    rng = np.random.default_rng([20, *size])
+    for channels, outputs in ((16, 5), (48, 70), (272, 16), (512, 33)):
+        x, weight, residual = (
+            torch.from_numpy(rng.standard_normal(shape)).float()
+            for shape in ((3, channels, *size), (outputs, channels, 1, 1), (3, outputs, *size))
+        )
+        tensors = dict.fromkeys(UnitTensors.__annotations__) | {"residual": residual}
+        case = Case(Settings(out_activation="gelu"), x, weight, residual[0, :, 0, 0], tensors)
+        assert convolution_of(case).algorithm in ("direct", "planar")
+        check(case)
+        staged = run(case, residual)
+        case.x = x.contiguous(memory_format=torch.channels_last)
+        check(case)
+        for got, want in zip(run(case, residual, "channels_last"), staged, strict=True):
+            assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize("batch", [1, 7, 50])
 def test_pictures_that_are_mostly_border(batch: int) -> None:
     rng = np.random.default_rng([14, batch])
