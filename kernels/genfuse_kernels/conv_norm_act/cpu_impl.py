@@ -104,16 +104,16 @@ def run(
             residual_weight, ("projection", s.groups), lambda dense: _pack_projection(dense, s.groups)
         )
     )
-    norm_tensors = (
-        ("stats", stats),
-        ("mean", running_mean),
-        ("variance", running_var),
-        ("weight", norm_weight),
-        ("bias", norm_bias),
-        ("film_scale", film_scale),
-        ("film_shift", film_shift),
-    )
-    of_norm = {name: widened(tensor) for name, tensor in norm_tensors if tensor is not None}
+    given = {
+        "stats": stats,
+        "mean": running_mean,
+        "variance": running_var,
+        "weight": norm_weight,
+        "bias": norm_bias,
+        "film_scale": film_scale,
+        "film_shift": film_shift,
+    }
+    of_norm = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
     prologue = _cpu.Prologue(
         kind=_norm_kind(s, running_mean),
