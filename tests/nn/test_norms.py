@@ -74,6 +74,18 @@ def test_it_is_its_modules(norm: Any, convolves: bool) -> None:
             assert (ours(given, residual=residual) - want).abs().max() <= TOLERANCE * want.abs().max()
 
 
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm != "none"])
+def test_eps_is_given_or_the_modules(norm: Any) -> None:
+    x = torch.randn(2, 8, 5, 6) / 10
+    given, edited = NormAct(8, norm=norm, eps=0.1).eval(), NormAct(8, norm=norm).eval()
+    assert not torch.equal(given(x), edited(x))
+    edited.norm.eps = 0.1  # type: ignore[assignment]
+    assert torch.equal(given(x), edited(x))
+    assert ConvNormAct(8, 8, norm=norm, eps=0.1).norm.eps == 0.1
+    with pytest.raises(ValueError, match="eps is -1"):
+        NormAct(8, norm=norm, eps=-1)
+
+
 @pytest.mark.parametrize("norm", PLAIN)
 def test_eps_is_the_modules(norm: Any) -> None:
     ours, plain = pair(norm, True)

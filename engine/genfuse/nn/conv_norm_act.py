@@ -30,7 +30,7 @@ class ConvNormAct(nn.Module):
         transposed: a transposed convolution.
         norm: of the input: "none", "batch", "instance", "group" (of ``num_groups``), "layer" (over C, H, W),
             "layer_pixel" or "rms_pixel" (over C, of each pixel: `torch.nn.LayerNorm`'s and `RMSNorm`'s state).
-            ``affine``: whether it has weight and bias (an RMS norm weight alone). Its eps, 1e-5, is ``unit.norm.eps``.
+            ``affine``: whether it has weight and bias (an RMS norm weight alone). ``eps`` is added to its variance.
         activation: of the normalised input; ``negative_slope`` of "leaky_relu", here and in ``out_activation``.
         upsample: 2 repeats each activated pixel twice along both axes.
         out_activation: of the output.
@@ -56,6 +56,7 @@ class ConvNormAct(nn.Module):
         transposed: bool = False,
         norm: Norm = "group",
         num_groups: int = 8,
+        eps: float = 1e-5,
         affine: bool = True,
         activation: Activation = "silu",
         negative_slope: float = 0.01,
@@ -87,13 +88,14 @@ class ConvNormAct(nn.Module):
             norm=norm,
             num_groups=num_groups,
             activation=activation,
+            eps=eps,
             negative_slope=negative_slope,
             out_activation=out_activation,
             pool=(pool, pool),
         )
         check_settings(self.settings)
         check_norm(self.settings, in_channels, {})
-        self.norm = make_norm(norm, in_channels, num_groups, affine)
+        self.norm = make_norm(norm, in_channels, num_groups, eps, affine)
         shape = (in_channels, out_channels, kernel_size, stride, padding)
         self.conv: nn.Conv2d | nn.ConvTranspose2d = (
             nn.ConvTranspose2d(*shape, output_padding=output_padding, groups=groups, bias=bias)

@@ -12,21 +12,21 @@ from genfuse.ops.conv_norm_act import Settings
 from genfuse_kernels.conv_norm_act.settings import Norm, NormTensors
 
 
-def make_norm(norm: Norm, channels: int, num_groups: int, affine: bool) -> nn.Module:
+def make_norm(norm: Norm, channels: int, num_groups: int, eps: float, affine: bool) -> nn.Module:
     """PyTorch's module for one of the op's norms; `nn.Identity`, which has no state, for none.
 
     Those per pixel normalise the last axis where they run themselves, C only inside a unit.
     """
     if norm == "batch":
-        return nn.BatchNorm2d(channels, affine=affine)
+        return nn.BatchNorm2d(channels, eps, affine=affine)
     if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=affine)
+        return nn.InstanceNorm2d(channels, eps, affine=affine)
     if norm in ("group", "layer"):
-        return nn.GroupNorm(num_groups if norm == "group" else 1, channels, affine=affine)
+        return nn.GroupNorm(num_groups if norm == "group" else 1, channels, eps, affine)
     if norm == "layer_pixel":
-        return nn.LayerNorm(channels, elementwise_affine=affine)
+        return nn.LayerNorm(channels, eps, affine)
     if norm == "rms_pixel":
-        return nn.RMSNorm(channels, eps=1e-5, elementwise_affine=affine)
+        return nn.RMSNorm(channels, eps, affine)
     return nn.Identity()
 
 

@@ -21,6 +21,7 @@ class NormAct(nn.Module):
         norm: "none", "batch", "instance", "group", "layer", "layer_pixel" or "rms_pixel", as `ConvNormAct` has them;
             its state is that of `torch.nn`'s module.
         num_groups: groups of a group norm; a divisor of ``channels``.
+        eps: added to the variance.
         affine: whether the norm has weight and bias (an RMS norm weight alone).
         activation: behind the norm.
         negative_slope: of "leaky_relu".
@@ -34,6 +35,7 @@ class NormAct(nn.Module):
         *,
         norm: Norm = "group",
         num_groups: int = 8,
+        eps: float = 1e-5,
         affine: bool = True,
         activation: Activation = "none",
         negative_slope: float = 0.01,
@@ -41,11 +43,11 @@ class NormAct(nn.Module):
         super().__init__()
         check.count("channels", channels)
         self.settings = Settings(
-            norm=norm, num_groups=num_groups, activation=activation, negative_slope=negative_slope
+            norm=norm, num_groups=num_groups, eps=eps, activation=activation, negative_slope=negative_slope
         )
         check_settings(self.settings)
         check_norm(self.settings, channels, {})
-        self.norm = make_norm(norm, channels, num_groups, affine)
+        self.norm = make_norm(norm, channels, num_groups, eps, affine)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""
