@@ -13,12 +13,34 @@ namespace {
 // Tiles of a picture from which four kernels of 25 products, 100 for 4x4 pixels of the input, are worth their
 // weights beside one of 36 at each of the upsampled 8x8.
 constexpr int64_t kFoldedTiles = 16;
+// Tiles up to which a strided convolution of few taps is direct: by Winograd, one picture of so many takes up
+// to 1.7 times as long, and four take three quarters of the time.
+constexpr int64_t kFewTiles = 4;
 // Channels up to which a 3x3 convolution by its definition is faster than by Winograd, whose transforms cost
 // the same whatever the channels on the other side.
 constexpr int64_t kMaxPlanarOutputs = 4, kMaxDirectInputs = 4;
 
 int64_t tiles_of(int64_t pixels) {
     return (pixels + winograd::kTile - 1) / winograd::kTile;
+}
+
+// Products of a tile along an axis: of each share that a strided convolution is the sum of (winograd.h).
+int64_t products_of(const genfuse_conv& conv, int axis, int64_t tile) {
+    const int64_t taps = conv.kernel[axis];
+    return conv.stride[axis] == 1 ? tile + 2 : (tile + (taps + 1) / 2 - 1) + (tile + taps / 2 - 1);
+}
+
+// Whether Winograd's products of a strided convolution, with those of tiles that jut out of the picture, are
+// few enough beside the definition's: its weights are up to nine times as many, and with fewer than 16 taps
+// they decide wherever there are few tiles.
+bool strided_pays(const genfuse_conv& conv, int64_t out_height, int64_t out_width) {
+    const bool one_tile = tiles_of(out_height) * tiles_of(out_width) == 1;
+    const int64_t tile = one_tile ? winograd::kSmallTile : winograd::kTile;
+    const int64_t tiles = ((out_height + tile - 1) / tile) * ((out_width + tile - 1) / tile);
+    const int64_t taps = int64_t{conv.kernel[0]} * conv.kernel[1];
+    const int64_t products = products_of(conv, 0, tile) * products_of(conv, 1, tile);
+    if (taps < 16 && tiles_of(out_height) * tiles_of(out_width) <= kFewTiles) return false;
+    return 2 * out_height * out_width * taps >= 3 * tiles * products;
 }
 
 // The kernels that a convolution has, in the order in which they are taken up.
@@ -68,15 +90,13 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     // One picture's products last no longer here than their weights take to come from memory, and the smaller
     // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
     const bool one_tile = winograd && !conv->transposed && tiles_of(out_height) * tiles_of(out_width) == 1;
-    // A strided 3x3 kernel's weights are 2.8 times as many then, for products that are 1.44 times fewer.
-    const bool few_taps = one_tile && strided && conv->kernel[0] * conv->kernel[1] < 16;
+    const bool unpaid = strided && winograd && !strided_pays(*conv, out_height, out_width);
     const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 
     Ways found(*conv, ways);
     if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
-    if (planar && (!winograd || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
-    if (!winograd || inputs <= kMaxDirectInputs || one_row || few_taps)
-        found.add(GENFUSE_CONV_DIRECT, product);
+    if (planar && (!winograd || unpaid || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
+    if (!winograd || inputs <= kMaxDirectInputs || one_row || unpaid) found.add(GENFUSE_CONV_DIRECT, product);
     if (one_tile) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
     if (winograd) {
         const bool folded = folds && tiles_of(height) * tiles_of(width) >= kFoldedTiles;

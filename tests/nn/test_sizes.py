@@ -115,3 +115,25 @@ def test_inputs(module: Any) -> None:
     if isinstance(module, nn.ConvNormAct):
         with pytest.raises(TypeError, match=r"^skip is str"):
             module(torch.zeros(2, 4, 4, 4), skip="a")
+
+
+@pytest.mark.parametrize(
+    ("module", "flag"),
+    [(nn.ConvNormAct, "bias"), (nn.ConvNormAct, "affine"), (nn.ConvNormAct, "transposed"),
+     (nn.ConvNormAct, "zero_init"), (nn.ResNetCriticBlock, "downsample"), (nn.ResNetCriticBlock, "sees_picture"),
+     (nn.ResNetGeneratorBlock, "upsample")],
+)  # fmt: skip
+def test_flags(module: Callable[..., Any], flag: str) -> None:
+    for wrong in (1, None, torch.tensor([True, False])):
+        with pytest.raises(TypeError, match=f"^{flag} is .*, expected True or False"):
+            module(8, 8, **{flag: wrong})
+
+
+def test_parts_of_others() -> None:
+    for wrong in (3, None, {}):
+        with pytest.raises(TypeError, match=r"^config is .*, expected a UNetConfig"):
+            nn.UNet(wrong)  # type: ignore[arg-type]
+    unit = nn.ConvNormAct(8, 8, norm="rms_pixel")
+    unit.norm = torch.nn.RMSNorm(8)
+    with pytest.raises(ValueError, match=r"^eps of a unit's RMSNorm is None, expected a number"):
+        unit(torch.zeros(1, 8, 4, 4))

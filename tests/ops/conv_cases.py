@@ -12,9 +12,9 @@ from torch import Tensor
 from genfuse.ops.conv_geometry import convolved_size, output_size
 from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import reference, spec
-from genfuse_kernels.conv_norm_act.cpu_impl import convolution
+from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act, convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings, kernel_size
-from ops.cpu_cases import laid_out
+from ops.cpu_cases import laid_out, untouched_elsewhere
 
 KINDS = ("3x3", "any", "any", "transposed", "grouped", "few")
 
@@ -257,3 +257,28 @@ def convolution_of(case: Case, kernel: int = 0) -> _cpu.Conv:
         case.tensors.get("residual_weight") is not None,
         kernel,
     )
+
+
+def run(case: Case, like: Tensor, layout: str = "contiguous") -> tuple[Tensor, Tensor]:
+    """The kernel's output and statistics, in memory that was NaN before."""
+    out = laid_out(torch.full(like.shape, math.nan, dtype=case.x.dtype), layout)
+    stats = torch.full((*like.shape[:2], 2), math.nan)
+    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, **case.tensors)
+    assert untouched_elsewhere(out)
+    return out, stats
+
+
+def check(case: Case, layout: str = "contiguous") -> None:
+    want = case.double().reference()
+    got, stats = run(case, want, layout)
+    store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
+    tiny = torch.finfo(case.x.dtype).tiny  # below it numbers are equally spaced
+    allowed = allowed_error(case) + store * want.abs().clamp(min=tiny)
+    error = (got.double() - want).abs()
+    assert (error <= allowed).all(), (
+        f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"
+    )
+    expected = reference.channel_stats(want)
+    spread = (want.abs().amax((2, 3)) + allowed.amax((2, 3))) * 2e-6 + allowed.amax((2, 3))
+    assert ((stats[..., 0] - expected[..., 0]).abs() <= spread).all()
+    assert ((stats[..., 1] - expected[..., 1]).abs() <= 3 * spread * (1 + want.abs().amax((2, 3)))).all()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -158,3 +159,26 @@ def test_no_count(name: str, argument: str, least: int) -> None:
     for wrong in (True, 4.0, "a", None):
         with pytest.raises(TypeError, match=rf"^{argument} is .*, expected a whole number"):
             call(name, **{argument: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("convolution", "transposed"), ("convolution", "return_stats"), ("norm", "return_stats"),
+     ("embedding", "flip_sin_to_cos")],
+)  # fmt: skip
+def test_no_flag(name: str, argument: str) -> None:
+    for wrong in (1, None, "yes", {}, torch.tensor([True, False])):
+        with pytest.raises(TypeError, match=rf"^{argument} is .*, expected True or False"):
+            call(name, **{argument: wrong})
+
+
+def test_more_than_there_can_be() -> None:
+    for name, argument in (
+        ("plain convolution", "num_groups"),
+        ("plain convolution", "groups"),
+        ("embedding", "channels"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{argument} is {2**63}, expected at most"):
+            call(name, **{argument: 2**63})
+    with pytest.raises(ValueError, match=r"^eps is inf, expected a finite number"):
+        call("norm", eps=np.float32(math.inf))

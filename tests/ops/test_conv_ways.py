@@ -12,7 +12,8 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act import spec
 from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, finer, ways
-from ops.conv_cases import Case, allowed_error, convolution_of, random_case
+from genfuse_kernels.conv_norm_act.settings import Settings
+from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case
 from ops.cpu_cases import ISAS, instruction_set
 
 
@@ -28,10 +29,8 @@ def run(case: Case, like: Tensor, way: Way) -> Tensor:
     return out
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_every_way_is_right(seed: int) -> None:
-    rng = np.random.default_rng([41, seed])
-    case = random_case(rng, (torch.float32, torch.bfloat16)[seed % 2])
+def check_all(case: Case) -> list[str]:
+    """Holds every way to the definition, however it is cut; their names."""
     want = case.double().reference()
     found = ways(torch.empty(0), None, case.x, case.weight, case.bias, case.settings, **case.tensors)
     assert next(iter(found.values())) == BY_RULE
@@ -43,6 +42,43 @@ def test_every_way_is_right(seed: int) -> None:
         assert ((whole.double() - want).abs() <= allowed).all(), f"{name}; {case.settings}"
         for cut, each in finer(name, way).items():
             assert torch.equal(run(case, want, each), whole), f"{cut}; {case.settings}"
+    return list(found)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_way_is_right(seed: int) -> None:
+    rng = np.random.default_rng([41, seed])
+    check_all(random_case(rng, (torch.float32, torch.bfloat16)[seed % 2]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kernel", [(3, 3), (4, 4), (5, 5), (6, 6), (3, 6), (5, 4)])
+def test_every_tail_of_a_strided_tile(kernel: tuple[int, int], dtype: torch.dtype) -> None:
+    """Shares of one to three taps along either axis, of both tiles, and every padding mode."""
+    rng = np.random.default_rng(17)
+    for height in range(6, 26):
+        settings = Settings(
+            stride=(2, 2),
+            padding=(height % 3, height // 3 % 3),
+            extra_padding=((0, 0), (1, 0), (0, -1 if height // 3 % 3 else 1))[height % 3],
+            padding_mode=("zeros", "reflect", "circular")[height // 2 % 3],  # type: ignore[arg-type]
+            upsample=((1, 1), (1, 1), (2, 2))[height % 3],
+            accuracy="fast",
+        )
+        case = make_case(rng, dtype, settings, 2, 21, (19, 21, *kernel), (height, 31 - height))
+        names = check_all(case)
+        assert {"winograd", "winograd 2x2"} <= {name.rsplit(" ", 1)[0] for name in names}, names
+
+
+@pytest.mark.parametrize(
+    ("stride", "kernel"), [((1, 2), (3, 4)), ((2, 1), (5, 3)), ((2, 1), (3, 3)), ((1, 2), (3, 6))]
+)
+def test_a_stride_along_one_axis(stride: tuple[int, int], kernel: tuple[int, int]) -> None:
+    rng = np.random.default_rng(18)
+    for channels, outputs in ((5, 9), (40, 70)):
+        settings = Settings(stride=stride, padding=(1, 1))
+        case = make_case(rng, torch.float32, settings, 3, channels, (outputs, channels, *kernel), (11, 18))
+        assert any(name.startswith("winograd") for name in check_all(case))
 
 
 def test_a_way_that_is_not_there_is_refused() -> None:

@@ -76,6 +76,8 @@ class ConvNormAct(nn.Module):
                 )
             padding = kernel_size // 2
         check.count("padding", padding, 0)
+        for name, flag in {"bias": bias, "affine": affine, "zero_init": zero_init}.items():
+            check.flag(name, flag)
         check.count("output_padding", output_padding, 0)
         self.settings = Settings(
             stride=(stride, stride),

@@ -42,6 +42,7 @@ class NormAct(nn.Module):
     ) -> None:
         super().__init__()
         check.count("channels", channels)
+        check.flag("affine", affine)
         self.settings = Settings(
             norm=norm, num_groups=num_groups, eps=eps, activation=activation, negative_slope=negative_slope
         )

@@ -33,6 +33,8 @@ def of_part(settings: Settings, part: nn.Module) -> Settings:
     names = _OF_CONVOLUTION if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d)) else ("eps",)
     if isinstance(part, nn.Identity):
         return settings
+    if names == ("eps",) and part.eps is None:
+        raise ValueError(f"eps of a unit's {type(part).__name__} is None, expected a number")
     changed: dict[str, Any] = {
         name: getattr(part, name) for name in names if getattr(part, name) != getattr(settings, name)
     }

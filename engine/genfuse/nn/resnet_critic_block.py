@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
+from genfuse.ops import check
 
 
 class ResNetCriticBlock(nn.Module):
@@ -32,6 +33,8 @@ class ResNetCriticBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, downsample: bool = True, sees_picture: bool = False
     ) -> None:
         super().__init__()
+        check.flag("downsample", downsample)
+        check.flag("sees_picture", sees_picture)
         hidden = out_channels if sees_picture else in_channels
         self.first = ConvNormAct(
             in_channels, hidden, norm="none", activation="none" if sees_picture else "relu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
+from genfuse.ops import check
 from genfuse_kernels.conv_norm_act.settings import Norm
 
 
@@ -28,6 +29,7 @@ class ResNetGeneratorBlock(nn.Module):
         self, in_channels: int, out_channels: int, *, upsample: bool = True, norm: Norm = "batch"
     ) -> None:
         super().__init__()
+        check.flag("upsample", upsample)
         factor = 2 if upsample else 1
         self.first = ConvNormAct(in_channels, out_channels, norm=norm, activation="relu", upsample=factor)
         self.second = ConvNormAct(out_channels, out_channels, norm=norm, activation="relu")

@@ -121,10 +121,14 @@ class UNet(nn.Module):
 
     Args:
         config: the network's shape; kept as ``model.config``.
+
+    TypeError for any other.
     """
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
+        if not isinstance(config, UNetConfig):
+            raise TypeError(f"config is {type(config).__name__}, expected a UNetConfig")
         self.config = config
         channels, first, last = config.channels, config.channels[0], config.channels[-1]
         patch_channels = config.in_channels * config.patch_size**2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
-import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 
@@ -56,7 +56,11 @@ def number(name: str, value: object) -> None:
 def finite(name: str, value: float) -> None:
     """TypeError for anything but a real number, ValueError for NaN and what no float holds."""
     number(name, value)
-    if not -sys.float_info.max <= value <= sys.float_info.max:
+    try:
+        finite = math.isfinite(float(value))
+    except OverflowError:  # of an int
+        finite = False
+    if not finite:
         raise ValueError(f"{name} is {value}, expected a finite number")
 
 
@@ -66,6 +70,12 @@ def integer(name: str, value: object) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {reprlib.repr(value)}, expected a whole number")
+
+
+def flag(name: str, value: object) -> None:
+    """TypeError for anything but True and False."""
+    if value is not True and value is not False:
+        raise TypeError(f"{name} is {reprlib.repr(value)}, expected True or False")
 
 
 def count(name: str, value: int, least: int = 1) -> None:
@@ -211,7 +221,7 @@ def _overlaps_itself(tensor: Tensor) -> bool:
         reach += stride * (size - 1)
     if nested or axes[0][0] == 0:
         return not nested
-    touched = torch.zeros(reach + 1, dtype=torch.bool)
+    touched = torch.zeros(reach + 1, dtype=torch.bool, device="cpu")
     touched.as_strided([size for _, size in axes], [stride for stride, _ in axes]).fill_(True)
     return int(touched.count_nonzero()) < tensor.numel()
 

@@ -23,7 +23,7 @@ from genfuse_kernels.conv_norm_act.settings import (
 )
 
 _LARGEST = 2**30
-"""Strides, dilations and paddings, so that places of pixels fit 64 bits whatever is added."""
+"""Strides, dilations, paddings and groups, so that places of pixels fit 64 bits whatever is added."""
 
 
 def check_settings(settings: Settings) -> None:
@@ -45,8 +45,11 @@ def _check_values(*values: Any) -> None:
         check_name("accuracy", s.accuracy, ACCURACIES)
     for name in ("scale", "negative_slope", "eps", "dropout"):
         check.finite(name, getattr(s, name))
+    check.flag("transposed", s.transposed)
     for name in ("groups", "num_groups"):
         check.count(name, getattr(s, name))
+        if getattr(s, name) > _LARGEST:
+            raise ValueError(f"{name} is {getattr(s, name)}, expected at most {_LARGEST}")
     for name in ("stride", "dilation", "padding", "extra_padding", "output_padding"):
         if max(map(abs, getattr(s, name))) > _LARGEST:
             raise ValueError(f"{name} is {getattr(s, name)}, expected at most {_LARGEST}")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.ops import check
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
 from genfuse.ops.conv_geometry import output_size, paddings, pair, pictures
 from genfuse.ops.dropout import dropped
@@ -162,6 +163,7 @@ def conv_norm_act(
         "seeds": seeds,
     }
     check_settings(settings)
+    check.flag("return_stats", return_stats)
     y, out_stats = unit(x, weight, bias, settings, tensors, return_stats)
     return (y, out_stats) if return_stats else y
 

@@ -86,8 +86,13 @@ def _allocator_for(nbytes: int) -> Allocator | None:
 def _in_block(shape: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
     from genfuse_kernels import _cpu
 
-    block = torch.frombuffer(_cpu.ResultBlock(math.prod(shape) * dtype.itemsize), dtype=torch.uint8)
-    return torch.empty(0, dtype=dtype).set_(block.untyped_storage(), 0, tuple(shape), tuple(stride))
+    try:
+        block = torch.frombuffer(_cpu.ResultBlock(math.prod(shape) * dtype.itemsize), dtype=torch.uint8)
+    except MemoryError:  # PyTorch has what there is, or says how much there is not
+        return torch.empty_strided(tuple(shape), tuple(stride), dtype=dtype, device="cpu")
+    return torch.empty(0, dtype=dtype, device="cpu").set_(
+        block.untyped_storage(), 0, tuple(shape), tuple(stride)
+    )
 
 
 @contextmanager

@@ -78,6 +78,7 @@ def norm_act(
         pool=pair("pool", pool, x.ndim - 2),
     )
     check_settings(settings)
+    check.flag("return_stats", return_stats)
     tensors: NormTensors = {
         "norm_weight": norm_weight,
         "norm_bias": norm_bias,

@@ -11,6 +11,9 @@ from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_g
 from genfuse_kernels.timestep_embedding import reference
 
 
+_MOST_CHANNELS = 2**30
+
+
 def timestep_embedding(
     t: Tensor,
     channels: int,
@@ -37,6 +40,9 @@ def timestep_embedding(
     if t.ndim != 1:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected (N,): a timestep a sample")
     check.count("channels", channels, 2)
+    if channels > _MOST_CHANNELS:
+        raise ValueError(f"channels is {channels}, expected at most {_MOST_CHANNELS}")
+    check.flag("flip_sin_to_cos", flip_sin_to_cos)
     check.finite("downscale_freq_shift", downscale_freq_shift)
     check.finite("scale", scale)
     check.finite("max_period", max_period)

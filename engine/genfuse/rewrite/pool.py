@@ -74,7 +74,9 @@ class Pool:
     def _view(
         buffer: Tensor, dtype: torch.dtype, offset: int, shape: Sequence[int], stride: Sequence[int]
     ) -> Tensor:
-        return torch.empty(0, dtype=dtype).set_(buffer.untyped_storage(), offset, tuple(shape), tuple(stride))
+        return torch.empty(0, dtype=dtype, device="cpu").set_(
+            buffer.untyped_storage(), offset, tuple(shape), tuple(stride)
+        )
 
     def _take(self, nbytes: int) -> Tensor:
         wanted = math.ceil(max(nbytes, 1) / _ROUND) * _ROUND
@@ -82,7 +84,7 @@ class Pool:
             if size >= wanted:
                 del self._free[place]
                 return self._buffers[address]
-        buffer = torch.empty(wanted, dtype=torch.uint8)
+        buffer = torch.empty(wanted, dtype=torch.uint8, device="cpu")
         address = buffer.data_ptr()
         self._buffers[address] = buffer
         insort(self._starts, address)

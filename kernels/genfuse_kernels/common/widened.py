@@ -22,7 +22,7 @@ def widened(tensor: Tensor | None) -> Tensor | None:
     dense = tensor.contiguous()
     if dense.dtype not in (torch.bfloat16, torch.float16):
         return dense.to(torch.float32)
-    wide = torch.empty(dense.shape, dtype=torch.float32)
+    wide = torch.empty_like(dense, dtype=torch.float32)
     _cpu.widen(DTYPE_CODES[dense.dtype], dense.data_ptr(), dense.numel(), wide.data_ptr())
     told = on_made.get()
     if told is not None:

@@ -285,7 +285,7 @@ def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
 
 
 def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
-    room = torch.empty(conv.packed_size, dtype=torch.float32)
+    room = torch.empty(conv.packed_size, dtype=torch.float32, device="cpu")
     conv.pack(weight.data_ptr(), room.data_ptr())
     return room
 
