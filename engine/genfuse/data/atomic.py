@@ -14,8 +14,10 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; when the block ends well it is synced to disk and becomes ``path``.
 
-    When the block raises, ``path`` is as it was and nothing is left behind. Missing folders are made.
+    When the block raises, ``path`` is as it was and nothing is left behind. Missing folders are made. ValueError,
+    before anything is, for a ``path`` that :func:`refuse_special` refuses.
     """
+    refuse_special("path", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
     temporary.touch(exist_ok=False)  # not tempfile's: that one would be its owner's alone to read
@@ -29,10 +31,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_path(argument: str, path: Path) -> None:
-    """ValueError where no file can be at ``path``: a folder is there, or no file can be made where it would be."""
+    """ValueError where no file can be at ``path``.
+
+    A folder is there, or what :func:`refuse_special` refuses, or no file can be made where it would be.
+    """
+    refuse_special(argument, path)
     if path.is_dir():
         raise ValueError(f"{argument} is {path}, which is a folder, expected the name of a file")
     _check_writable(argument, path, path.absolute().parent)
+
+
+def refuse_special(argument: str, path: Path) -> None:
+    """ValueError for a device, FIFO or socket (or a link to one): a file would take the place of what others use."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(
+            f"{argument} is {path}, which is a device, a pipe or a socket, expected the name of a file"
+        )
 
 
 def check_folder(argument: str, path: Path) -> None:
