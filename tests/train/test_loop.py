@@ -182,6 +182,15 @@ def test_a_resumed_run_logs_each_step_once(tmp_path: Path) -> None:
     assert rows[2]["loss"] != 9.0
 
 
+def test_a_run_is_resumed_from_its_own_checkpoints(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=2))
+    (tmp_path / "step-best").mkdir()
+    (tmp_path / "step-00000030-backup").mkdir()
+    train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+    assert checkpoint.load(tmp_path).step == 8
+    assert {"step-best", "step-00000030-backup"} < {path.name for path in tmp_path.iterdir()}
+
+
 def test_a_diverging_run_stops(tmp_path: Path) -> None:
     broken = dataset()
     broken.images.fill_(float("inf"))
