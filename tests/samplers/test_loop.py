@@ -272,6 +272,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"shape": ()}, ValueError, r"shape is \(\), expected \(N, ...\)"),
     ({"shape": (2, -1)}, ValueError, r"shape is \(2, -1\), expected \(N, ...\) with no negative size"),
     ({"shape": (2, 1.5)}, TypeError, r"shape is \(2, 1.5\), expected ints"),
+    ({"shape": (2**40, 2**40), "seeds": 0}, ValueError, r"shape is \(1099511627776, 1099511627776\), expected at most"),
+    ({"shape": (1, 2**62, 8)}, ValueError, r"shape is \(1, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),
+    ({"shape": (0, 2**62, 8)}, ValueError, r"shape is \(0, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),
     ({"sampler": "dpmp_2m"}, ValueError, r"sampler is 'dpmp_2m', expected one of .*; did you mean 'dpmpp_2m'\?"),
     ({"sampler": 3}, ValueError, r"sampler is 3, expected one of"),
     ({"steps": 0}, ValueError, r"steps is 0, expected 1 to 1000"),
@@ -374,7 +377,7 @@ def test_errors_of_the_step_object_name_their_argument() -> None:
         with pytest.raises(TypeError, match=re.escape(words)):
             genfuse.Sampler(*arguments, 3, **options)
     sampler = genfuse.Sampler("euler", 3)
-    for shape in ((), (-1, 3)):
+    for shape in ((), (-1, 3), (2**30, 2**30)):
         with pytest.raises(ValueError, match="shape is"):
             sampler.start(shape)
 

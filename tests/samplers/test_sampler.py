@@ -33,6 +33,13 @@ def test_start_is_the_noise_of_each_seed() -> None:
     assert torch.equal(counted, Sampler("ddim", 5, seeds=torch.tensor([7, 8, 9])).start(SHAPE))
 
 
+@pytest.mark.parametrize("first", [-2, 2**63 - 2, 2**63, 2**64 - 3])
+def test_seeds_count_through_all_64_bits(first: int) -> None:
+    signed = torch.tensor([(first + n + 2**63) % 2**64 - 2**63 for n in range(3)])
+    starts = [Sampler("ddim", 5, seeds=seeds).start(SHAPE) for seeds in (first, signed)]
+    assert torch.equal(*starts)
+
+
 @pytest.mark.parametrize(
     "seeds",
     [np.int64(7), np.uint8(7), np.arange(7, 10), np.array([7, 8, 9], np.uint64), range(7, 10), [np.int32(7), 8, 9]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any, SupportsIndex
@@ -27,6 +28,9 @@ from genfuse_kernels.sampler_step.row import COLUMN
 
 SeedLike = SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | Tensor | None
 ScheduleLike = str | NoiseSchedule | EDM | None
+MOST_ELEMENTS = 2**59
+"""Of a sample tensor: PyTorch counts its bytes in an int64."""
+
 ClipLike = None | float | tuple[float, float] | Clip
 
 
@@ -207,7 +211,7 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
             raise ValueError(
                 f"seeds is {first}, expected at most {2**64 - batch}: {batch} samples count up from it"
             )
-        given = torch.tensor([_signed(first + n) for n in range(batch)], dtype=torch.int64)
+        given = torch.arange(batch, dtype=torch.int64) + _signed(first)  # wraps around, as seeds do
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
             raise TypeError(f"seeds is {seeds!r}, expected ints")
@@ -222,11 +226,13 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
 
 
 def check_shape(shape: Any) -> None:
-    """(N, ...) with no negative size."""
+    """(N, ...) with no negative size, of as many elements as a tensor can have."""
     if not isinstance(shape, Sequence) or not all(isinstance(size, int) for size in shape):
         raise TypeError(f"shape is {shape!r}, expected ints (N, ...)")
     if len(shape) < 1 or min(shape) < 0:
         raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
+    if math.prod(max(size, 1) for size in shape) > MOST_ELEMENTS:
+        raise ValueError(f"shape is {tuple(shape)}, expected at most 2**59 elements")
 
 
 def _signed(seed: int) -> int:
