@@ -272,6 +272,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"shape": ()}, ValueError, r"shape is \(\), expected \(N, ...\)"),
     ({"shape": (2, -1)}, ValueError, r"shape is \(2, -1\), expected \(N, ...\) with no negative size"),
     ({"shape": (2, 1.5)}, TypeError, r"shape is \(2, 1.5\), expected ints"),
+    ({"shape": (True, 3)}, TypeError, r"shape is \(True, 3\), expected ints"),
     ({"shape": (2**40, 2**40), "seeds": 0}, ValueError, r"shape is \(1099511627776, 1099511627776\), expected at most"),
     ({"shape": (1, 2**62, 8)}, ValueError, r"shape is \(1, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),
     ({"shape": (0, 2**62, 8)}, ValueError, r"shape is \(0, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),

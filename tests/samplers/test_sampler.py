@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,33 @@ def test_clip_and_threshold_keep_x0_in_range() -> None:
         torch.testing.assert_close(sampler.step(x, 0, x), x.clamp(low, high), rtol=0, atol=0)
 
 
+NUMBERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"guidance": np.float32(2)}, {"guidance": 2.0}),
+    ({"guidance": Fraction(5, 2)}, {"guidance": 2.5}),
+    ({"guidance": np.int64(3), "guidance_rescale": np.float32(0.5)}, {"guidance": 3.0, "guidance_rescale": 0.5}),
+    ({"guidance_rescale": Fraction(1, 4)}, {"guidance_rescale": 0.25}),
+    ({"clip": np.float32(1)}, {"clip": 1.0}),
+    ({"clip": np.int64(1)}, {"clip": 1.0}),
+    ({"clip": (np.float32(-1), Fraction(2))}, {"clip": (-1.0, 2.0)}),
+    ({"clip": (-1, 10**400)}, {"clip": (-1.0, float("inf"))}),
+    ({"strength": Fraction(1, 2)}, {"strength": 0.5}),
+    ({"strength": np.float32(0.5)}, {"strength": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "plain"), NUMBERS, ids=[str(i) for i in range(len(NUMBERS))])
+def test_numbers_are_of_any_kind(given: dict[str, Any], plain: dict[str, Any]) -> None:
+    assert torch.equal(Sampler("ddim", 4, **given).table.rows, Sampler("ddim", 4, **plain).table.rows)
+
+
+def test_a_shape_is_ints_of_any_kind() -> None:
+    sampler = Sampler("ddim", 4, seeds=0)
+    assert torch.equal(sampler.start((np.int64(2), 3)), sampler.start((2, 3)))
+    for shape in ((True, 3), (np.True_, 3), (2.0, 3)):
+        with pytest.raises(TypeError, match=r"^shape is \(.*\), expected ints"):
+            sampler.start(shape)  # type: ignore[arg-type]
+
+
 def test_add_noise_is_the_forward_process() -> None:
     sampler, schedule = Sampler("ddim", 10), noise_schedule("linear")
     x0, seeds = torch.randn(SHAPE, dtype=torch.float64), torch.tensor([1, 2, 3])
@@ -242,6 +270,15 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"clip": -1.0}, ValueError, r"clip is -1.0, expected a positive number or \(low, high\)"),
     ({"clip": (2.0, 1.0)}, ValueError, r"clip is \(2.0, 1.0\), expected"),
     ({"clip": "x"}, TypeError, r"clip is 'x', expected None, a number, \(low, high\) or a Clip"),
+    (
+        {"clip": (True, 2)},
+        TypeError,
+        r"clip is \(True, 2\), expected None, a number, \(low, high\) or a Clip",
+    ),
+    ({"clip": (1, 2, 3)}, TypeError, r"clip is \(1, 2, 3\), expected None, a number"),
+    ({"clip": np.True_}, TypeError, r"clip is .*True.*, expected None, a number"),
+    ({"clip": np.float32("nan")}, ValueError, r"clip is .*nan.*, expected a positive number"),
+    ({"guidance": 10**400}, ValueError, r"guidance is inf, expected a finite number"),
     ({"clip": Clip(quantile=1.5)}, ValueError, r"clip is Clip\(.*quantile=1.5.*quantile in \[0, 1\]"),
     ({"guidance": float("inf")}, ValueError, r"guidance is inf, expected a finite number"),
     ({"guidance_rescale": 2.0}, ValueError, r"guidance_rescale is 2.0, expected a number in \[0, 1\]"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, check_shape
+from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, as_shape
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -63,10 +63,10 @@ def sample(
     torch.compile(fullgraph=True) where `sampler` is a `Sampler`: a name's table is built in Python.
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
-    _check_arguments(model, shape, cond, uncond, callback)
+    _check_arguments(model, cond, uncond, callback)
+    shape = as_shape(shape)
     if uncond is not None and guidance is None and not isinstance(sampler, Sampler):
         raise ValueError("uncond is given without guidance, expected its scale: pass guidance (1: none)")
-    shape = tuple(shape)
     if init is not None:
         check.sample("init", init)
         if tuple(init.shape) != shape:
@@ -147,10 +147,9 @@ def _runner(
     )
 
 
-def _check_arguments(model: Any, shape: Any, cond: Any, uncond: Any, callback: Any) -> None:
+def _check_arguments(model: Any, cond: Any, uncond: Any, callback: Any) -> None:
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a callable model(x, t, **cond)")
-    check_shape(shape)
     for name, value in (("cond", cond), ("uncond", uncond)):
         if value is not None and not isinstance(value, dict):
             raise TypeError(
