@@ -292,6 +292,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"init": torch.zeros(1)}, ValueError, r"init has shape \(1,\), expected shape \(3, 2, 4, 4\)"),
     ({"init": torch.zeros(SHAPE, dtype=torch.int64)}, TypeError, r"init has dtype torch.int64, expected float32"),
     ({"init": [1.0]}, TypeError, r"init is list, expected a tensor"),
+    ({"init": torch.zeros(SHAPE, device="meta")}, TypeError, r"init is on meta, which holds no values"),
+    ({"init": torch.zeros(SHAPE).to_sparse()}, TypeError, r"init has layout torch.sparse_coo, expected a dense tensor"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE, device="meta")}, TypeError, r"mask is on meta, which"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE).to_sparse()}, TypeError, r"mask has layout torch.sparse_coo"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE).to_mkldnn()}, TypeError, r"mask has layout torch._mkldnn"),
     ({"mask": torch.ones(1)}, ValueError, r"mask is given without init, expected a picture"),
     ({"strength": 0.5}, ValueError, r"strength is given without init, expected a picture"),
     ({"init": torch.zeros(SHAPE), "strength": 0.0}, ValueError, r"strength is 0.0, expected more than 0"),
@@ -320,6 +325,14 @@ def test_bad_input_before_the_model_is_called(
     ("model", "error", "message"),
     [
         (lambda x, t: None, TypeError, r"model returned NoneType, expected a tensor like x \(3, 2, 4, 4\)"),
+        (lambda x, t: x.to_sparse(), TypeError, r"what model returned has layout torch.sparse_coo, expected"),
+        (lambda x, t: x.to_mkldnn(), TypeError, r"what model returned has layout torch._mkldnn, expected"),
+        (lambda x, t: x.to("meta"), ValueError, r"model_output is on meta, expected cpu as x"),
+        (
+            lambda x, t: torch.nested.nested_tensor(list(x)),
+            TypeError,
+            r"what model returned has layout nested, expected a dense tensor like x \(3, 2, 4, 4\)",
+        ),
         (
             lambda x, t: x[:1],
             ValueError,

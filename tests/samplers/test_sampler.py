@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,14 @@ from genfuse.samplers import Clip, Sampler, noise_schedule
 from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 
 SHAPE = (3, 2, 4, 4)
+
+
+UNDENSE: dict[str, Callable[[Tensor], Tensor]] = {
+    "sparse": Tensor.to_sparse,
+    "mkldnn": torch.Tensor.to_mkldnn,
+    "nested": lambda tensor: torch.nested.nested_tensor(list(tensor)),
+    "jagged": lambda tensor: torch.nested.nested_tensor(list(tensor), layout=torch.jagged),
+}
 
 
 def run(sampler: Sampler, shape: tuple[int, ...] = SHAPE, **options: Any) -> Tensor:
@@ -302,6 +311,21 @@ def test_bad_options(options: dict[str, Any], error: type[Exception], message: s
         (torch.zeros(3), TypeError, r"seeds has dtype torch.float32, expected torch.int64"),
         ("abc", TypeError, r"seeds is str, expected an int, ints, or an int64 tensor \(3,\)"),
         (True, TypeError, r"seeds is bool, expected an int"),
+        (
+            torch.zeros(3, dtype=torch.int64, device="meta"),
+            TypeError,
+            r"seeds is on meta, which holds no values",
+        ),
+        (
+            torch.ones(3, dtype=torch.int64).to_sparse(),
+            TypeError,
+            r"seeds has layout torch.sparse_coo, expected",
+        ),
+        (
+            torch.nested.nested_tensor(list(torch.ones(3, 1).long())),
+            TypeError,
+            r"seeds has layout nested, expected",
+        ),
         (np.zeros(3), TypeError, r"seeds is \[0.0, 0.0, 0.0\], expected ints"),
         (np.zeros((3, 1), np.int64), TypeError, r"seeds is \[\[0\], \[0\], \[0\]\], expected ints"),
         (np.arange(2), ValueError, r"seeds has shape \(2,\), expected \(3,\)"),
@@ -346,6 +370,44 @@ def test_bad_steps_write_nothing() -> None:
         assert torch.equal(x, kept) and (out == 7).all()
     sampler.step(good, 0, x, out)
     assert not (out == 7).any()
+
+
+def test_x_is_checked_before_its_seeds_are_made() -> None:
+    for x, error, message in (
+        ([1.0], TypeError, r"^x is list, expected a tensor \(N, ...\)"),
+        (torch.tensor(1.0), ValueError, r"^x has shape \(\), expected \(N, ...\)"),
+        (torch.zeros(SHAPE, device="meta"), TypeError, r"^x is on meta, which holds no values"),
+    ):
+        with pytest.raises(error, match=message):
+            Sampler("ddpm", 4, seeds=0).step(torch.zeros(SHAPE), 0, x)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("name", ["dpmpp_2m", "ddpm"])
+@pytest.mark.parametrize("kind", sorted(UNDENSE))
+def test_tensors_that_are_not_dense_are_named(kind: str, name: str, warm: bool) -> None:
+    dense, undense = torch.zeros(SHAPE), UNDENSE[kind](torch.ones(SHAPE))
+    for argument in ("x", "model_output", "uncond", "out"):
+        sampler = Sampler(name, 4, seeds=0)
+        if warm:
+            sampler.step(dense, 0, dense)
+        given: dict[str, Any] = {"x": dense, "model_output": dense, "i": int(warm)} | {argument: undense}
+        with pytest.raises(TypeError, match=f"^{argument} has layout .*, expected a dense tensor"):
+            sampler.step(**given)
+    with pytest.raises(TypeError, match=r"^x0 has layout .*, expected a dense tensor"):
+        sampler.add_noise(undense, 0)
+
+
+def test_a_run_is_not_of_tensors_without_values() -> None:
+    meta = torch.zeros(SHAPE, device="meta")
+    sampler = Sampler("dpmpp_2m", 4, seeds=0)
+    x = sampler.step(torch.zeros(SHAPE), 0, torch.zeros(SHAPE))
+    for wrong in (meta, x):
+        with pytest.raises(TypeError, match=r"^x is on meta, which holds no values"):
+            sampler.step(wrong, 1, meta)
+    with pytest.raises(TypeError, match=r"^x0 is on meta"):
+        sampler.add_noise(meta, 1)
+    sampler.step(x, 1, x)  # what the first row stored is still there
 
 
 def test_a_run_may_not_change_its_shape() -> None:

@@ -141,6 +141,8 @@ class Sampler:
         """
         stepper = self._stepper
         if stepper.seeds is None and self._stochastic:
+            check.sample("x", x)
+            check.valued("x", x)
             stepper.seeds = self._batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 
@@ -152,6 +154,7 @@ class Sampler:
         out  like x0, where to write, without a gradient; ValueError or TypeError, naming it, for what does not fit
         """
         check.sample("x0", x0)
+        check.valued("x0", x0)
         batch, device = x0.shape[0], x0.device
         check.index("i", i, batch, len(self), x0)
         if isinstance(i, Tensor) and not torch.compiler.is_compiling():
@@ -200,6 +203,8 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
     if isinstance(seeds, Tensor):
+        check.dense("seeds", seeds, f"({batch},)")
+        check.valued("seeds", seeds)
         if seeds.dtype != torch.int64:
             raise TypeError(f"seeds has dtype {seeds.dtype}, expected torch.int64")
         given = seeds
