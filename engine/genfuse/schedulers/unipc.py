@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genfuse.names import check_name
 from genfuse.samplers.sigmas import flow_shift as shifted
-from genfuse.samplers.sigmas import spaced_sigmas
+from genfuse.samplers.sigmas import spaced_sigmas, stretched
 from genfuse.samplers.spacing import SPACINGS, check_steps
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.samplers.unipc import VARIANTS, unipc
@@ -148,7 +148,7 @@ class UniPCMultistepScheduler(DPMScheduler):
         else:
             levels = shifted(levels, config.flow_shift)
         if config.shift_terminal:
-            levels = 1 - (1 - levels) / ((1 - levels[-1]) / (1 - config.shift_terminal))
+            levels = np.asarray(stretched(levels, config.shift_terminal), dtype=np.float64)
         if abs(levels[0] - 1) < SMALLEST_SIGNAL:
             levels = np.append(levels[0] - SMALLEST_SIGNAL, levels[1:])
         return levels * train, levels
