@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from genfuse.data import image_grid, save_grid
-from genfuse.data.atomic import atomic_path, check_path
+from genfuse.data.atomic import atomic_path, check_folder, check_path
 
 
 def test_places_and_values() -> None:
@@ -62,6 +62,20 @@ def test_what_is_no_file_stays(tmp_path: Path, linked: bool) -> None:
         ):
             refuse()
     assert pipe.is_fifo() and link.is_symlink() and sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    path = tmp_path / ("a" * longest)
+    check_path("output", path)
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    for check in (check_path, check_folder):
+        for longer in (tmp_path / ("a" * (longest + 1)), tmp_path / ("b" * (longest + 1)) / "grid.png"):
+            with pytest.raises(ValueError, match=r"^output is .*, which cannot be \(File name too long\)"):
+                check("output", longer)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_link_to_a_file_may_be_written(tmp_path: Path) -> None:

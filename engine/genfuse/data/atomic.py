@@ -19,7 +19,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     refuse_special("path", path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"  # short, for the name may be as long as names can be
     temporary.touch(exist_ok=False)  # not tempfile's: that one would be its owner's alone to read
     try:
         yield temporary
@@ -42,8 +42,11 @@ def check_path(argument: str, path: Path) -> None:
 
 
 def refuse_special(argument: str, path: Path) -> None:
-    """ValueError for a device, FIFO or socket (or a link to one): a file would take the place of what others use."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    """ValueError for a device, FIFO or socket (or a link to one): a file would take the place of what others use.
+
+    And for what nothing can be found under: a name that is too long, a folder that may not be looked into.
+    """
+    if _exists(argument, path) and not (path.is_file() or path.is_dir()):
         raise ValueError(
             f"{argument} is {path}, which is a device, a pipe or a socket, expected the name of a file"
         )
@@ -51,9 +54,19 @@ def refuse_special(argument: str, path: Path) -> None:
 
 def check_folder(argument: str, path: Path) -> None:
     """ValueError where no folder with files can be at ``path``."""
-    if path.exists() and not path.is_dir():
+    if _exists(argument, path) and not path.is_dir():
         raise ValueError(f"{argument} is {path}, which is a file, expected the name of a folder")
     _check_writable(argument, path, path.absolute())
+
+
+def _exists(argument: str, path: Path) -> bool:
+    """Whether something is at ``path``. ValueError where that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ValueError(
+            f"{argument} is {path}, which cannot be ({error.strerror}), expected another name"
+        ) from None
 
 
 def _check_writable(argument: str, path: Path, folder: Path) -> None:
