@@ -206,6 +206,28 @@ def test_a_shape_is_ints_of_any_kind() -> None:
             sampler.start(shape)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("heun", "linear"),
+        ("dpm2", "linear"),
+        ("dpm2_ancestral", "linear"),
+        ("dpmpp_sde", "linear"),
+        ("flow_heun", "flow"),
+    ],
+)
+def test_the_second_call_of_a_step_starts_where_the_first_did(name: str, schedule: str) -> None:
+    """What it is given is where the network was asked; an output that is the slope (or x0) itself needs no more."""
+    generator = torch.Generator().manual_seed(0)
+    x, first, second = torch.randn(3, *SHAPE, generator=generator, dtype=torch.float64)
+    ends = []
+    for factor in (1.0, 1.5):
+        prediction: Any = "sample" if name == "dpmpp_sde" else None
+        sampler = Sampler(name, 4, schedule=schedule, prediction=prediction, seeds=0)
+        ends.append(sampler.step(second, 1, sampler.step(first, 0, x) * factor))
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
 def test_add_noise_is_the_forward_process() -> None:
     sampler, schedule = Sampler("ddim", 10), noise_schedule("linear")
     x0, seeds = torch.randn(SHAPE, dtype=torch.float64), torch.tensor([1, 2, 3])

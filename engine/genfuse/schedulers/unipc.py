@@ -29,7 +29,9 @@ SMALLEST_SIGNAL = 1e-6
 class UniPCMultistepScheduler(DPMScheduler):
     """UniPC (Zhao et al. 2023); arguments and defaults as diffusers' class. ValueError for a solver_p.
 
-    A predictor of another scheduler (solver_p) would need the sample before it kept; see `samplers.unipc`.
+    A predictor of another scheduler (solver_p) would need the sample before it kept; see `samplers.unipc`. So
+    would diffusers' corrector where the caller changes the sample between steps: there it starts from the sample
+    that the last step was given, here from the one that this step is given, less what the last step added.
     """
 
     @register_to_config
