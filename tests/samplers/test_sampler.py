@@ -198,6 +198,15 @@ def test_numbers_are_of_any_kind(given: dict[str, Any], plain: dict[str, Any]) -
     assert torch.equal(Sampler("ddim", 4, **given).table.rows, Sampler("ddim", 4, **plain).table.rows)
 
 
+@pytest.mark.parametrize(
+    ("name", "option"), [("ddim", "eta"), ("euler", "s_churn"), ("euler_ancestral", "eta")]
+)
+@pytest.mark.parametrize("value", [np.float32(0.3), Fraction(3, 10)], ids=repr)
+def test_options_of_any_kind_keep_the_table_in_float64(name: str, option: str, value: Any) -> None:
+    tables = [Sampler(name, 4, **{option: number}).table.rows for number in (value, float(value))]
+    assert torch.equal(*tables)
+
+
 def test_a_shape_is_ints_of_any_kind() -> None:
     sampler = Sampler("ddim", 4, seeds=0)
     assert torch.equal(sampler.start((np.int64(2), 3)), sampler.start((2, 3)))
