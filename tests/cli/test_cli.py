@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -178,17 +179,21 @@ def _missing_module(*_: object) -> None:
         (("--scale", "100000"), "pixels, expected at most"),
         (("--output", "."), "output is ., which is a folder, expected the name of a file"),
         (("--output", "{file}/grid.png"), "is no folder, expected a name in one"),
+        (("--output", "{pipe}"), "which is a device, a pipe or a socket, expected the name of a file"),
         (("--output", "/proc/x.png"), "output is /proc/x.png, but nothing can be written to /proc"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_sampling(
-    small: Path, arguments: tuple[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, arguments: tuple[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genfuse.systems.sampling.sample_pictures", _not_called)
     option, value = arguments
-    result = run("sample", small, "-n", "1", "--steps", "1", option, value.format(file=small))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    result = run("sample", small, "-n", "1", "--steps", "1", option, value.format(file=small, pipe=pipe))
     assert result.exit_code == 2, result.output
     assert said in " ".join(result.output.split()).replace(str(small), "{file}")
+    assert pipe.is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from genfuse.data import image_grid, save_grid
-from genfuse.data.atomic import atomic_path
+from genfuse.data.atomic import atomic_path, check_folder, check_path
 
 
 def test_places_and_values() -> None:
@@ -46,6 +47,44 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_file_stays(tmp_path: Path, linked: bool) -> None:
+    """Replacing a device's node or a pipe would take it from all who use it."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    path = link if linked else pipe
+    for refuse in (lambda: check_path("output", path), lambda: save_grid(torch.zeros(1, 1, 2, 2), path)):
+        with pytest.raises(
+            ValueError, match=rf"is {path}, which is a device, a pipe or a socket, expected the"
+        ):
+            refuse()
+    assert pipe.is_fifo() and link.is_symlink() and sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    path = tmp_path / ("a" * longest)
+    check_path("output", path)
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    for check in (check_path, check_folder):
+        for longer in (tmp_path / ("a" * (longest + 1)), tmp_path / ("b" * (longest + 1)) / "grid.png"):
+            with pytest.raises(ValueError, match=r"^output is .*, which cannot be \(File name too long\)"):
+                check("output", longer)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_a_file_may_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    check_path("output", tmp_path / "link")
+    with atomic_path(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").read_text() == "new"
 
 
 def test_a_grid_beyond_all_looking_is_refused() -> None:

@@ -272,6 +272,10 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"shape": ()}, ValueError, r"shape is \(\), expected \(N, ...\)"),
     ({"shape": (2, -1)}, ValueError, r"shape is \(2, -1\), expected \(N, ...\) with no negative size"),
     ({"shape": (2, 1.5)}, TypeError, r"shape is \(2, 1.5\), expected ints"),
+    ({"shape": (True, 3)}, TypeError, r"shape is \(True, 3\), expected ints"),
+    ({"shape": (2**40, 2**40), "seeds": 0}, ValueError, r"shape is \(1099511627776, 1099511627776\), expected at most"),
+    ({"shape": (1, 2**62, 8)}, ValueError, r"shape is \(1, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),
+    ({"shape": (0, 2**62, 8)}, ValueError, r"shape is \(0, 4611686018427387904, 8\), expected at most 2\*\*59 elements"),
     ({"sampler": "dpmp_2m"}, ValueError, r"sampler is 'dpmp_2m', expected one of .*; did you mean 'dpmpp_2m'\?"),
     ({"sampler": 3}, ValueError, r"sampler is 3, expected one of"),
     ({"steps": 0}, ValueError, r"steps is 0, expected 1 to 1000"),
@@ -288,6 +292,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"init": torch.zeros(1)}, ValueError, r"init has shape \(1,\), expected shape \(3, 2, 4, 4\)"),
     ({"init": torch.zeros(SHAPE, dtype=torch.int64)}, TypeError, r"init has dtype torch.int64, expected float32"),
     ({"init": [1.0]}, TypeError, r"init is list, expected a tensor"),
+    ({"init": torch.zeros(SHAPE, device="meta")}, TypeError, r"init is on meta, which holds no values"),
+    ({"init": torch.zeros(SHAPE).to_sparse()}, TypeError, r"init has layout torch.sparse_coo, expected a dense tensor"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE, device="meta")}, TypeError, r"mask is on meta, which"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE).to_sparse()}, TypeError, r"mask has layout torch.sparse_coo"),
+    ({"init": torch.zeros(SHAPE), "mask": torch.ones(SHAPE).to_mkldnn()}, TypeError, r"mask has layout torch._mkldnn"),
     ({"mask": torch.ones(1)}, ValueError, r"mask is given without init, expected a picture"),
     ({"strength": 0.5}, ValueError, r"strength is given without init, expected a picture"),
     ({"init": torch.zeros(SHAPE), "strength": 0.0}, ValueError, r"strength is 0.0, expected more than 0"),
@@ -316,6 +325,14 @@ def test_bad_input_before_the_model_is_called(
     ("model", "error", "message"),
     [
         (lambda x, t: None, TypeError, r"model returned NoneType, expected a tensor like x \(3, 2, 4, 4\)"),
+        (lambda x, t: x.to_sparse(), TypeError, r"what model returned has layout torch.sparse_coo, expected"),
+        (lambda x, t: x.to_mkldnn(), TypeError, r"what model returned has layout torch._mkldnn, expected"),
+        (lambda x, t: x.to("meta"), ValueError, r"model_output is on meta, expected cpu as x"),
+        (
+            lambda x, t: torch.nested.nested_tensor(list(x)),
+            TypeError,
+            r"what model returned has layout nested, expected a dense tensor like x \(3, 2, 4, 4\)",
+        ),
         (
             lambda x, t: x[:1],
             ValueError,
@@ -374,7 +391,7 @@ def test_errors_of_the_step_object_name_their_argument() -> None:
         with pytest.raises(TypeError, match=re.escape(words)):
             genfuse.Sampler(*arguments, 3, **options)
     sampler = genfuse.Sampler("euler", 3)
-    for shape in ((), (-1, 3)):
+    for shape in ((), (-1, 3), (2**30, 2**30)):
         with pytest.raises(ValueError, match="shape is"):
             sampler.start(shape)
 

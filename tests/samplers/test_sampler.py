@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,14 @@ from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_INIT
 SHAPE = (3, 2, 4, 4)
 
 
+UNDENSE: dict[str, Callable[[Tensor], Tensor]] = {
+    "sparse": Tensor.to_sparse,
+    "mkldnn": torch.Tensor.to_mkldnn,
+    "nested": lambda tensor: torch.nested.nested_tensor(list(tensor)),
+    "jagged": lambda tensor: torch.nested.nested_tensor(list(tensor), layout=torch.jagged),
+}
+
+
 def run(sampler: Sampler, shape: tuple[int, ...] = SHAPE, **options: Any) -> Tensor:
     x = sampler.start(shape, **options)
     for i in range(len(sampler)):
@@ -31,6 +41,13 @@ def test_start_is_the_noise_of_each_seed() -> None:
     assert torch.equal(start, expected)
     counted = Sampler("ddim", 5, seeds=7).start(SHAPE)
     assert torch.equal(counted, Sampler("ddim", 5, seeds=torch.tensor([7, 8, 9])).start(SHAPE))
+
+
+@pytest.mark.parametrize("first", [-2, 2**63 - 2, 2**63, 2**64 - 3])
+def test_seeds_count_through_all_64_bits(first: int) -> None:
+    signed = torch.tensor([(first + n + 2**63) % 2**64 - 2**63 for n in range(3)])
+    starts = [Sampler("ddim", 5, seeds=seeds).start(SHAPE) for seeds in (first, signed)]
+    assert torch.equal(*starts)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +179,64 @@ def test_clip_and_threshold_keep_x0_in_range() -> None:
         torch.testing.assert_close(sampler.step(x, 0, x), x.clamp(low, high), rtol=0, atol=0)
 
 
+NUMBERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"guidance": np.float32(2)}, {"guidance": 2.0}),
+    ({"guidance": Fraction(5, 2)}, {"guidance": 2.5}),
+    ({"guidance": np.int64(3), "guidance_rescale": np.float32(0.5)}, {"guidance": 3.0, "guidance_rescale": 0.5}),
+    ({"guidance_rescale": Fraction(1, 4)}, {"guidance_rescale": 0.25}),
+    ({"clip": np.float32(1)}, {"clip": 1.0}),
+    ({"clip": np.int64(1)}, {"clip": 1.0}),
+    ({"clip": (np.float32(-1), Fraction(2))}, {"clip": (-1.0, 2.0)}),
+    ({"clip": (-1, 10**400)}, {"clip": (-1.0, float("inf"))}),
+    ({"strength": Fraction(1, 2)}, {"strength": 0.5}),
+    ({"strength": np.float32(0.5)}, {"strength": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "plain"), NUMBERS, ids=[str(i) for i in range(len(NUMBERS))])
+def test_numbers_are_of_any_kind(given: dict[str, Any], plain: dict[str, Any]) -> None:
+    assert torch.equal(Sampler("ddim", 4, **given).table.rows, Sampler("ddim", 4, **plain).table.rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("ddim", "eta"), ("euler", "s_churn"), ("euler_ancestral", "eta")]
+)
+@pytest.mark.parametrize("value", [np.float32(0.3), Fraction(3, 10)], ids=repr)
+def test_options_of_any_kind_keep_the_table_in_float64(name: str, option: str, value: Any) -> None:
+    tables = [Sampler(name, 4, **{option: number}).table.rows for number in (value, float(value))]
+    assert torch.equal(*tables)
+
+
+def test_a_shape_is_ints_of_any_kind() -> None:
+    sampler = Sampler("ddim", 4, seeds=0)
+    assert torch.equal(sampler.start((np.int64(2), 3)), sampler.start((2, 3)))
+    for shape in ((True, 3), (np.True_, 3), (2.0, 3)):
+        with pytest.raises(TypeError, match=r"^shape is \(.*\), expected ints"):
+            sampler.start(shape)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        ("heun", "linear"),
+        ("dpm2", "linear"),
+        ("dpm2_ancestral", "linear"),
+        ("dpmpp_sde", "linear"),
+        ("flow_heun", "flow"),
+    ],
+)
+def test_the_second_call_of_a_step_starts_where_the_first_did(name: str, schedule: str) -> None:
+    """What it is given is where the network was asked; an output that is the slope (or x0) itself needs no more."""
+    generator = torch.Generator().manual_seed(0)
+    x, first, second = torch.randn(3, *SHAPE, generator=generator, dtype=torch.float64)
+    ends = []
+    for factor in (1.0, 1.5):
+        prediction: Any = "sample" if name == "dpmpp_sde" else None
+        sampler = Sampler(name, 4, schedule=schedule, prediction=prediction, seeds=0)
+        ends.append(sampler.step(second, 1, sampler.step(first, 0, x) * factor))
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
 def test_add_noise_is_the_forward_process() -> None:
     sampler, schedule = Sampler("ddim", 10), noise_schedule("linear")
     x0, seeds = torch.randn(SHAPE, dtype=torch.float64), torch.tensor([1, 2, 3])
@@ -235,6 +310,15 @@ BAD_OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"clip": -1.0}, ValueError, r"clip is -1.0, expected a positive number or \(low, high\)"),
     ({"clip": (2.0, 1.0)}, ValueError, r"clip is \(2.0, 1.0\), expected"),
     ({"clip": "x"}, TypeError, r"clip is 'x', expected None, a number, \(low, high\) or a Clip"),
+    (
+        {"clip": (True, 2)},
+        TypeError,
+        r"clip is \(True, 2\), expected None, a number, \(low, high\) or a Clip",
+    ),
+    ({"clip": (1, 2, 3)}, TypeError, r"clip is \(1, 2, 3\), expected None, a number"),
+    ({"clip": np.True_}, TypeError, r"clip is .*True.*, expected None, a number"),
+    ({"clip": np.float32("nan")}, ValueError, r"clip is .*nan.*, expected a positive number"),
+    ({"guidance": 10**400}, ValueError, r"guidance is inf, expected a finite number"),
     ({"clip": Clip(quantile=1.5)}, ValueError, r"clip is Clip\(.*quantile=1.5.*quantile in \[0, 1\]"),
     ({"guidance": float("inf")}, ValueError, r"guidance is inf, expected a finite number"),
     ({"guidance_rescale": 2.0}, ValueError, r"guidance_rescale is 2.0, expected a number in \[0, 1\]"),
@@ -258,6 +342,21 @@ def test_bad_options(options: dict[str, Any], error: type[Exception], message: s
         (torch.zeros(3), TypeError, r"seeds has dtype torch.float32, expected torch.int64"),
         ("abc", TypeError, r"seeds is str, expected an int, ints, or an int64 tensor \(3,\)"),
         (True, TypeError, r"seeds is bool, expected an int"),
+        (
+            torch.zeros(3, dtype=torch.int64, device="meta"),
+            TypeError,
+            r"seeds is on meta, which holds no values",
+        ),
+        (
+            torch.ones(3, dtype=torch.int64).to_sparse(),
+            TypeError,
+            r"seeds has layout torch.sparse_coo, expected",
+        ),
+        (
+            torch.nested.nested_tensor(list(torch.ones(3, 1).long())),
+            TypeError,
+            r"seeds has layout nested, expected",
+        ),
         (np.zeros(3), TypeError, r"seeds is \[0.0, 0.0, 0.0\], expected ints"),
         (np.zeros((3, 1), np.int64), TypeError, r"seeds is \[\[0\], \[0\], \[0\]\], expected ints"),
         (np.arange(2), ValueError, r"seeds has shape \(2,\), expected \(3,\)"),
@@ -302,6 +401,44 @@ def test_bad_steps_write_nothing() -> None:
         assert torch.equal(x, kept) and (out == 7).all()
     sampler.step(good, 0, x, out)
     assert not (out == 7).any()
+
+
+def test_x_is_checked_before_its_seeds_are_made() -> None:
+    for x, error, message in (
+        ([1.0], TypeError, r"^x is list, expected a tensor \(N, ...\)"),
+        (torch.tensor(1.0), ValueError, r"^x has shape \(\), expected \(N, ...\)"),
+        (torch.zeros(SHAPE, device="meta"), TypeError, r"^x is on meta, which holds no values"),
+    ):
+        with pytest.raises(error, match=message):
+            Sampler("ddpm", 4, seeds=0).step(torch.zeros(SHAPE), 0, x)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("name", ["dpmpp_2m", "ddpm"])
+@pytest.mark.parametrize("kind", sorted(UNDENSE))
+def test_tensors_that_are_not_dense_are_named(kind: str, name: str, warm: bool) -> None:
+    dense, undense = torch.zeros(SHAPE), UNDENSE[kind](torch.ones(SHAPE))
+    for argument in ("x", "model_output", "uncond", "out"):
+        sampler = Sampler(name, 4, seeds=0)
+        if warm:
+            sampler.step(dense, 0, dense)
+        given: dict[str, Any] = {"x": dense, "model_output": dense, "i": int(warm)} | {argument: undense}
+        with pytest.raises(TypeError, match=f"^{argument} has layout .*, expected a dense tensor"):
+            sampler.step(**given)
+    with pytest.raises(TypeError, match=r"^x0 has layout .*, expected a dense tensor"):
+        sampler.add_noise(undense, 0)
+
+
+def test_a_run_is_not_of_tensors_without_values() -> None:
+    meta = torch.zeros(SHAPE, device="meta")
+    sampler = Sampler("dpmpp_2m", 4, seeds=0)
+    x = sampler.step(torch.zeros(SHAPE), 0, torch.zeros(SHAPE))
+    for wrong in (meta, x):
+        with pytest.raises(TypeError, match=r"^x is on meta, which holds no values"):
+            sampler.step(wrong, 1, meta)
+    with pytest.raises(TypeError, match=r"^x0 is on meta"):
+        sampler.add_noise(meta, 1)
+    sampler.step(x, 1, x)  # what the first row stored is still there
 
 
 def test_a_run_may_not_change_its_shape() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from schedulers.peer import both, difference, ours, start, trajectory
+from schedulers.peer import NAMES, both, difference, network, ours, peer_class, start, trajectory
 
 
 def rows_taken(scheduler: Any) -> list[int]:
@@ -81,6 +82,75 @@ def test_one_step_with_a_least_sigma_above_the_only_one() -> None:
     with pytest.raises(ValueError, match=r"^sigma_min is 20.0 and sigma_max is 0.01.*; where one is not set"):
         scheduler.set_timesteps(1)
     scheduler.set_timesteps(2)
+
+
+FROM_THE_SAMPLE_GIVEN = [
+    ("DPMSolverSinglestepScheduler", {}),
+    ("PNDMScheduler", {}),
+    ("PNDMScheduler", {"skip_prk_steps": True}),
+    ("SASolverScheduler", {}),
+    ("UniPCMultistepScheduler", {}),
+]
+"""What diffusers' class starts from another sample than the one its step is given, and ours does not."""
+AS_DIFFUSERS = [
+    (name, {}) for name in NAMES if name not in {other for other, _ in FROM_THE_SAMPLE_GIVEN}
+]  # fmt: skip
+
+
+def edited(scheduler: Any, edit: str, **options: Any) -> Tensor:
+    """(steps + 1, *SHAPE): a trajectory whose caller changes the sample: "grown" by a tenth, or "scaled" before."""
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        options["generator"] = torch.Generator().manual_seed(3)
+    x = start() * getattr(scheduler, "init_noise_sigma", 1.0)
+    visited = [x]
+    for timestep in scheduler.timesteps:
+        scales = hasattr(scheduler, "scale_model_input")
+        seen = scheduler.scale_model_input(x, timestep) if scales else x
+        output = network(seen, timestep)
+        x = scheduler.step(output, timestep, seen if edit == "scaled" else x, **options).prev_sample
+        x = x * 1.1 if edit == "grown" else x
+        visited.append(x.double())
+    return torch.stack(visited)
+
+
+def edited_difference(name: str, config: dict[str, Any], edit: str, **options: Any) -> float:
+    peer_class(name)
+    theirs, own = both(name, config, 6)
+    for scheduler in (theirs, own):
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+    return difference(edited(own, edit, **options), edited(theirs, edit, **options))
+
+
+@pytest.mark.parametrize("edit", ["grown", "scaled"])
+@pytest.mark.parametrize(("name", "config"), AS_DIFFUSERS, ids=str)
+def test_samples_that_the_caller_changes(name: str, config: dict[str, Any], edit: str) -> None:
+    """diffusers' DiTPipeline hands the scaled sample to step; guidance by gradients, projections, masks change it."""
+    assert edited_difference(name, config, edit) < 1e-6
+
+
+@pytest.mark.parametrize("edit", ["grown", "scaled"])
+@pytest.mark.parametrize(
+    ("name", "config", "options"),
+    [
+        ("HeunDiscreteScheduler", {"prediction_type": "v_prediction"}, {}),
+        ("HeunDiscreteScheduler", {"clip_sample": True}, {}),
+        ("KDPM2DiscreteScheduler", {"prediction_type": "v_prediction"}, {}),
+        ("KDPM2AncestralDiscreteScheduler", {"prediction_type": "v_prediction"}, {}),
+        ("FlowMatchHeunDiscreteScheduler", {}, {"s_churn": 2.0}),
+    ],
+)
+def test_a_second_call_reads_its_output_with_the_sample_it_is_given(
+    name: str, config: dict[str, Any], options: dict[str, Any], edit: str
+) -> None:
+    assert edited_difference(name, config, edit, **options) < 1e-6
+
+
+@pytest.mark.parametrize(("name", "config"), FROM_THE_SAMPLE_GIVEN, ids=str)
+def test_solvers_that_go_on_from_the_sample_they_are_given(name: str, config: dict[str, Any]) -> None:
+    """A row stores one tensor: these need it for an output, and find the sample before it from the one given."""
+    assert edited_difference(name, config, "not") < 1e-6
+    assert edited_difference(name, config, "grown") > 1e-2
 
 
 @pytest.mark.parametrize(

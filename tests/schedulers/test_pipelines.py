@@ -57,6 +57,34 @@ def test_drops_into_a_pipeline(pipeline: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(again, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "EulerDiscreteScheduler"]
+)
+def test_a_pipeline_that_steps_from_the_scaled_sample(name: str) -> None:
+    """DiTPipeline hands step what scale_model_input gave it."""
+    torch.manual_seed(0)
+    shape = {
+        "in_channels": 4,
+        "out_channels": 8,
+        "sample_size": 8,
+        "patch_size": 2,
+        "num_embeds_ada_norm": 1000,
+    }
+    network = diffusers.DiTTransformer2DModel(2, 8, num_layers=1, norm_num_groups=4, **shape).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    decoder = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4).eval()
+    images = []
+    for scheduler in (ours(name), peers(name)):
+        pipe = diffusers.DiTPipeline(network, decoder, scheduler)
+        pipe.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(1)
+        arguments = {"num_inference_steps": 5, "output_type": "np", "generator": generator}
+        images.append(pipe(class_labels=[1], **arguments).images)
+    assert np.ptp(images[1]) > 0.1
+    np.testing.assert_allclose(*images, atol=1e-4)
+
+
 @each
 def test_is_found_by_module_and_name(name: str) -> None:
     """What a saved pipeline holds of its scheduler; SchedulerMixin there tells diffusers how to load it."""

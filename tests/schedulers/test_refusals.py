@@ -91,6 +91,56 @@ def test_what_is_no_tensor(name: str) -> None:
             scheduler.step(None, scheduler.timesteps[0], x)
 
 
+NODES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    (
+        name,
+        {"num_train_timesteps": 50},
+        {"num_inference_steps": 50},
+        r"num_inference_steps is 50: linspace spacing has",
+    )
+    for name in (
+        "DEISMultistepScheduler",
+        "DPMSolverMultistepInverseScheduler",
+        "DPMSolverMultistepScheduler",
+        "SASolverScheduler",
+        "UniPCMultistepScheduler",
+    )
+]
+NODES += [
+    ("SASolverScheduler", {"num_train_timesteps": 50, "timestep_spacing": "leading"}, {"num_inference_steps": 50},
+     r"num_inference_steps is 50: leading spacing has the timestep 0 50 times"),
+    ("FlowMatchEulerDiscreteScheduler", {"shift_terminal": 0.1}, {"num_inference_steps": 1},
+     r"shift_terminal is 0.1, but the last of 1 levels is 1, expected one below 1: take more steps"),
+    ("UniPCMultistepScheduler", {"shift_terminal": 0.1, "use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+     {"num_inference_steps": 1}, r"shift_terminal is 0.1, but the last of 1 levels is 1"),
+    ("FlowMatchEulerDiscreteScheduler", {}, {"sigmas": [1.0, NAN]}, r"sigmas is \[1.0, nan\], expected finite"),
+    ("FlowMatchEulerDiscreteScheduler", {}, {"timesteps": [float("inf")]}, r"timesteps is \[inf\], expected finite"),
+    ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}, {"num_inference_steps": 3, "mu": NAN},
+     r"mu is nan, expected finite"),
+    ("FlowMatchEulerDiscreteScheduler", {"use_dynamic_shifting": True}, {"num_inference_steps": 3, "mu": -1e3},
+     r"mu is -1000.0, expected one that gives finite levels"),
+    ("CMStochasticIterativeScheduler", {"num_train_timesteps": 1}, {"num_inference_steps": 1},
+     r"num_train_timesteps is 1, expected at least 2"),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("name", "config", "options", "message"), NODES, ids=str)
+def test_nodes_that_no_solver_can_step_over(
+    name: str, config: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    scheduler = ours(name, **config)
+    before = scheduler.timesteps.clone()
+    with pytest.raises(ValueError, match=f"^{message}"):
+        scheduler.set_timesteps(**options)
+    assert torch.equal(scheduler.timesteps, before) and scheduler.num_inference_steps is None
+
+
+@pytest.mark.parametrize("name", ["LCMScheduler", "TCDScheduler"])
+def test_a_training_of_one_time(name: str) -> None:
+    assert ours(name, num_train_timesteps=1, original_inference_steps=1).timesteps.tolist() == [0]
+
+
 def test_a_shift_set_later() -> None:
     scheduler = ours("FlowMatchEulerDiscreteScheduler")
     with pytest.raises(ValueError, match=r"^shift is 0, expected more than 0"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,6 +164,27 @@ def trained() -> tuple[nn.Module, torch.optim.AdamW]:
 def step_folder(tmp_path: Path) -> Path:
     model, optimizer = trained()
     return checkpoint.save_step(tmp_path, 3, tensors(model), {"step": 3}, optimizer, keep=1)
+
+
+def test_folders_of_other_names_are_the_users(tmp_path: Path) -> None:
+    """Copies beside the checkpoints are neither loaded nor removed, and 100000000 comes after 99999999."""
+    model, optimizer = trained()
+
+    def save_steps(*steps: int) -> None:
+        for step in steps:
+            checkpoint.save_step(tmp_path, step, tensors(model), {"step": step}, optimizer, keep=2)
+
+    save_steps(10, 30)
+    own = ["step-00000010-keepme", "step-00000030-backup", "step-5", "step-best"]
+    for name in own:
+        shutil.copytree(tmp_path / "step-00000010", tmp_path / name)
+    assert checkpoint.load(tmp_path).step == 30
+    save_steps(99_999_999, 100_000_000)
+    assert checkpoint.load(tmp_path).step == 100_000_000
+    kept = ["step-99999999", "step-100000000"]
+    assert [folder.name for folder in checkpoint.step_folders(tmp_path)] == kept
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(own + kept)
+    assert checkpoint.load(tmp_path / own[0]).step == 10
 
 
 def test_the_optimizer_comes_back(step_folder: Path) -> None:

@@ -182,6 +182,38 @@ def test_a_resumed_run_logs_each_step_once(tmp_path: Path) -> None:
     assert rows[2]["loss"] != 9.0
 
 
+@pytest.mark.parametrize(
+    "line", [b"garbage", b"[1]", b'{"loss": 1.0}', b'{"step": "x"}', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_line_that_is_no_row_is_named(tmp_path: Path, line: bytes) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=4))
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(file.read_bytes() + line + b"\n")
+    before = file.read_bytes()
+    with pytest.raises(
+        CheckpointError, match=rf"{file}, line 3 is b.*, expected a JSON object with a step: remove"
+    ):
+        train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+    assert file.read_bytes() == before
+
+
+def test_blank_lines_of_metrics_are_dropped(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=2))
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b"\n" + file.read_bytes() + b"  \r\n")
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=4), resume=True)
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [2, 4]
+
+
+def test_a_run_is_resumed_from_its_own_checkpoints(tmp_path: Path) -> None:
+    train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, steps=2))
+    (tmp_path / "step-best").mkdir()
+    (tmp_path / "step-00000030-backup").mkdir()
+    train(dataset(), tmp_path, DDPMConfig(MODEL), CONFIG, resume=True)
+    assert checkpoint.load(tmp_path).step == 8
+    assert {"step-best", "step-00000030-backup"} < {path.name for path in tmp_path.iterdir()}
+
+
 def test_a_diverging_run_stops(tmp_path: Path) -> None:
     broken = dataset()
     broken.images.fill_(float("inf"))

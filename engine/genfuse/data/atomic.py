@@ -14,10 +14,12 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; when the block ends well it is synced to disk and becomes ``path``.
 
-    When the block raises, ``path`` is as it was and nothing is left behind. Missing folders are made.
+    When the block raises, ``path`` is as it was and nothing is left behind. Missing folders are made. ValueError,
+    before anything is, for a ``path`` that :func:`refuse_special` refuses.
     """
+    refuse_special("path", path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"  # short, for the name may be as long as names can be
     temporary.touch(exist_ok=False)  # not tempfile's: that one would be its owner's alone to read
     try:
         yield temporary
@@ -29,17 +31,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_path(argument: str, path: Path) -> None:
-    """ValueError where no file can be at ``path``: a folder is there, or no file can be made where it would be."""
+    """ValueError where no file can be at ``path``.
+
+    A folder is there, or what :func:`refuse_special` refuses, or no file can be made where it would be.
+    """
+    refuse_special(argument, path)
     if path.is_dir():
         raise ValueError(f"{argument} is {path}, which is a folder, expected the name of a file")
     _check_writable(argument, path, path.absolute().parent)
 
 
+def refuse_special(argument: str, path: Path) -> None:
+    """ValueError for a device, FIFO or socket (or a link to one): a file would take the place of what others use.
+
+    And for what nothing can be found under: a name that is too long, a folder that may not be looked into.
+    """
+    if _exists(argument, path) and not (path.is_file() or path.is_dir()):
+        raise ValueError(
+            f"{argument} is {path}, which is a device, a pipe or a socket, expected the name of a file"
+        )
+
+
 def check_folder(argument: str, path: Path) -> None:
     """ValueError where no folder with files can be at ``path``."""
-    if path.exists() and not path.is_dir():
+    if _exists(argument, path) and not path.is_dir():
         raise ValueError(f"{argument} is {path}, which is a file, expected the name of a folder")
     _check_writable(argument, path, path.absolute())
+
+
+def _exists(argument: str, path: Path) -> bool:
+    """Whether something is at ``path``. ValueError where that cannot be found out."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ValueError(
+            f"{argument} is {path}, which cannot be ({error.strerror}), expected another name"
+        ) from None
 
 
 def _check_writable(argument: str, path: Path, folder: Path) -> None:

@@ -45,6 +45,14 @@ def device(name: str, place: torch.device | str) -> torch.device:
     return found
 
 
+def valued(name: str, tensor: Tensor) -> None:
+    """TypeError for a tensor on the meta device, where no values are."""
+    if tensor.device.type == "meta":
+        raise TypeError(
+            f"{name} is on meta, which holds no values, expected a tensor on cpu, cuda, cuda:1, ..."
+        )
+
+
 def number(name: str, value: object) -> None:
     """TypeError for anything but a real number."""
     if type(value) is float:  # what most are, without Python's slow question for abstract types

@@ -30,7 +30,9 @@ def dpm2(
     """Half a step to the geometric mean of r and r', then the whole step with the slope found there.
 
     2n − 1 rows, the last step Euler's; schedule gives the middle nodes their times (None: the straight flow,
-    1000·sigma). Algorithm 2 of Karras et al. 2022 as k-diffusion's sample_dpm_2, r = sigma/alpha.
+    1000·sigma). Algorithm 2 of Karras et al. 2022 as k-diffusion's sample_dpm_2, r = sigma/alpha. The first row
+    stores the sample, from which the second starts: should the caller have changed what it is given, that
+    is where the slope is taken and nothing else.
     """
     return _dpm2(grid, prediction, schedule, clip, begin, is_ancestral=False)
 
@@ -70,12 +72,12 @@ def _dpm2(
             y = now.x0 * grid.alpha[i + 1] + now.epsilon * grid.sigma[i + 1]
             if not last:
                 y = (X / alpha + now.epsilon * (middles[i] - ratio)) * middle_alphas[i]
-            builder.row(grid.timesteps[i], raw, y, clip=clip, store=None if last else now.epsilon)
+            builder.row(grid.timesteps[i], raw, y, clip=clip, store=None if last else X)
             continue
         alpha = middle_alphas[i]
         raw = predict(prediction, alpha, alpha * middles[i])
         now = clipped(raw, clip, alpha, alpha * middles[i])
-        start = X / alpha - HISTORY[0] * (middles[i] - ratio)
+        start = HISTORY[0] / grid.alpha[i]
         down, up = ancestral(grid, i) if is_ancestral else (grid.sigma[i + 1] / grid.alpha[i + 1], 0.0)
         y = (start + now.epsilon * (down - ratio) + NOISE * up) * grid.alpha[i + 1]
         builder.row(times[i], raw, y, clip=clip)

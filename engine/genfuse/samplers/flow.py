@@ -47,8 +47,8 @@ def flow_heun(
 ) -> Table:
     """Heun's method in sigma: an Euler step, then the same step with the slopes of both ends averaged.
 
-    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The second row takes
-    half of the first's slope back, which is what that stores: x' = x_euler + (sigma' − σ̂)/2·(slope' − slope).
+    Two rows a step, one for the last: 2n − 1, at the times of nodes 0, 1, 1, 2, 2, ... The first row stores half
+    a step along its slope, to which the second adds (sigma' − σ̂)/2·slope', whatever has become of its sample.
     begin   counts rows, and is even: an odd row is the second half of a step
     churn   as `euler`'s; the first slope is then velocity·sigma/σ̂ (as diffusers scales it), clip refused
     """
@@ -68,9 +68,10 @@ def flow_heun(
             raised = churn.raised(sigma, rows)
             x, step = churn.sample(sigma, raised), grid.sigma[node + 1] - raised
             slope = slope.substitute(x=x) * (sigma / raised)
-            builder.row(grid.timesteps[node], raw, x + slope * step, clip=clip, store=slope, slot=0)
+            half = None if row == rows - 1 else x + slope * (step / 2)
+            builder.row(grid.timesteps[node], raw, x + slope * step, clip=clip, store=half)
         else:
-            builder.row(grid.timesteps[node], raw, X + (slope - HISTORY[0]) * (step / 2), clip=clip)
+            builder.row(grid.timesteps[node], raw, HISTORY[0] + slope * (step / 2), clip=clip)
     return builder.build()
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from genfuse.ops import check
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, check_shape
+from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, as_shape
 
 Model = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor], None]
@@ -63,12 +63,13 @@ def sample(
     torch.compile(fullgraph=True) where `sampler` is a `Sampler`: a name's table is built in Python.
     """
     runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
-    _check_arguments(model, shape, cond, uncond, callback)
+    _check_arguments(model, cond, uncond, callback)
+    shape = as_shape(shape)
     if uncond is not None and guidance is None and not isinstance(sampler, Sampler):
         raise ValueError("uncond is given without guidance, expected its scale: pass guidance (1: none)")
-    shape = tuple(shape)
     if init is not None:
         check.sample("init", init)
+        check.valued("init", init)
         if tuple(init.shape) != shape:
             raise ValueError(f"init has shape {tuple(init.shape)}, expected shape {shape}")
         dtype, device = init.dtype, init.device
@@ -147,10 +148,9 @@ def _runner(
     )
 
 
-def _check_arguments(model: Any, shape: Any, cond: Any, uncond: Any, callback: Any) -> None:
+def _check_arguments(model: Any, cond: Any, uncond: Any, callback: Any) -> None:
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a callable model(x, t, **cond)")
-    check_shape(shape)
     for name, value in (("cond", cond), ("uncond", uncond)):
         if value is not None and not isinstance(value, dict):
             raise TypeError(
@@ -164,6 +164,7 @@ def _split(output: Any, x: Tensor, learned: bool) -> tuple[Tensor, Tensor | None
     """What the network returned, as output and log-variance where it returns both along the channels."""
     if not isinstance(output, Tensor):
         raise TypeError(f"model returned {type(output).__name__}, expected a tensor like x {tuple(x.shape)}")
+    check.dense("what model returned", output, f"like x {tuple(x.shape)}")
     expected = (x.shape[0], 2 * x.shape[1], *x.shape[2:]) if learned else tuple(x.shape)
     if tuple(output.shape) != expected:
         why = "x's channels twice, output and log-variance" if learned else "as x"
@@ -188,8 +189,8 @@ def _apart(output: Tensor, x: Tensor) -> Tensor:
 
 def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Where the picture stays, as bool of the samples' shape."""
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask is {type(mask).__name__}, expected a tensor that broadcasts to {shape}")
+    check.dense("mask", mask, f"that broadcasts to {shape}")
+    check.valued("mask", mask)
     if not ((mask == 0) | (mask == 1)).all():
         raise ValueError(
             "mask has values between or beyond 0 and 1, expected 1 where to paint and 0 elsewhere"

@@ -12,7 +12,7 @@ from genfuse.names import check_name, unknown_name
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import FlowLevels, Levels, ScheduleLevels
-from genfuse.samplers.options import check_option
+from genfuse.samplers.options import as_float, check_option
 from genfuse.samplers.table import Clip, Table
 
 
@@ -49,6 +49,8 @@ class Solver:
             if name not in own:
                 raise TypeError(unknown_name("option", name, own))
             check_option(name, value, known[name].default)
+            if isinstance(known[name].default, float):
+                options[name] = as_float(name, value)  # numpy's float32 would round the table
         given: dict[str, Any] = {"clip": clip, "prediction": levels.predictor(prediction)}
         if "schedule" in known:
             given["schedule"] = levels.schedule

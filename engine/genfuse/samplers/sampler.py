@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -17,6 +19,7 @@ from genfuse.samplers.combination import NOISE, X
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import FlowLevels, Levels, ScheduleLevels
+from genfuse.samplers.options import as_float
 from genfuse.samplers.prediction import Prediction, PredictionType
 from genfuse.samplers.registry import solver
 from genfuse.samplers.schedule import SCHEDULES, NoiseSchedule, noise_schedule
@@ -28,6 +31,8 @@ from genfuse_kernels.sampler_step.row import COLUMN
 SeedLike = SupportsIndex | Sequence[SupportsIndex] | NDArray[np.integer[Any]] | Tensor | None
 ScheduleLike = str | NoiseSchedule | EDM | None
 ClipLike = None | float | tuple[float, float] | Clip
+MOST_ELEMENTS = 2**59
+"""Of a sample tensor: PyTorch counts its bytes in an int64."""
 
 
 class Sampler:
@@ -71,17 +76,14 @@ class Sampler:
         seeds: SeedLike = None,
         **options: Any,
     ) -> None:
-        for argument, value in (
-            ("strength", strength), ("guidance", guidance), ("guidance_rescale", guidance_rescale)
-        ):  # fmt: skip
-            check.number(argument, value)
+        scale, rescale = as_float("guidance", guidance), as_float("guidance_rescale", guidance_rescale)
         chosen = solver(name)
         self.levels = as_levels(schedule)
         predicts = self.levels.prediction if prediction is None else prediction
         whole = self.levels.grid(steps, spacing=spacing, timesteps=timesteps, sigmas=sigmas)
-        self.grid = _last_part(whole, strength)
+        self.grid = _last_part(whole, as_float("strength", strength))
         self.table = chosen.table(self.grid, predicts, self.levels, clip=as_clip(clip), **options)
-        self.table = self.table.with_guidance(guidance, guidance_rescale)
+        self.table = self.table.with_guidance(scale, rescale)
         alpha, sigma = self._row_levels()
         self.table = self.levels.scaled(self.table, sigma)
         self.timesteps = torch.from_numpy(self.table.timesteps)
@@ -113,7 +115,7 @@ class Sampler:
         self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Tensor:
         """The noise that a run starts from, (N, ...), by each sample's seed."""
-        check_shape(shape)
+        shape = as_shape(shape)
         seeds = self._batch_seeds(shape[0], check.device("device", device))
         noise = philox_normal(seeds, shape, stream=STREAM_INIT, dtype=dtype)
         scale = self.table.init_scale
@@ -139,6 +141,8 @@ class Sampler:
         """
         stepper = self._stepper
         if stepper.seeds is None and self._stochastic:
+            check.sample("x", x)
+            check.valued("x", x)
             stepper.seeds = self._batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 
@@ -150,6 +154,7 @@ class Sampler:
         out  like x0, where to write, without a gradient; ValueError or TypeError, naming it, for what does not fit
         """
         check.sample("x0", x0)
+        check.valued("x0", x0)
         batch, device = x0.shape[0], x0.device
         check.index("i", i, batch, len(self), x0)
         if isinstance(i, Tensor) and not torch.compiler.is_compiling():
@@ -198,6 +203,8 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     if isinstance(seeds, np.ndarray):
         seeds = seeds.tolist()
     if isinstance(seeds, Tensor):
+        check.dense("seeds", seeds, f"({batch},)")
+        check.valued("seeds", seeds)
         if seeds.dtype != torch.int64:
             raise TypeError(f"seeds has dtype {seeds.dtype}, expected torch.int64")
         given = seeds
@@ -207,7 +214,7 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
             raise ValueError(
                 f"seeds is {first}, expected at most {2**64 - batch}: {batch} samples count up from it"
             )
-        given = torch.tensor([_signed(first + n) for n in range(batch)], dtype=torch.int64)
+        given = torch.arange(batch, dtype=torch.int64) + _signed(first)  # wraps around, as seeds do
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
             raise TypeError(f"seeds is {seeds!r}, expected ints")
@@ -221,12 +228,18 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
     return given.to(device)
 
 
-def check_shape(shape: Any) -> None:
-    """(N, ...) with no negative size."""
-    if not isinstance(shape, Sequence) or not all(isinstance(size, int) for size in shape):
+def as_shape(shape: Any) -> tuple[int, ...]:
+    """(N, ...) of ints, Python's or numpy's, with no negative size and as many elements as a tensor can have."""
+    if not isinstance(shape, Sequence) or any(
+        isinstance(size, bool) or not isinstance(size, int | np.integer) for size in shape
+    ):
         raise TypeError(f"shape is {shape!r}, expected ints (N, ...)")
-    if len(shape) < 1 or min(shape) < 0:
-        raise ValueError(f"shape is {tuple(shape)}, expected (N, ...) with no negative size")
+    sizes = tuple(size if isinstance(size, int) else index(size) for size in shape)
+    if len(sizes) < 1 or min(sizes) < 0:
+        raise ValueError(f"shape is {sizes}, expected (N, ...) with no negative size")
+    if math.prod([max(size, 1) for size in sizes]) > MOST_ELEMENTS:
+        raise ValueError(f"shape is {sizes}, expected at most 2**59 elements")
+    return sizes
 
 
 def _signed(seed: int) -> int:
@@ -240,20 +253,21 @@ def as_clip(clip: ClipLike) -> Clip:
     """The range or threshold that a clip argument means."""
     if clip is None:
         return NO_CLIP
-    if isinstance(clip, bool):
-        raise TypeError(f"clip is {clip}, expected None, a number, (low, high) or a Clip")
     if isinstance(clip, Clip):
         if not (clip.minimum < clip.maximum and 0 <= clip.quantile <= 1 and clip.threshold_max >= 1):
             raise ValueError(
                 f"clip is {clip!r}, expected minimum < maximum, quantile in [0, 1] and threshold_max >= 1"
             )
         return clip
-    ends = (-clip, clip) if isinstance(clip, int | float) else clip
-    if not isinstance(ends, tuple) or len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+    ends = clip if isinstance(clip, tuple) else (clip, clip)
+    if len(ends) != 2 or not all(isinstance(end, Real) and not isinstance(end, bool) for end in ends):
         raise TypeError(f"clip is {clip!r}, expected None, a number, (low, high) or a Clip")
-    if not ends[0] < ends[1]:
+    low, high = (as_float("clip", end) for end in ends)
+    if not isinstance(clip, tuple):
+        low = -high
+    if not low < high:
         raise ValueError(f"clip is {clip!r}, expected a positive number or (low, high) with low < high")
-    return Clip(minimum=float(ends[0]), maximum=float(ends[1]))
+    return Clip(minimum=low, maximum=high)
 
 
 def _last_part(grid: Grid, strength: float) -> Grid:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from genfuse.names import check_name
 
 Array = NDArray[np.float64]
+Levels = TypeVar("Levels", NDArray[np.floating], Tensor)
 
 
 def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> Array:
@@ -61,6 +64,18 @@ def spaced_sigmas(kind: str, sigma_min: float, sigma_max: float, steps: int) -> 
 def flow_shift(sigmas: Array, shift: float) -> Array:
     """shift·sigma / (1 + (shift − 1)·sigma): towards the noise (Esser et al. 2024, eq. 23)."""
     return np.asarray(shift * sigmas / (1 + (shift - 1) * sigmas))
+
+
+def stretched(levels: Levels, terminal: float) -> Levels:
+    """Flow's levels (n,) stretched from 1 down so that the last is `terminal`. ValueError where that is 1 now."""
+    data = 1 - levels
+    if not data[-1] > 0:
+        raise ValueError(
+            f"shift_terminal is {terminal}, but the last of {len(levels)} levels is {float(levels[-1]):g}, expected "
+            "one below 1: take more steps, or None"
+        )
+    result: Levels = 1 - data / (data[-1] / (1 - terminal))
+    return result
 
 
 def sigma_to_t(sigmas: Array, log_sigmas: Array) -> Array:

@@ -59,6 +59,17 @@ def check_steps(steps: int, num_train_timesteps: int, argument: str = "num_infer
         )
 
 
+def check_apart(times: Array, spacing: str) -> Array:
+    """Times (n,) as they are. ValueError where two are one: a solver that looks back finds no step between them."""
+    values, counts = np.unique(times, return_counts=True)
+    if len(values) < len(times):
+        raise ValueError(
+            f"num_inference_steps is {len(times)}: {spacing} spacing has the timestep "
+            f"{values[counts.argmax()]:g} {counts.max()} times, expected so few steps that all differ"
+        )
+    return times
+
+
 def check_whole(steps: int, argument: str) -> None:
     """TypeError unless it is a whole number."""
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer):

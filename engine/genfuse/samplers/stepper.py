@@ -73,24 +73,33 @@ class Stepper:
             check.sample("x", x)
         if type(i) is not int or not 0 <= i < len(self._reads):
             check.row("i", i, len(self._reads))
-        scales = None
-        if self._reduces[i]:
-            scales = sampler_reduce(x, model_output, self._rows.beside(x), i, uncond=uncond)
-        others = None
-        if not (uncond is None and variance is None and noise is None and noise_prev is None):
-            others = (uncond, variance, noise, noise_prev)
-        plan = self._plan_for(x, model_output, out, others)
-        if plan is not None:
-            if not plan.takes(self.seeds):
-                check.seeds(self.seeds, x.shape[0], x)
-            if self._reads[i] & ~self._written:
-                self._refuse(i)
-            if out is None:
-                out = torch.empty_like(x)
-            plan.step(i, x, model_output, out, self.seeds, others, scales)
-            self._written |= self._stores[i]
-            return out
-        return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
+        try:
+            scales = None
+            if self._reduces[i]:
+                scales = sampler_reduce(x, model_output, self._rows.beside(x), i, uncond=uncond)
+            others = None
+            if not (uncond is None and variance is None and noise is None and noise_prev is None):
+                others = (uncond, variance, noise, noise_prev)
+            plan = self._plan_for(x, model_output, out, others)
+            if plan is not None:
+                if not plan.takes(self.seeds):
+                    check.seeds(self.seeds, x.shape[0], x)
+                if self._reads[i] & ~self._written:
+                    self._refuse(i)
+                if out is None:
+                    out = torch.empty_like(x)
+                plan.step(i, x, model_output, out, self.seeds, others, scales)
+                self._written |= self._stores[i]
+                return out
+            return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
+        except RuntimeError:
+            # asked only now, for a step takes a microsecond: sparse, mkldnn and nested tensors
+            check.sample("x", x)
+            given = {"model_output": model_output, "uncond": uncond, "variance": variance}
+            given |= {"noise": noise, "noise_prev": noise_prev, "out": out}
+            for name, tensor in given.items():
+                check.like(name, tensor, x)
+            raise
 
     def _general_step(
         self,
@@ -105,6 +114,7 @@ class Stepper:
         out: Tensor | None,
     ) -> Tensor:
         """Any device, layout and backend, through the op."""
+        check.valued("x", x)
         options: dict[str, Any] = {
             "uncond": uncond,
             "variance": variance,

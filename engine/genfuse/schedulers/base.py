@@ -129,7 +129,7 @@ class Scheduler(Configured, DiffusersMixin):
             self._nodes_of_runs, self._config_of_runs, self._runs = nodes, self.config, {}
         self._grid = grid
         self._without_signal = int(np.count_nonzero(grid.alpha[:-1] == 0))
-        self.timesteps = self._own_timesteps = torch.from_numpy(np.ascontiguousarray(timesteps)).to(device)
+        self.timesteps = self._own_timesteps = torch.from_numpy(timesteps.copy()).to(device)
         self._values: list[float] = self._own_timesteps.tolist()
         self._input_scale = scale
         if sigmas is not None:

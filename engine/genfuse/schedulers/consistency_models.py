@@ -55,6 +55,10 @@ class CMStochasticIterativeScheduler(NodeScheduler):
                 "expected exactly one of them"
             )
         count = self.config.num_train_timesteps
+        if count < 2:
+            raise ValueError(
+                f"num_train_timesteps is {count}, expected at least 2: sigma_max and sigma_min are two"
+            )
         if timesteps is not None:
             chosen = custom_timesteps(timesteps, count)
         else:

@@ -13,7 +13,7 @@ from genfuse.names import check_name
 from genfuse.samplers.dpm_solver import dpmpp_multistep
 from genfuse.samplers.dpm_step import ALGORITHMS, check_dpm_options
 from genfuse.samplers.sigmas import spaced_sigmas
-from genfuse.samplers.spacing import SPACINGS, check_steps
+from genfuse.samplers.spacing import SPACINGS, check_apart, check_steps
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
@@ -194,7 +194,7 @@ class DPMSolverMultistepInverseScheduler(DPMSolverMultistepScheduler):
             last = float(sigmas[-1])
         else:
             noisiest = self._last_timestep() - 1
-            times = self._ascending(steps, noisiest)
+            times = check_apart(self._ascending(steps, noisiest), config.timestep_spacing)
             sigmas, last = self._sigmas_at(times), float(levels[noisiest])
         # Where times coincide diffusers keeps one of each, and takes the sigmas in order all the same.
         _, first = np.unique(times, return_index=True)

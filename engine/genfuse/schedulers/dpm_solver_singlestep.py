@@ -24,7 +24,11 @@ ALGORITHMS = ("dpmsolver", "dpmsolver++", "sde-dpmsolver++")
 
 
 class DPMSolverSinglestepScheduler(DPMScheduler):
-    """DPM-Solver and ++ (Lu et al. 2022), singlestep; arguments and defaults as diffusers' class."""
+    """DPM-Solver and ++ (Lu et al. 2022), singlestep; arguments and defaults as diffusers' class.
+
+    Where the caller changes the sample inside a group of steps, diffusers goes on from the sample that the group
+    began with, here from the one that the step is given, less what the group has added.
+    """
 
     @register_to_config
     def __init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from genfuse.samplers.churn import Churn
 from genfuse.samplers.flow import flow_euler, flow_heun, flow_stochastic, heun_rows
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.options import check_positive
-from genfuse.samplers.sigmas import flow_shift, spaced_sigmas
+from genfuse.samplers.sigmas import Levels, flow_shift, spaced_sigmas, stretched
 from genfuse.samplers.table import Table
 from genfuse.schedulers.base import Generators, Timestep
 from genfuse.schedulers.config import register_to_config
@@ -24,7 +23,6 @@ from genfuse.schedulers.nodes import NodeScheduler, reject_whole, sigma_kind
 from genfuse.schedulers.output import SchedulerOutput
 
 Array = NDArray[np.float64]
-Levels = TypeVar("Levels", NDArray[np.floating], Tensor)
 
 
 class FlowMatchScheduler(NodeScheduler):
@@ -89,10 +87,8 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         return shifted
 
     def stretch_shift_to_terminal(self, t: Levels) -> Levels:
-        """Levels t stretched from 1 down so that the last is shift_terminal."""
-        data = 1 - t
-        stretched: Levels = 1 - data / (data[-1] / (1 - self.config.shift_terminal))
-        return stretched
+        """Levels t (n,) stretched from 1 down so that the last is shift_terminal. ValueError where that is 1 now."""
+        return stretched(t, self.config.shift_terminal)
 
     def set_timesteps(
         self,
@@ -107,11 +103,14 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
         sigmas     (n,) levels before shifting, instead of even ones
         timesteps  (n,) what the model is given, instead of sigma·num_train_timesteps
         mu         the amount of dynamic shifting, which needs it (Esser et al. 2024)
-        ValueError for lengths that differ, nothing to count steps by, or mu that lacks.
+        ValueError for lengths that differ, nothing to count steps by, mu that lacks, or numbers that are not finite.
         """
         config = self.config
         if config.use_dynamic_shifting and mu is None:
             raise ValueError("mu is None, expected a number: use_dynamic_shifting is True")
+        for name, numbers in (("sigmas", sigmas), ("timesteps", timesteps), ("mu", mu)):
+            if numbers is not None and not np.isfinite(numbers).all():
+                raise ValueError(f"{name} is {numbers}, expected finite numbers")
         lengths = [num_inference_steps, *(len(v) for v in (sigmas, timesteps) if v is not None)]
         counts = {length for length in lengths if length is not None}
         if len(counts) != 1 or min(counts) < 1:
@@ -119,10 +118,16 @@ class ShiftedFlowScheduler(FlowMatchScheduler):
                 f"num_inference_steps and the lengths of sigmas and timesteps are {lengths}, expected one "
                 "number >= 1 that all agree on"
             )
-        self.num_inference_steps = steps = counts.pop()
+        steps = counts.pop()
         given = None if timesteps is None else np.asarray(timesteps, dtype=np.float32)
         levels = torch.from_numpy(self._shifted(self._unshifted(steps, sigmas, given), mu, steps)).float()
+        if not torch.isfinite(levels).all():
+            name, value = ("mu", mu) if config.use_dynamic_shifting else ("shift", self._shift)
+            raise ValueError(
+                f"{name} is {value}, expected one that gives finite levels, not {levels.tolist()}"
+            )
         times = levels * config.num_train_timesteps if given is None else torch.from_numpy(given)
+        self.num_inference_steps = steps
         if config.invert_sigmas:
             # Levels that rise to 1 and count signal, not noise: the velocity points to the data.
             levels = 1.0 - levels

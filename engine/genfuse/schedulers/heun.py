@@ -22,7 +22,10 @@ from genfuse.schedulers.output import SchedulerOutput
 
 
 class HeunDiscreteScheduler(DiscreteScheduler):
-    """Heun's method (Karras et al. 2022), arguments as diffusers' class; see `genfuse.samplers.heun`."""
+    """Heun's method (Karras et al. 2022), arguments as diffusers' class; see `genfuse.samplers.heun`.
+
+    As there, a step's second call starts from the sample that the first was given, whatever it is given itself.
+    """
 
     order = 2
 

@@ -14,7 +14,7 @@ from genfuse.samplers.grid import Grid
 from genfuse.samplers.prediction import PREDICTION_TYPES, Prediction
 from genfuse.samplers.predictor import Predictor
 from genfuse.samplers.sigmas import flow_shift, sigma_to_t, spaced_sigmas
-from genfuse.samplers.spacing import SPACINGS, check_steps
+from genfuse.samplers.spacing import SPACINGS, check_apart, check_steps
 from genfuse.schedulers.nodes import NodeScheduler, sigma_kind
 
 Array = NDArray[np.float64]
@@ -35,11 +35,11 @@ class MultistepScheduler(NodeScheduler):
     ) -> None:
         """Start anew on `steps` nodes; those from `last_timestep` up are left out of the spacing."""
         check_steps(steps, self.config.num_train_timesteps)
-        self.num_inference_steps = steps
         if self.config.use_flow_sigmas:
             timesteps, sigmas = _flow_nodes(steps, self.config.num_train_timesteps, flow_shift)
         else:
             timesteps, sigmas = self._sigma_nodes(steps, last_timestep or self.config.num_train_timesteps)
+        self.num_inference_steps = steps
         self._set_levels(timesteps.astype(np.int64), sigmas, device)
 
     def _set_training_nodes(self) -> None:
@@ -75,15 +75,17 @@ class MultistepScheduler(NodeScheduler):
         return timesteps, np.append(levels[timesteps.astype(np.int64)], levels[0])
 
     def _spaced(self, steps: int, last_timestep: int) -> Array:
-        """(n,) times: as one step more would be spaced, without the step to time 0."""
+        """(n,) times: as one step more would be spaced, without the step to time 0. ValueError unless all differ."""
         spacing = check_name("timestep_spacing", self.config.timestep_spacing, SPACINGS)
         if spacing == "linspace":
-            return np.asarray(np.linspace(0, last_timestep - 1, steps + 1).round()[:0:-1])
-        if spacing == "leading":
+            times = np.linspace(0, last_timestep - 1, steps + 1).round()[:0:-1]
+        elif spacing == "leading":
             stride = last_timestep // (steps + 1)
-            return np.asarray(np.arange(steps, 0, -1) * float(stride) + self.config.steps_offset)
-        stride_down = self.config.num_train_timesteps / steps
-        return np.asarray(np.arange(last_timestep, 0, -stride_down).round() - 1)[:steps]
+            times = np.arange(steps, 0, -1) * float(stride) + self.config.steps_offset
+        else:
+            stride_down = self.config.num_train_timesteps / steps
+            times = (np.arange(last_timestep, 0, -stride_down).round() - 1)[:steps]
+        return check_apart(times, spacing)
 
 
 def _flow_nodes(steps: int, num_train_timesteps: int, shift: float) -> tuple[Array, Array]:

@@ -29,7 +29,8 @@ class PNDMScheduler(StridedScheduler):
 
     A run that begins in the middle (image to image) is diffusers' own: its second call takes the first step
     again, so that every later one is given a time one step below the sample's level. The Runge-Kutta start
-    cannot begin there; skip_prk_steps=True can.
+    cannot begin there; skip_prk_steps=True can. Where the caller changes the sample inside a step of several calls,
+    diffusers goes on from the sample that the step began with, here from the one given, less what was added.
     """
 
     _gives_original = False

@@ -25,6 +25,9 @@ class SASolverScheduler(MultistepScheduler):
     """SA-Solver (Xue et al. 2023); arguments and defaults as diffusers' class of this name.
 
     tau_func  timestep → share of noise in [0, 1]; None: 1 from timestep 200 to 800, else 0
+
+    Where the caller changes the sample between steps, diffusers' corrector starts from the sample that the last
+    step was given, here from the one that this step is given, less what the last step added.
     """
 
     @register_to_config

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genfuse.names import check_name
 from genfuse.samplers.sigmas import flow_shift as shifted
-from genfuse.samplers.sigmas import spaced_sigmas
+from genfuse.samplers.sigmas import spaced_sigmas, stretched
 from genfuse.samplers.spacing import SPACINGS, check_steps
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 from genfuse.samplers.unipc import VARIANTS, unipc
@@ -29,7 +29,9 @@ SMALLEST_SIGNAL = 1e-6
 class UniPCMultistepScheduler(DPMScheduler):
     """UniPC (Zhao et al. 2023); arguments and defaults as diffusers' class. ValueError for a solver_p.
 
-    A predictor of another scheduler (solver_p) would need the sample before it kept; see `samplers.unipc`.
+    A predictor of another scheduler (solver_p) would need the sample before it kept; see `samplers.unipc`. So
+    would diffusers' corrector where the caller changes the sample between steps: there it starts from the sample
+    that the last step was given, here from the one that this step is given, less what the last step added.
     """
 
     @register_to_config
@@ -148,7 +150,7 @@ class UniPCMultistepScheduler(DPMScheduler):
         else:
             levels = shifted(levels, config.flow_shift)
         if config.shift_terminal:
-            levels = 1 - (1 - levels) / ((1 - levels[-1]) / (1 - config.shift_terminal))
+            levels = np.asarray(stretched(levels, config.shift_terminal), dtype=np.float64)
         if abs(levels[0] - 1) < SMALLEST_SIGNAL:
             levels = np.append(levels[0] - SMALLEST_SIGNAL, levels[1:])
         return levels * train, levels

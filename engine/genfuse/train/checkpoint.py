@@ -9,6 +9,7 @@ killed at any moment leaves whole checkpoints only.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from genfuse.errors import CheckpointError
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
+STEP_NAME = re.compile("step-[0-9]{8,}")
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps for each parameter: the updates behind it, and two moments of the parameter's shape."""
 
@@ -74,7 +76,7 @@ class Checkpoint:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint: a file, or a folder ``step-...``, or a run's folder (then its newest checkpoint).
+    """Read a checkpoint: a file, or a folder ``step-00001000``, or a run's folder (then its newest checkpoint).
 
     Raises:
         CheckpointError: nothing is there, or it is truncated, not safetensors, without metadata, or of an
@@ -118,7 +120,7 @@ def save_step(
     optimizer: torch.optim.Optimizer,
     keep: int,
 ) -> Path:
-    """Write ``run/step-<step>`` with weights and optimizer, and remove all but the ``keep`` newest."""
+    """Write ``run/step-<step>`` with weights and optimizer, and remove all but the ``keep`` newest of such."""
     folder = run / f"step-{step:08d}"
     unfinished = run / f".{folder.name}.tmp"
     for old in (unfinished, folder):
@@ -136,8 +138,9 @@ def save_step(
 
 
 def step_folders(run: Path) -> list[Path]:
-    """A run's whole checkpoints, oldest first."""
-    return sorted(folder for folder in run.glob("step-*") if folder.is_dir())
+    """A run's whole checkpoints, oldest first: folders named as :func:`save_step` does, no others beside them."""
+    found = [folder for folder in run.glob("step-*") if STEP_NAME.fullmatch(folder.name) and folder.is_dir()]
+    return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
 def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.AdamW) -> None:
@@ -206,7 +209,7 @@ def _model_file(path: Path) -> Path:
         return path
     steps = step_folders(path)
     if not steps and not (path / MODEL_FILE).is_file():
-        raise CheckpointError(f"{path} holds no checkpoint (no {MODEL_FILE} and no folder step-...)")
+        raise CheckpointError(f"{path} holds no checkpoint (no {MODEL_FILE} and no folder step-00001000)")
     return (steps[-1] if steps else path) / MODEL_FILE
 
 

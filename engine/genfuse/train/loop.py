@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -181,16 +182,36 @@ class Trainer:
                 )
 
     def _forget_metrics_after(self, step: int) -> None:
-        """Drop the rows of steps that will be taken again; a row that was cut off goes too."""
+        """Drop the rows of steps that will be taken again; a row that was cut off goes too, and blank lines.
+
+        CheckpointError for a line that is no row; the file is unchanged.
+        """
         file = self.run / METRICS_FILE
         if not file.is_file():
             return
-        whole = (
-            line for line in file.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"
-        )
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        lines = file.read_bytes().split(b"\n")[:-1]
+        steps = [_logged_step(file, number, line) for number, line in enumerate(lines, 1)]
+        kept = [
+            line + b"\n" for line, logged in zip(lines, steps, strict=True) if logged <= step and line.strip()
+        ]
         with atomic_path(file) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_bytes(b"".join(kept))
+
+
+def _logged_step(file: Path, number: int, line: bytes) -> int:
+    """The step of a line of metrics, 0 where it is blank."""
+    if not line.strip():
+        return 0
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    step = row.get("step") if isinstance(row, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise CheckpointError(
+            f"{file}, line {number} is {reprlib.repr(line)}, expected a JSON object with a step: remove the line"
+        )
+    return step
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
