@@ -10,7 +10,6 @@ from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse_kernels.timestep_embedding import reference
 
-
 _MOST_CHANNELS = 2**30
 
 

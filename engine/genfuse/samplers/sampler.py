@@ -173,7 +173,7 @@ class Sampler:
         if kept is None or len(kept) != batch or kept.device != device:
             given = self._given_seeds
             if given is None:
-                given = torch.randint(0, 2**63 - 1, (batch,), dtype=torch.int64)
+                given = torch.randint(0, 2**63 - 1, (batch,), dtype=torch.int64, device="cpu")
             kept = self._run_seeds = as_seeds(given, batch, device)
         return kept
 
@@ -214,11 +214,13 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
             raise ValueError(
                 f"seeds is {first}, expected at most {2**64 - batch}: {batch} samples count up from it"
             )
-        given = torch.arange(batch, dtype=torch.int64) + _signed(first)  # wraps around, as seeds do
+        given = torch.arange(batch, dtype=torch.int64, device="cpu") + _signed(
+            first
+        )  # wraps around, as seeds do
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
             raise TypeError(f"seeds is {seeds!r}, expected ints")
-        given = torch.tensor([_signed(index(seed)) for seed in seeds], dtype=torch.int64)
+        given = torch.tensor([_signed(index(seed)) for seed in seeds], dtype=torch.int64, device="cpu")
     else:
         raise TypeError(
             f"seeds is {type(seeds).__name__}, expected an int, ints, or an int64 tensor ({batch},)"

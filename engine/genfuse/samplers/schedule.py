@@ -85,7 +85,7 @@ def noise_schedule(
     for argument, value in (("beta_start", beta_start), ("beta_end", beta_end)):
         check.number(argument, value)
     if trained_betas is not None:
-        betas = torch.tensor(np.asarray(trained_betas, dtype=np.float64), dtype=dtype)
+        betas = torch.tensor(np.asarray(trained_betas, dtype=np.float64), dtype=dtype, device="cpu")
         name = "trained_betas"
     else:
         check_name("beta_schedule", name, SCHEDULES)
@@ -111,15 +111,16 @@ def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
 
 
 def _linear(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    return torch.linspace(beta_start, beta_end, steps, dtype=dtype)
+    return torch.linspace(beta_start, beta_end, steps, dtype=dtype, device="cpu")
 
 
 def _scaled_linear(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    return torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=dtype) ** 2
+    return torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=dtype, device="cpu") ** 2
 
 
 def _sigmoid(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    return torch.sigmoid(torch.linspace(-6, 6, steps, dtype=dtype)) * (beta_end - beta_start) + beta_start
+    share = torch.sigmoid(torch.linspace(-6, 6, steps, dtype=dtype, device="cpu"))
+    return share * (beta_end - beta_start) + beta_start
 
 
 def _from_alpha_bar(
@@ -127,7 +128,7 @@ def _from_alpha_bar(
 ) -> Tensor:
     """Betas of a continuous alpha_bar(t), t in [0, 1], kept at or below 0.999."""
     betas = [min(1 - alpha_bar((i + 1) / steps) / alpha_bar(i / steps), 0.999) for i in range(steps)]
-    return torch.tensor(betas, dtype=dtype)
+    return torch.tensor(betas, dtype=dtype, device="cpu")
 
 
 def _cosine(t: float) -> float:

@@ -198,7 +198,7 @@ class Scheduler(Configured, DiffusersMixin):
         if self.num_inference_steps is None:
             return int(timestep) - 1
         row = self._values.index(float(timestep)) + 1
-        return self.timesteps[row] if row < len(self._values) else torch.tensor(-1)
+        return self.timesteps[row] if row < len(self._values) else torch.tensor(-1, device="cpu")
 
     @property
     def compatibles(self) -> list[type[Scheduler]]:
@@ -401,7 +401,8 @@ class Scheduler(Configured, DiffusersMixin):
         seeds = self._seeds
         if seeds is None or len(seeds) != sample.shape[0] or seeds.device != sample.device:
             limits = torch.iinfo(torch.int64)
-            seeds = self._seeds = torch.randint(limits.min, limits.max, sample.shape[:1]).to(sample.device)
+            drawn = torch.randint(limits.min, limits.max, sample.shape[:1], device="cpu")
+            seeds = self._seeds = drawn.to(sample.device)
         return seeds
 
     def _original(

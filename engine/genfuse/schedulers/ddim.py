@@ -43,7 +43,7 @@ class StridedScheduler(Scheduler):
         )
         self._set_schedule(schedule)
         self._final = 1.0 if set_alpha_to_one else float(schedule.alphas_cumprod[0])
-        self.final_alpha_cumprod = torch.tensor(self._final)
+        self.final_alpha_cumprod = torch.tensor(self._final, device="cpu")
 
     def _level(self, times: Array) -> tuple[Array, Array]:
         """(alpha, sigma) at whole training times; below 0 the final level."""

@@ -136,7 +136,7 @@ class DiscreteScheduler(Scheduler):
     def _levels(self, timesteps: Tensor, sample: Tensor) -> Tensor:
         """Rows of `sigmas`: the step that is due where a begin index is set, else each timestep's own."""
         count = sample.shape[0]
-        timesteps = torch.as_tensor(timesteps).reshape(-1)
+        timesteps = torch.as_tensor(timesteps, device="cpu").reshape(-1)
         if self._begin_index is not None:
             rows = [self._begin_index if self._step_index is None else self._step_index] * count
         else:

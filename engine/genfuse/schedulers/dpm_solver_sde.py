@@ -108,9 +108,9 @@ class DPMSolverSDEScheduler(DiscreteScheduler):
         if isinstance(given, int):
             limits = torch.iinfo(torch.int64)
             generator = torch.Generator().manual_seed(given)
-            seeds = torch.randint(limits.min, limits.max, sample.shape[:1], generator=generator)
+            seeds = torch.randint(limits.min, limits.max, sample.shape[:1], generator=generator, device="cpu")
         else:
-            seeds = torch.tensor(list(given), dtype=torch.int64)
+            seeds = torch.tensor(list(given), dtype=torch.int64, device="cpu")
             if len(seeds) != sample.shape[0]:
                 raise ValueError(
                     f"noise_sampler_seed has {len(seeds)} seeds, expected {sample.shape[0]}: one a sample"

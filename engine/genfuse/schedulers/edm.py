@@ -26,7 +26,7 @@ class EDMScheduler(NodeScheduler):
 
     def precondition_noise(self, sigma: float | Tensor) -> Tensor:
         """The time that the network is given at a level, log(sigma)/4: like sigma, (1,) for a number."""
-        return 0.25 * torch.log(sigma if isinstance(sigma, Tensor) else torch.tensor([sigma]))
+        return 0.25 * torch.log(sigma if isinstance(sigma, Tensor) else torch.tensor([sigma], device="cpu"))
 
     def precondition_outputs(self, sample: Tensor, model_output: Tensor, sigma: float | Tensor) -> Tensor:
         """The denoised sample, c_skip·sample + c_out·model_output; c_out < 0 where a v is predicted."""

@@ -57,14 +57,14 @@ class EDMDPMSolverMultistepScheduler(EDMScheduler):
         check_dpm_options(
             solver_order, self.config.algorithm_type, self.config.solver_type, argument="solver_order"
         )
-        self._set_levels_at(torch.linspace(0, 1, num_train_timesteps), 0.0)
+        self._set_levels_at(torch.linspace(0, 1, num_train_timesteps, device="cpu"), 0.0)
 
     def set_timesteps(self, num_inference_steps: int, device: str | torch.device | None = None) -> None:
         """Choose the nodes."""
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1")
         last = self.config.sigma_min if self.config.final_sigmas_type == "sigma_min" else 0.0
-        self._set_levels_at(torch.linspace(0, 1, num_inference_steps), last, device)
+        self._set_levels_at(torch.linspace(0, 1, num_inference_steps, device="cpu"), last, device)
         self.num_inference_steps = num_inference_steps
 
     def _set_levels_at(self, ramp: Tensor, last: float, device: str | torch.device | None = None) -> None:
@@ -75,12 +75,14 @@ class EDMDPMSolverMultistepScheduler(EDMScheduler):
             levels = (high + ramp * (low - high)) ** config.rho
         else:
             levels = (
-                torch.linspace(math.log(config.sigma_min), math.log(config.sigma_max), len(ramp))
+                torch.linspace(
+                    math.log(config.sigma_min), math.log(config.sigma_max), len(ramp), device="cpu"
+                )
                 .exp()
                 .flip(0)
             )
         timesteps = (0.25 * torch.log(levels)).numpy()
-        sigmas = torch.cat([levels, torch.tensor([last])]).double().numpy()
+        sigmas = torch.cat([levels, torch.tensor([last], device="cpu")]).double().numpy()
         grid = Grid(timesteps=timesteps.astype(np.float64), alpha=np.ones_like(sigmas), sigma=sigmas)
         scale = 1 / np.hypot(sigmas[:-1], config.sigma_data)
         self._set_nodes(grid, timesteps, sigmas=sigmas, input_scale=scale, device=device)

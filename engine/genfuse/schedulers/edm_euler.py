@@ -41,7 +41,9 @@ class EDMEulerScheduler(EDMScheduler):
         check_name("sigma_schedule", sigma_schedule, ("karras", "exponential"))
         check_name("final_sigmas_type", final_sigmas_type, ("zero", "sigma_min"))
         check_name("prediction_type", prediction_type, ("epsilon", "v_prediction"))
-        self._set_ramp(torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps)
+        self._set_ramp(
+            torch.arange(num_train_timesteps + 1, dtype=torch.float64, device="cpu") / num_train_timesteps
+        )
 
     def set_timesteps(
         self,
@@ -56,9 +58,9 @@ class EDMEulerScheduler(EDMScheduler):
             assert num_inference_steps is not None
             if num_inference_steps < 1:
                 raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1")
-            ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64)
+            ramp = torch.linspace(0, 1, num_inference_steps, dtype=torch.float64, device="cpu")
         else:
-            ramp = torch.as_tensor(sigmas, dtype=torch.float64).reshape(-1)
+            ramp = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").reshape(-1)
         self.num_inference_steps = len(ramp)
         self._set_ramp(ramp, device)
 
@@ -70,9 +72,9 @@ class EDMEulerScheduler(EDMScheduler):
             levels = ((high + ramp * (low - high)) ** config.rho).float()
         else:
             ends = math.log(config.sigma_min), math.log(config.sigma_max)
-            levels = torch.linspace(*ends, len(ramp)).exp().flip(0)
+            levels = torch.linspace(*ends, len(ramp), device="cpu").exp().flip(0)
         timesteps = (0.25 * torch.log(levels)).numpy()
-        last = levels[-1:] if config.final_sigmas_type == "sigma_min" else torch.zeros(1)
+        last = levels[-1:] if config.final_sigmas_type == "sigma_min" else torch.zeros(1, device="cpu")
         sigmas = torch.cat([levels, last]).double().numpy()
         grid = Grid(timesteps=timesteps.astype(np.float64), alpha=np.ones_like(sigmas), sigma=sigmas)
         scale = 1 / np.hypot(sigmas[:-1], config.sigma_data)

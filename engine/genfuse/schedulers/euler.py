@@ -88,7 +88,7 @@ class EulerDiscreteScheduler(DiscreteScheduler):
         check_steps(len(times), config.num_train_timesteps)
         if self._log_linear:
             first, last = (math.log(schedule.sigmas[i]) for i in (-1, 0))
-            return torch.linspace(first, last, len(times) + 1).exp().double().numpy(), times
+            return torch.linspace(first, last, len(times) + 1, device="cpu").exp().double().numpy(), times
         if config.interpolation_type == "log_linear":
             ends = np.array([0.0, len(schedule) - 1.0])[::-1]
             sigmas, times = self._nodes(schedule, np.interp(np.linspace(0, 1, len(times)), [0, 1], ends))

@@ -46,7 +46,7 @@ class FlowMatchScheduler(NodeScheduler):
         self, sigmas: Tensor, timesteps: Tensor, device: str | torch.device | None = None, last: float = 0.0
     ) -> None:
         """sigmas (n,) and timesteps (n,) float32; the level of the last node is `last`."""
-        levels = torch.cat([sigmas, torch.tensor([last])]).double().numpy()
+        levels = torch.cat([sigmas, torch.tensor([last], device="cpu")]).double().numpy()
         grid = Grid(timesteps=timesteps.double().numpy(), alpha=1 - levels, sigma=levels)
         self._set_nodes(grid, timesteps.numpy(), sigmas=levels, device=device)
 
@@ -57,7 +57,7 @@ class FlowMatchScheduler(NodeScheduler):
         """sigma·noise + (1 − sigma)·sample at the level of each timestep; noise is like sample (N, ...)."""
         if noise is None:
             raise ValueError("noise is None, expected a tensor like sample")
-        return self.add_noise(sample, noise, torch.as_tensor(timestep))
+        return self.add_noise(sample, noise, torch.as_tensor(timestep, device=sample.device))
 
 
 class ShiftedFlowScheduler(FlowMatchScheduler):
@@ -288,7 +288,7 @@ class FlowMatchHeunDiscreteScheduler(FlowMatchScheduler):
         count = self.config.num_train_timesteps
         even = np.linspace(self.sigma_max * count, self.sigma_min * count, num_inference_steps) / count
         sigmas = torch.from_numpy(flow_shift(even, self.config.shift)).float()
-        levels = torch.cat([sigmas, torch.zeros(1)]).double().numpy()
+        levels = torch.cat([sigmas, torch.zeros(1, device="cpu")]).double().numpy()
         times = sigmas * count
         self._steps = Grid(timesteps=times.double().numpy(), alpha=1 - levels, sigma=levels)
         rows = heun_rows(self._steps)

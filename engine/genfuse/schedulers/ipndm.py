@@ -44,9 +44,15 @@ class IPNDMScheduler(NodeScheduler):
             raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1")
         self.num_inference_steps = num_inference_steps
         # float32 on the way, as diffusers computes them: the model is given these very times.
-        steps = torch.cat([torch.linspace(1, 0, num_inference_steps + 1)[:-1], torch.tensor([0.0])])
+        steps = torch.cat(
+            [torch.linspace(1, 0, num_inference_steps + 1, device="cpu")[:-1], torch.zeros(1, device="cpu")]
+        )
         given = self.config.trained_betas
-        self.betas = torch.sin(steps * math.pi / 2) ** 2 if given is None else torch.tensor(given).float()
+        self.betas = (
+            torch.sin(steps * math.pi / 2) ** 2
+            if given is None
+            else torch.tensor(given, device="cpu").float()
+        )
         if len(self.betas) < 2:
             raise ValueError(
                 f"trained_betas has {len(self.betas)} elements, expected at least 2: a step's ends"

@@ -25,7 +25,10 @@ class NodeScheduler(Scheduler):
         if self._begin_index is not None:
             rows = [self._begin_index if self._step_index is None else self._step_index] * count
         else:
-            rows = [self._find(timestep) for timestep in torch.as_tensor(timesteps).reshape(-1).tolist()]
+            rows = [
+                self._find(timestep)
+                for timestep in torch.as_tensor(timesteps, device="cpu").reshape(-1).tolist()
+            ]
             rows = rows * count if len(rows) == 1 else rows
         if len(rows) != count:
             raise ValueError(f"timesteps has {len(rows)} elements, expected {count}: one a sample")

@@ -16,7 +16,7 @@ def sampler_reduce(
 ) -> Tensor:
     """(N, 2): guidance factor and threshold of each sample; see `spec`."""
     compute = x.dtype if x.dtype == torch.float64 else torch.float32
-    rows = torch.as_tensor(index, dtype=torch.int64).reshape(-1).expand(x.shape[0]).tolist()
+    rows = torch.as_tensor(index, dtype=torch.int64, device="cpu").reshape(-1).expand(x.shape[0]).tolist()
     scales = torch.empty(x.shape[0], 2, dtype=compute, device=x.device)
     for n, row_index in enumerate(rows):
         row = table[row_index]

@@ -25,7 +25,7 @@ def sampler_step(
 ) -> None:
     """Write the step into `out`, and what is stored into `stored` or its history slot; see `spec`."""
     host = table.detach().to("cpu", torch.float64)
-    rows = torch.as_tensor(index, dtype=torch.int64).reshape(-1).expand(x.shape[0]).tolist()
+    rows = torch.as_tensor(index, dtype=torch.int64, device="cpu").reshape(-1).expand(x.shape[0]).tolist()
     for row in set(rows):
         check_finite(host[row], row)
         slot = int(host[row, COLUMN["store"]])

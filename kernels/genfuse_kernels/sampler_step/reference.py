@@ -59,7 +59,7 @@ def sampler_step(
     scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(next sample, tensor to store), both like x; see `spec`. Differentiable in every floating input."""
-    rows = torch.as_tensor(index, dtype=torch.int64).reshape(-1).expand(x.shape[0]).tolist()
+    rows = torch.as_tensor(index, dtype=torch.int64, device="cpu").reshape(-1).expand(x.shape[0]).tolist()
     given = {"x": x, "model_output": model_output, "uncond": uncond, "variance": variance}
     given |= {"noise": noise, "noise_prev": noise_prev, "scales": scales}
     given |= {f"h{k}": slot for k, slot in enumerate(history)}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import genfuse
-from genfuse import ops
+from genfuse import ops, schedulers
 
 X, W = torch.randn(2, 16, 8, 8), torch.randn(16, 16, 3, 3)
 PARAMETERS = torch.rand(16), torch.rand(16)
@@ -81,3 +81,19 @@ def test_an_optimized_network_does_too(elsewhere: None) -> None:
     with torch.device("cpu"):
         assert torch.equal(first, second)
         assert (first - want).abs().max() < 1e-5
+
+
+SCHEDULERS = [name for name in schedulers.__all__ if name.endswith("Scheduler")]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_does_too(name: str, elsewhere: None) -> None:
+    try:
+        scheduler = getattr(schedulers, name)()
+    except ValueError:
+        pytest.skip("its defaults ask for a choice")
+    scheduler.set_timesteps(4)
+    x = X
+    for t in scheduler.timesteps:
+        x = scheduler.step(0.1 * scheduler.scale_model_input(x, t), t, x).prev_sample
+    assert x.device.type == "cpu" and bool(x.isfinite().all())
