@@ -47,3 +47,12 @@ def poisoned() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=env.instruction_sets())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set of this machine in turn, for tests of the CPU kernels."""
+    from ops.cpu_cases import instruction_set  # not above: it needs the extension
+
+    with instruction_set(request.param):
+        yield request.param

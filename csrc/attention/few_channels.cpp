@@ -20,11 +20,6 @@ constexpr float kReach = 30;  // largest score, as a power of two, that is raise
 // What values may be then, but zero: a sum of theirs times 2^±30 is neither infinite nor loses bits.
 constexpr float kLeastValue = 0x1p-60f, kMostValue = 0x1p60f;
 
-// What adds 0 to a sum, or NaN where `x` is not finite.
-GENFUSE_INLINE f32 doubt(f32 x) {
-    return x * 0.0f;
-}
-
 // The largest magnitude of each of `channels` columns of `rows` rows; NaN where one is not finite.
 inline void columns_reach(const float* from, int64_t rows, int64_t pitch, int64_t channels, float* reach) {
     for (int64_t c = 0; c < channels; c += kLanes<float>) {
@@ -32,7 +27,7 @@ inline void columns_reach(const float* from, int64_t rows, int64_t pitch, int64_
         for (int64_t row = 0; row < rows; ++row) {
             const f32 value = load<f32>(from + row * pitch + c);
             high = larger(magnitude(value), high);
-            doubts += doubt(value);
+            doubts += value * 0.0f;  // NaN where it is not finite
         }
         store(reach + c, high + doubts);
     }
@@ -139,7 +134,7 @@ void meet_all(const AttentionJob& job, Queries& q, int64_t place) {
                           values + key * job.wide, job.wide);
         }
     }
-    if (near) q.largest = f32{};
+    if (near) q.largest = f32{};  // no −∞: some key has a weight
 }
 
 // Whether all scores of all these queries are within kReach, by the sum of their largest possible terms.

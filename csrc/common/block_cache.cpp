@@ -28,19 +28,18 @@ struct Cache {
         }
     }
 
-    // The smallest free block that fits; NULL where there is none.
-    void* find(size_t bytes, size_t* found_bytes) {
+    // The smallest free block that fits, taken out; without data where there is none.
+    Block find(size_t bytes) {
         auto best = free.end();
         for (auto block = free.begin(); block != free.end(); ++block) {
             if (block->bytes < bytes || block->bytes / kSlack > bytes) continue;
             if (best == free.end() || block->bytes <= best->bytes) best = block;
         }
-        if (best == free.end()) return nullptr;
+        if (best == free.end()) return {nullptr, 0};
         const Block block = *best;
         free.erase(best);
         free_bytes -= block.bytes;
-        *found_bytes = block.bytes;
-        return block.data;
+        return block;
     }
 };
 
@@ -67,14 +66,13 @@ Cache& the_cache() {
 
 Block take(size_t bytes) {
     Cache& all = the_cache();
-    size_t rounded = bytes ? whole_pages(bytes) : kHugePage;
+    const size_t rounded = bytes ? whole_pages(bytes) : kHugePage;
     if (rounded < bytes) throw std::bad_alloc();
     {
         const std::lock_guard<std::mutex> lock(all.mutex);
-        if (void* const data = all.find(rounded, &rounded)) {
-            all.used_bytes += rounded;
-            return {data, rounded};
-        }
+        const Block block = all.find(rounded);
+        all.used_bytes += block.bytes;
+        if (block.data) return block;
     }
     void* data = fresh_pages(rounded);
     if (!data) {  // what is free may be what is missing

@@ -29,14 +29,11 @@ inline int64_t packed_block(const Geometry& geometry, const Phase& phase) {
 __attribute__((always_inline)) inline bool reads_in_place(const ConvJob& job) {
     const genfuse_conv_norm_act_args& args = *job.args;
     const Geometry& geometry = *job.geometry;
-    const genfuse_prologue& prologue = args.prologue;
     const genfuse_epilogue& epilogue = args.epilogue;
     return geometry.group_in == 1 && geometry.group_out == 1 && job.out_channels % kBlock == 0 &&
            !args.conv.transposed && geometry.upsample[0] * geometry.upsample[1] == 1 &&
-           args.x.layout == GENFUSE_CHANNELS_LAST && args.out.layout == GENFUSE_CHANNELS_LAST &&
-           !args.skip.data && !job.scale && !job.pixel_scale && prologue.activation == GENFUSE_IDENTITY &&
-           prologue.dropout == 0 && !epilogue.residual.data && epilogue.pool[0] * epilogue.pool[1] == 1 &&
-           !epilogue.stats;
+           reads_plain_pixels(job) && args.out.layout == GENFUSE_CHANNELS_LAST && !epilogue.residual.data &&
+           epilogue.pool[0] * epilogue.pool[1] == 1 && !epilogue.stats;
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.

@@ -103,15 +103,14 @@ class DepthwiseInPlace {
     // Output pixels from column x on, up to the last whose taps all read the image; returns the next one.
     template <int taps, int step>
     int64_t inner(int64_t y, int64_t x, int64_t first, int64_t last) const {
-        const int64_t begin = x;
-        for (; x < outer_; x += kPixels) {
-            if (x + kPixels > outer_) x = outer_ - kPixels;  // the last ones overlap
-            if (x < begin) break;
-            pixels<kPixels, taps, step>(y, x, first, last);
+        if (outer_ - x < kPixels) {
+            for (; x < outer_; ++x) pixels<1, taps, step>(y, x, first, last);
+            return x;
         }
-        if (x < begin) x = begin;
-        for (; x < outer_; ++x) pixels<1, taps, step>(y, x, first, last);
-        return x;
+        for (; x < outer_; x += kPixels) {  // the last ones overlap
+            pixels<kPixels, taps, step>(y, x + kPixels < outer_ ? x : outer_ - kPixels, first, last);
+        }
+        return outer_;
     }
 
     // `count` output pixels from column x on; `taps` of a row are next to each other, read `step` pixels

@@ -15,17 +15,9 @@ inline int64_t packed_group(const genfuse_conv& conv, const Geometry& geometry, 
 // Whether the products can read the image where it lies: a 1x1 convolution of whole blocks of channels side
 // by side, in float32, with nothing to be done to a pixel before.
 __attribute__((always_inline)) inline bool reads_in_place(const ConvJob& job) {
-    const genfuse_conv_norm_act_args& args = *job.args;
-    const genfuse_conv& conv = args.conv;
-    for (int axis = 0; axis < 2; ++axis) {
-        if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
-            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1)
-            return false;
-    }
-    return args.dtype == GENFUSE_FLOAT32 && !conv.transposed && conv.groups == 1 &&
-           conv.in_channels % kBlock == 0 && args.x.layout == GENFUSE_CHANNELS_LAST && !args.skip.data &&
-           !job.scale && !job.pixel_scale && args.prologue.activation == GENFUSE_IDENTITY &&
-           args.prologue.dropout == 0;
+    const genfuse_conv& conv = job.args->conv;
+    return job.args->dtype == GENFUSE_FLOAT32 && is_pointwise(conv) && conv.groups == 1 &&
+           conv.in_channels % kBlock == 0 && reads_plain_pixels(job);
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.

@@ -67,6 +67,16 @@ int64_t output_size(const genfuse_conv& conv, int axis, int64_t size);
 // Output channels of all groups with the padding that the packed weights of the conv's algorithm have.
 int64_t packed_channels(const genfuse_conv& conv);
 
+// Whether each output pixel reads the input pixel at its place and no other.
+__attribute__((always_inline)) inline bool is_pointwise(const genfuse_conv& conv) {
+    for (int axis = 0; axis < 2; ++axis) {
+        if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
+            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1)
+            return false;
+    }
+    return !conv.transposed;
+}
+
 // Whether the taps fit 3x3 windows, which Winograd needs: at stride 2, those of every second row and column.
 bool winograd_applies(const genfuse_conv& conv);
 

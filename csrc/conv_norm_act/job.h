@@ -48,6 +48,14 @@ struct ConvJob {
     int64_t memory_a_slot;  // floats
 };
 
+// Whether pixels can be read where they lie: channels side by side in one image, with nothing to be done to
+// them before they are multiplied.
+__attribute__((always_inline)) inline bool reads_plain_pixels(const ConvJob& job) {
+    const genfuse_conv_norm_act_args& args = *job.args;
+    return args.x.layout == GENFUSE_CHANNELS_LAST && !args.skip.data && !job.scale && !job.pixel_scale &&
+           args.prologue.activation == GENFUSE_IDENTITY && args.prologue.dropout == 0;
+}
+
 // A kernel that is compiled once for each instruction set: one unit, on the slot's own memory.
 using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
 

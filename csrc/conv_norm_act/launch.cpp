@@ -229,17 +229,13 @@ bool rows_adjoin(const genfuse_image& image, int64_t width) {
 Args with_long_rows(const Args& args) {
     const genfuse_conv& conv = args.conv;
     Args changed = args;
-    for (int axis = 0; axis < 2; ++axis) {
-        if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
-            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1 || args.epilogue.pool[axis] != 1)
-            return args;
-    }
+    if (!is_pointwise(conv) || args.epilogue.pool[0] * args.epilogue.pool[1] != 1) return args;
     const genfuse_image* const images[] = {&args.x, &args.skip, &args.epilogue.residual,
                                            &args.epilogue.residual_skip, &args.out};
     for (const genfuse_image* image : images) {
         if (!rows_adjoin(*image, args.width)) return args;
     }
-    if (conv.algorithm != GENFUSE_CONV_DIRECT || conv.transposed || args.height == 1) return args;
+    if (conv.algorithm != GENFUSE_CONV_DIRECT || args.height == 1) return args;
     const int64_t pixels = args.height * args.width;
     for (int64_t tried = 0; tried < kLongestRow - kShortestRow; ++tried) {
         const int64_t width = tried < kLongestRow - kLikedRow

@@ -92,14 +92,14 @@ struct Live {
     }
 
     // Shares before `end` that a point is summed over.
-    int at(int point, int end = kMostShares) const {
+    __attribute__((always_inline)) int at(int point, int end = kMostShares) const {
         int count = 0;
         for (int share = 0; share < end; ++share) count += static_cast<int>(of_share[share] >> point & 1);
         return count;
     }
 
     // Of the sum over all shares' channels; weights are packed for them alone.
-    int64_t products() const {
+    __attribute__((always_inline)) int64_t products() const {
         int64_t count = 0;
         for (const uint64_t live : of_share) count += __builtin_popcountll(live);
         return count;

@@ -268,12 +268,16 @@ def run(case: Case, like: Tensor, layout: str = "contiguous") -> tuple[Tensor, T
     return out, stats
 
 
+def rounding(case: Case, want: Tensor) -> Tensor:
+    """What a result may be off by for being stored in x's dtype."""
+    store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
+    return store * want.abs().clamp(min=torch.finfo(case.x.dtype).tiny)  # below, numbers are equally spaced
+
+
 def check(case: Case, layout: str = "contiguous") -> None:
     want = case.double().reference()
     got, stats = run(case, want, layout)
-    store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
-    tiny = torch.finfo(case.x.dtype).tiny  # below it numbers are equally spaced
-    allowed = allowed_error(case) + store * want.abs().clamp(min=tiny)
+    allowed = allowed_error(case) + rounding(case, want)
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), (
         f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"

@@ -20,13 +20,9 @@ from ops.conv_cases import (
     run,
     uses_winograd,
 )
-from ops.cpu_cases import ISAS, instruction_set, laid_out, untouched_elsewhere
+from ops.cpu_cases import laid_out, untouched_elsewhere
 
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

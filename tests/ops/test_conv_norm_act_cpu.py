@@ -24,13 +24,9 @@ from ops.conv_cases import (
     run,
     uses_winograd,
 )
-from ops.cpu_cases import ISAS, instruction_set, laid_out, threads
+from ops.cpu_cases import laid_out, threads
 
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 @pytest.mark.parametrize("seed", range(80))

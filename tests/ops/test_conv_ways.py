@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act import spec
 from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, finer, ways
 from genfuse_kernels.conv_norm_act.settings import Settings
-from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case
-from ops.cpu_cases import ISAS, instruction_set
+from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case, rounding
 
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def run(case: Case, like: Tensor, way: Way) -> Tensor:
@@ -34,11 +27,9 @@ def check_all(case: Case) -> list[str]:
     want = case.double().reference()
     found = ways(torch.empty(0), None, case.x, case.weight, case.bias, case.settings, **case.tensors)
     assert next(iter(found.values())) == BY_RULE
-    store = 0.0 if case.x.dtype == torch.float32 else spec.UNIT_ROUNDOFF[case.x.dtype]
-    stored = store * want.abs().clamp(min=torch.finfo(case.x.dtype).tiny)
     for name, way in found.items():
         whole = run(case, want, way)
-        allowed = allowed_error(case, way.kernel) + stored
+        allowed = allowed_error(case, way.kernel) + rounding(case, want)
         assert ((whole.double() - want).abs() <= allowed).all(), f"{name}; {case.settings}"
         for cut, each in finer(name, way).items():
             assert torch.equal(run(case, want, each), whole), f"{cut}; {case.settings}"

@@ -12,15 +12,12 @@ from scipy import stats
 from genfuse_kernels import _cpu
 from genfuse_kernels.philox_normal import reference, spec
 from genfuse_kernels.philox_normal.cpu_impl import philox_normal
-from ops.cpu_cases import DTYPES, ISAS, LAYOUTS, instruction_set, laid_out, threads, untouched_elsewhere
+from ops.cpu_cases import DTYPES, LAYOUTS, laid_out, threads, untouched_elsewhere
 
 SEEDS = (0, 1, -1, 2**63 - 1, -(2**63), 0x123456789ABCDEF)
 
 
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def test_streams_are_those_of_spec_py() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +11,9 @@ from torch import Tensor
 
 from genfuse_kernels.sampler_reduce import reference, spec
 from genfuse_kernels.sampler_reduce.cpu_impl import sampler_reduce
-from ops.cpu_cases import DTYPES, ISAS, LAYOUTS, instruction_set, laid_out, row, threads
+from ops.cpu_cases import DTYPES, LAYOUTS, laid_out, row, threads
 
-
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def reduced(x: Tensor, m: Tensor, table: Tensor, index: int | Tensor, uncond: Tensor | None) -> Tensor:

@@ -18,10 +18,8 @@ from genfuse_kernels.sampler_step.row import COLUMNS, HISTORY_SLOTS, ROW
 from genfuse_kernels.sampler_step.spec import tolerance
 from ops.cpu_cases import (
     DTYPES,
-    ISAS,
     LAYOUTS,
     Call,
-    instruction_set,
     laid_out,
     random_call,
     row,
@@ -44,10 +42,7 @@ TERMS = 14
 """Products and sums of the longest row: nine terms, x0's two, guidance's two, the noise's scale."""
 
 
-@pytest.fixture(params=ISAS, autouse=True)
-def isa(request: pytest.FixtureRequest) -> Any:
-    with instruction_set(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 def double(value: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 import reprlib
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,14 +62,18 @@ def number(name: str, value: object) -> None:
         raise TypeError(f"{name} is {reprlib.repr(value)}, expected a number")
 
 
-def finite(name: str, value: float) -> None:
-    """TypeError for anything but a real number, ValueError for NaN and what no float holds."""
+def as_float(name: str, value: Any) -> float:
+    """A real number of any kind as Python's, infinite where no float is as large. TypeError for anything else."""
     number(name, value)
     try:
-        finite = math.isfinite(float(value))
+        return float(value)
     except OverflowError:  # of an int
-        finite = False
-    if not finite:
+        return math.inf if value > 0 else -math.inf
+
+
+def finite(name: str, value: float) -> None:
+    """TypeError for anything but a real number, ValueError for NaN and what no float holds."""
+    if not math.isfinite(as_float(name, value)):
         raise ValueError(f"{name} is {value}, expected a finite number")
 
 

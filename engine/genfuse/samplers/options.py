@@ -34,15 +34,6 @@ def check_option(name: str, value: Any, default: Any) -> None:
         raise TypeError(f"{name} is {value!r}, expected a {type(default).__name__}")
 
 
-def as_float(name: str, value: Any) -> float:
-    """A real number of any kind as Python's, infinite where no float is as large. TypeError for anything else."""
-    check.number(name, value)
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
 def check_not_negative(name: str, value: float) -> None:
     """ValueError for a number below 0, or NaN."""
     if not value >= 0:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genfuse.names import check_name, unknown_name
+from genfuse.ops import check
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import FlowLevels, Levels, ScheduleLevels
-from genfuse.samplers.options import as_float, check_option
+from genfuse.samplers.options import check_option
 from genfuse.samplers.table import Clip, Table
 
 
@@ -50,7 +51,7 @@ class Solver:
                 raise TypeError(unknown_name("option", name, own))
             check_option(name, value, known[name].default)
             if isinstance(known[name].default, float):
-                options[name] = as_float(name, value)  # numpy's float32 would round the table
+                options[name] = check.as_float(name, value)  # numpy's float32 would round the table
         given: dict[str, Any] = {"clip": clip, "prediction": levels.predictor(prediction)}
         if "schedule" in known:
             given["schedule"] = levels.schedule

@@ -19,7 +19,6 @@ from genfuse.samplers.combination import NOISE, X
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import FlowLevels, Levels, ScheduleLevels
-from genfuse.samplers.options import as_float
 from genfuse.samplers.prediction import Prediction, PredictionType
 from genfuse.samplers.registry import solver
 from genfuse.samplers.schedule import SCHEDULES, NoiseSchedule, noise_schedule
@@ -76,12 +75,15 @@ class Sampler:
         seeds: SeedLike = None,
         **options: Any,
     ) -> None:
-        scale, rescale = as_float("guidance", guidance), as_float("guidance_rescale", guidance_rescale)
+        scale, rescale = (
+            check.as_float("guidance", guidance),
+            check.as_float("guidance_rescale", guidance_rescale),
+        )
         chosen = solver(name)
         self.levels = as_levels(schedule)
         predicts = self.levels.prediction if prediction is None else prediction
         whole = self.levels.grid(steps, spacing=spacing, timesteps=timesteps, sigmas=sigmas)
-        self.grid = _last_part(whole, as_float("strength", strength))
+        self.grid = _last_part(whole, check.as_float("strength", strength))
         self.table = chosen.table(self.grid, predicts, self.levels, clip=as_clip(clip), **options)
         self.table = self.table.with_guidance(scale, rescale)
         alpha, sigma = self._row_levels()
@@ -214,9 +216,8 @@ def as_seeds(seeds: SeedLike, batch: int, device: torch.device) -> Tensor:
             raise ValueError(
                 f"seeds is {first}, expected at most {2**64 - batch}: {batch} samples count up from it"
             )
-        given = torch.arange(batch, dtype=torch.int64, device="cpu") + _signed(
-            first
-        )  # wraps around, as seeds do
+        # wraps around, as seeds do
+        given = torch.arange(batch, dtype=torch.int64, device="cpu") + _signed(first)
     elif isinstance(seeds, Sequence) and not isinstance(seeds, str):
         if any(isinstance(seed, bool) or not hasattr(seed, "__index__") for seed in seeds):
             raise TypeError(f"seeds is {seeds!r}, expected ints")
@@ -264,7 +265,7 @@ def as_clip(clip: ClipLike) -> Clip:
     ends = clip if isinstance(clip, tuple) else (clip, clip)
     if len(ends) != 2 or not all(isinstance(end, Real) and not isinstance(end, bool) for end in ends):
         raise TypeError(f"clip is {clip!r}, expected None, a number, (low, high) or a Clip")
-    low, high = (as_float("clip", end) for end in ends)
+    low, high = (check.as_float("clip", end) for end in ends)
     if not isinstance(clip, tuple):
         low = -high
     if not low < high:

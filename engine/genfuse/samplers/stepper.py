@@ -11,6 +11,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.ops import check, sampler_reduce, sampler_step, sampler_step_
 from genfuse.ops.library import needs_dispatcher, needs_gradient
+from genfuse.ops.memory import empty_like
 from genfuse.ops.sampler_step import refuse_gradient
 from genfuse.samplers.table import Table
 from genfuse_kernels.philox_normal.spec import STREAM_STEP
@@ -87,7 +88,7 @@ class Stepper:
                 if self._reads[i] & ~self._written:
                     self._refuse(i)
                 if out is None:
-                    out = torch.empty_like(x)
+                    out = empty_like(x)
                 plan.step(i, x, model_output, out, self.seeds, others, scales)
                 self._written |= self._stores[i]
                 return out
