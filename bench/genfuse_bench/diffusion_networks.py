@@ -76,14 +76,18 @@ def vae_decoder() -> nn.Module:
     )
 
 
-NETWORKS: tuple[tuple[str, Callable[[], nn.Module], tuple[int, ...]], ...] = (
-    ("CIFAR-10 U-Net", cifar_unet, (8, 3, 32, 32)),
-    ("CIFAR-10 U-Net", cifar_unet, (1, 3, 32, 32)),
-    ("small U-Net", small_unet, (16, 3, 32, 32)),
-    ("small U-Net", small_unet, (1, 3, 32, 32)),
-    ("VAE decoder", vae_decoder, (1, 4, 32, 32)),
-)
-"""Name, maker, shape of the first input; a U-Net takes a timestep a sample besides."""
+NETWORKS: dict[str, tuple[tuple[str, Callable[[], nn.Module], tuple[int, ...]], ...]] = {
+    "unet": (
+        ("CIFAR-10 U-Net", cifar_unet, (8, 3, 32, 32)),
+        ("CIFAR-10 U-Net", cifar_unet, (1, 3, 32, 32)),
+    ),
+    "small_unet": (
+        ("small U-Net", small_unet, (16, 3, 32, 32)),
+        ("small U-Net", small_unet, (1, 3, 32, 32)),
+    ),
+    "vae": (("VAE decoder", vae_decoder, (1, 4, 32, 32)),),
+}
+"""By section: name, maker, shape of the first input; a U-Net takes a timestep a sample besides."""
 
 
 def inputs_of(name: str, shape: tuple[int, ...]) -> tuple[Tensor, ...]:

@@ -104,9 +104,9 @@ SECTIONS: dict[str, tuple[Maker, ...]] = {
     "pointwise": POINTWISE,
     "strided": STRIDED,
     "networks": (_dcgan, _cyclegan),
-    "diffusion": tuple(partial(_diffusion, *network) for network in NETWORKS)
-    if env.version(DIFFUSERS)
-    else (),
+} | {
+    section: tuple(partial(_diffusion, *network) for network in networks) if env.version(DIFFUSERS) else ()
+    for section, networks in NETWORKS.items()
 }
 
 QUICK: tuple[Maker, ...] = (partial(group_norm_unit, 1, 32, 8),)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from genfuse_bench import sections as workloads
-from genfuse_bench.conv_norm_act import DTYPES, unit_rows
+from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows
 from genfuse_bench.machine import Machine
 from genfuse_bench.module_peers import MODULE_PEERS
 from genfuse_bench.record import Record
@@ -70,15 +70,13 @@ def conv_norm_act(
         for kind in dtypes:
             peak = max(measurer.peak(kind) for measurer in measurers.values())
             for section in wanted:
-                rows = [
-                    row
-                    for number in range(workloads.size(section))
-                    for row in unit_rows(measurers, section, number, kind, chosen, peak, effort)
-                ]
+                rows: list[UnitRow] = []
+                for number in range(workloads.size(section)):
+                    rows += unit_rows(measurers, section, number, kind, chosen, peak, effort)
+                    if record is not None:  # at once: a later row may take minutes, or be interrupted
+                        record.add(rows, machine)
                 if rows:
                     show_units(section, rows, console)
-                if record is not None:
-                    record.add(rows, machine)
     if record is not None:
         console.print(f"-> {record.path}")
 

@@ -146,7 +146,7 @@ def test_the_networks_are_the_published_ones() -> None:
 
 def test_the_diffusion_networks_are_counted_and_optimised_right() -> None:
     """12.1 GFLOP a picture of the CIFAR-10 U-Net, 0.725 of the small one, whose error is within its tolerance."""
-    cifar, small = (sections.make("diffusion", number) for number in (1, 3))
+    cifar, small = (sections.make(section, 1) for section in ("unet", "small_unet"))
     assert cifar.flops == pytest.approx(12.1e9, rel=0.02)
     assert small.flops == pytest.approx(0.725e9, rel=0.05)
     facts = Contest(small, FP32, []).facts
