@@ -4,7 +4,7 @@
 
 #include "bindings/bindings.h"
 #include "common/checksum.h"
-#include "conv_norm_act/params.h"
+#include "conv_norm_act/weight_gradient.h"
 #include "norm_stats/params.h"
 
 namespace py = pybind11;
@@ -148,6 +148,32 @@ class Conv {
                       e.residual.data, e.residual_skip.data, e.projection, args.out.data});
     }
 
+    void weight_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
+                         const py::object& x, const py::object& skip, const genfuse_prologue& prologue,
+                         const py::object& gradient, uintptr_t weight, bool accumulate, bool exact) const {
+        genfuse_weight_gradient_args args{};
+        args.unit.dtype = dtype;
+        args.unit.threads = threads;
+        args.unit.batch = batch;
+        args.unit.height = height;
+        args.unit.width = width;
+        args.unit.x = image_from(x);
+        args.unit.skip = image_from(skip);
+        args.unit.prologue = prologue;
+        args.unit.conv = conv_;
+        args.unit.out = image_from(gradient);
+        args.weight = static_cast<float*>(address(weight));
+        args.accumulate = accumulate;
+        args.exact = exact;
+        genfuse_message message{};
+        genfuse_status status;
+        {
+            py::gil_scoped_release released;
+            status = genfuse_weight_gradient(&args, &message);
+        }
+        raise_unless_ok(status, message);
+    }
+
   private:
     genfuse_conv conv_{};
     int32_t ways_ = 1;
@@ -244,7 +270,11 @@ void bind_conv(py::module_& module) {
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
              py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"),
-             py::arg("rows") = 0, py::arg("shared") = 0);
+             py::arg("rows") = 0, py::arg("shared") = 0)
+        .def("weight_gradient", &Conv::weight_gradient, py::arg("dtype"), py::arg("threads"),
+             py::arg("batch"), py::arg("height"), py::arg("width"), py::arg("x"), py::arg("skip"),
+             py::arg("prologue"), py::arg("gradient"), py::arg("weight"), py::arg("accumulate"),
+             py::arg("exact"));
     module.def("norm_stats", &norm_stats, py::arg("dtype"), py::arg("threads"), py::arg("batch"),
                py::arg("height"), py::arg("width"), py::arg("x"), py::arg("stats"));
     module.def(

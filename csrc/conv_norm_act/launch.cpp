@@ -10,6 +10,7 @@
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
 #include "conv_norm_act/planar.h"
+#include "conv_norm_act/prologue.h"
 #include "conv_norm_act/statistics.h"
 #include "conv_norm_act/winograd.h"
 
@@ -280,7 +281,7 @@ class Call {
         count_partials(winograd);
         carve(nullptr);
         carve(thread_arena(bytes_));
-        prepare_norm();
+        prologue_.prepare(job_);
         if (winograd) {
             run_winograd();
         } else {
@@ -295,20 +296,8 @@ class Call {
     Blocking blocking_;
     ConvJob job_{};
     std::vector<int64_t> counts_;  // pixels of each partial result
-    float *stats_ = nullptr, *scale_ = nullptr, *offset_ = nullptr;
-    float *pixel_scale_ = nullptr, *pixel_offset_ = nullptr;
+    Prologue prologue_;
     size_t bytes_ = 0;
-
-    bool computes_stats() const {
-        const int32_t kind = args_.prologue.kind;
-        return (kind == GENFUSE_NORM_BATCH || kind == GENFUSE_NORM_GROUP) && !args_.prologue.stats;
-    }
-
-    bool has_affine() const {
-        const genfuse_prologue& prologue = args_.prologue;
-        return (prologue.kind != GENFUSE_NORM_NONE && prologue.kind != GENFUSE_NORM_PIXEL) ||
-               prologue.weight || prologue.bias || prologue.film_scale;
-    }
 
     void count_partials(bool winograd) {
         if (!args_.epilogue.stats) return;
@@ -331,19 +320,10 @@ class Call {
     // Lays out the arena; without memory, counts what it takes.
     void carve(void* memory) {
         Carver carver(memory);
-        const int64_t batch = args_.batch, channels = job_.in_channels;
-        if (computes_stats()) stats_ = carver.take<float>(batch * channels * 2);
-        if (has_affine()) {
-            scale_ = carver.take<float>(batch * channels);
-            offset_ = carver.take<float>(batch * channels);
-        }
-        if (args_.prologue.kind == GENFUSE_NORM_PIXEL) {
-            pixel_scale_ = carver.take<float>(batch * args_.height * args_.width);
-            pixel_offset_ = carver.take<float>(batch * args_.height * args_.width);
-        }
+        prologue_.carve(carver, args_, job_.in_channels);
         if (!counts_.empty())
-            job_.partial = carver.take<float>(batch * job_.partial_rows * 2 * job_.out_channels);
-        int64_t slot = kBlock * args_.width;  // of the statistics
+            job_.partial = carver.take<float>(args_.batch * job_.partial_rows * 2 * job_.out_channels);
+        int64_t slot = Prologue::slot_floats(args_);
         if (job_.shares_input) {
             const winograd::Frame frame(job_, nullptr);
             job_.shared = carver.take<float>(frame.points * frame.input_plane(job_.rows));
@@ -352,40 +332,6 @@ class Call {
         job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;
         job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
         bytes_ = carver.used();
-    }
-
-    void prepare_norm() {
-        StatisticsJob statistics{};
-        statistics.x = &args_.x;
-        statistics.skip = &args_.skip;
-        statistics.dtype = args_.dtype;
-        statistics.batch = args_.batch;
-        statistics.channels = job_.in_channels;
-        statistics.height = args_.height;
-        statistics.width = args_.width;
-        statistics.eps = args_.prologue.eps;
-        statistics.centred = args_.prologue.centred;
-        statistics.memory = job_.memory;
-        statistics.memory_a_slot = job_.memory_a_slot;
-        if (computes_stats()) {
-            statistics.stats = stats_;
-            const int64_t units = deal_statistics(statistics, args_.threads);
-            run_slots(GENFUSE_KERNEL(statistics_unit), statistics, units, args_.threads);
-        }
-        if (pixel_scale_) {
-            statistics.pixel_scale = pixel_scale_;
-            statistics.pixel_offset = pixel_offset_;
-            run_slots(GENFUSE_KERNEL(pixel_statistics_unit), statistics, args_.batch * args_.height,
-                      args_.threads);
-            job_.pixel_scale = pixel_scale_;
-            job_.pixel_offset = pixel_offset_;
-        }
-        if (has_affine()) {
-            fold_normalisation(args_.prologue, stats_ ? stats_ : args_.prologue.stats, args_.batch,
-                               job_.in_channels, scale_, offset_);
-            job_.scale = scale_;
-            job_.offset = offset_;
-        }
     }
 
     void run_winograd() {

@@ -5,12 +5,9 @@
 // A row is a row of tiles of one sample's output, counted through the batch. All phases of a transposed
 // convolution share the transformed input. The shares of a strided one (winograd.h) are summed before the
 // output is transformed: of a 4x4 kernel of stride 2, 100 products for 256, of a 3x3 one, 81 for 144.
-#include "conv_norm_act/winograd.h"
-
-#include "common/gemm.h"
 #include "conv_norm_act/ahead.h"
 #include "conv_norm_act/finish.h"
-#include "conv_norm_act/stage.h"
+#include "conv_norm_act/winograd_input.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
@@ -19,42 +16,10 @@ namespace {
 using winograd::Frame;
 using winograd::kPart;
 using winograd::kPartBlocks;
-using winograd::kSmallTile;
-using winograd::kTile;
 using winograd::Live;
 using winograd::points_of;
-using winograd::window_of;
 
-constexpr float kA = 0.70710678118654752f,
-                kB = 1.41421356237309505f;  // the points ±a, ±b; a² = ½, b² = 2, ab = 1
-constexpr int64_t kDepth = 256;             // steps summed in registers at once
-
-GENFUSE_INLINE f32 times(float factor, f32 value) {
-    return broadcast<f32>(factor) * value;
-}
-
-GENFUSE_INLINE f32 plus_times(f32 sum, float factor, f32 value) {
-    return fma(broadcast<f32>(factor), value, sum);
-}
-
-// Bᵀd.
-GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kSmallTile)], f32 (&to)[window_of(kSmallTile)]) {
-    to[0] = d[0] - d[2];
-    to[1] = d[1] + d[2];
-    to[2] = d[2] - d[1];
-    to[3] = d[3] - d[1];
-}
-
-GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kTile)], f32 (&to)[window_of(kTile)]) {
-    const f32 even_b = plus_times(d[4], -2.0f, d[2]), odd_b = plus_times(d[3], -2.0f, d[1]);
-    const f32 even_a = plus_times(d[4], -0.5f, d[2]), odd_a = plus_times(d[3], -0.5f, d[1]);
-    to[0] = d[0] + plus_times(d[4], -2.5f, d[2]);
-    to[1] = plus_times(even_b, kA, odd_b);
-    to[2] = plus_times(even_b, -kA, odd_b);
-    to[3] = plus_times(even_a, kB, odd_a);
-    to[4] = plus_times(even_a, -kB, odd_a);
-    to[5] = d[1] + plus_times(d[5], -2.5f, d[3]);
-}
+constexpr int64_t kDepth = 256;  // steps summed in registers at once
 
 // Aᵀm.
 GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kSmallTile)], f32 (&to)[kSmallTile]) {
@@ -68,130 +33,6 @@ GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kTile)], f32 (&to)
     to[1] = plus_times(times(kA, odd_a), kB, odd_b);
     to[2] = plus_times(times(0.5f, even_a), 2.0f, even_b);
     to[3] = plus_times(plus_times(m[5], 0.5f * kA, odd_a), 2.0f * kB, odd_b);
-}
-
-// The transformed input of rows [first, last): input[point·plane + tile·depth + step of the sum over
-// channels], tiles from `first` on.
-struct Input {
-    float* data;
-    int64_t plane;
-    int64_t first;
-};
-
-// Calls run(n, row within the sample, rows, first tile) for the stretches of [first, last) that lie in one
-// sample.
-template <class Run>
-void each_sample(const Frame& frame, int64_t first, int64_t last, Run run) {
-    for (int64_t row = first; row < last;) {
-        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high;
-        const int64_t left = frame.tiles_high - within;
-        const int64_t rows = left < last - row ? left : last - row;
-        run(n, within, rows, row);
-        row += rows;
-    }
-}
-
-GENFUSE_INLINE void keep(Singles, float* to, f32 transformed) {
-    store(to, transformed);
-}
-
-GENFUSE_INLINE void keep(Pairs, float* to, f32 transformed) {
-    narrow(reinterpret_cast<bfloat16*>(to), transformed);
-}
-
-// What a share's tiles read of the staged pixels, and which of their points are wanted.
-struct View {
-    const float* pixels;
-    int64_t down, right;    // floats from a pixel to the next
-    int first[2], last[2];  // the window's places that are read
-    uint64_t live;
-};
-
-View view_of(const ConvJob& job, const Frame& frame, int number) {
-    const Geometry& geometry = *job.geometry;
-    const int steps[2] = {geometry.in_step[0], geometry.in_step[1]};
-    const int remainders[2] = {number / steps[1], number % steps[1]};
-    View view{};
-    for (int axis = 0; axis < 2; ++axis) {
-        const winograd::Share share = winograd::share_of(geometry, axis, remainders[axis]);
-        view.first[axis] = share.place;
-        view.last[axis] = share.place + frame.tile + share.taps - 2;
-    }
-    view.down = steps[0] * frame.columns * kBlock;
-    view.right = steps[1] * kBlock;
-    view.pixels = frame.staged + (remainders[0] * frame.columns + remainders[1]) * kBlock;
-    view.live = ~uint64_t{0};
-    if (winograd::shares(geometry) > 1) {
-        view.live = winograd::live_points(geometry, geometry.passes[0].phases[0], number, frame.tile);
-    }
-    return view;
-}
-
-// A tile whose first pixel is `pixel`; `whole` where the window is read whole and all points are wanted.
-template <int tile, class Product, bool whole>
-void transform_tile(const View& view, const float* pixel, float* to, int64_t plane) {
-    constexpr int window = window_of(tile);
-    constexpr int steps = kLanes<float> / Product::kChannels;
-    for (int part = 0; part < kParts; ++part, pixel += kLanes<float>, to += steps) {
-        f32 vertical[window][window];
-#pragma GCC unroll 6
-        for (int j = 0; j < window; ++j) {
-            const bool reads = whole || (j >= view.first[1] && j <= view.last[1]);
-            f32 column[window], transformed[window];
-#pragma GCC unroll 6
-            for (int i = 0; i < window; ++i) {
-                column[i] = whole || (reads && i >= view.first[0] && i <= view.last[0])
-                                ? load<f32>(pixel + (i - view.first[0]) * view.down +
-                                            (j - view.first[1]) * view.right)
-                                : f32{};
-            }
-            transform_input(column, transformed);
-#pragma GCC unroll 6
-            for (int i = 0; i < window; ++i) vertical[i][j] = transformed[i];
-        }
-#pragma GCC unroll 6
-        for (int i = 0; i < window; ++i) {
-            f32 transformed[window];
-            transform_input(vertical[i], transformed);
-#pragma GCC unroll 6
-            for (int j = 0; j < window; ++j) {
-                const int point = i * window + j;
-                if (whole || view.live >> point & 1) keep(Product(), to + point * plane, transformed[j]);
-            }
-        }
-    }
-}
-
-template <int tile, class Product>
-void transform_tiles(const Frame& frame, const View& view, const float* pixels, float* to, int64_t plane) {
-    const auto transform =
-        ~view.live == 0 ? transform_tile<tile, Product, true> : transform_tile<tile, Product, false>;
-    for (int64_t x = 0; x < frame.tiles_wide; ++x) {
-        transform(view, pixels + tile * x * view.right, to + x * frame.depth, plane);
-    }
-}
-
-template <class Stored, class Product>
-void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int64_t block, int64_t first,
-                int64_t last) {
-    const int64_t channel = block * kBlock;
-    const int64_t left = job.in_channels - channel;
-    const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
-    const Geometry& geometry = *job.geometry;
-    const auto transform =
-        frame.tile == kTile ? transform_tiles<kTile, Product> : transform_tiles<kSmallTile, Product>;
-    each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
-        stage<Stored>(job, n, channel, lanes, geometry.in_step[0] * frame.tile * within,
-                      winograd::extent(geometry, 0, frame.tile, rows), frame.source, frame.staged);
-        for (int share = 0; share < winograd::shares(geometry); ++share) {
-            const View view = view_of(job, frame, share);
-            for (int64_t r = 0; r < rows; ++r) {
-                float* const to = input.data + (row + r - input.first) * frame.tiles_wide * frame.depth +
-                                  share * frame.share_depth + channel / Product::kChannels;
-                transform(frame, view, view.pixels + frame.tile * r * view.down, to, input.plane);
-            }
-        }
-    });
 }
 
 // products[point][tile][column] of one phase and one part of the output channels.
@@ -324,6 +165,13 @@ Ahead epilogue_of(const ConvJob& job, const Frame& frame, const Pass& pass, int6
     return ahead;
 }
 
+// Of rows from `first` on, as many as `rows`.
+template <class Product>
+Input input_of(const Frame& frame, float* data, int64_t first, int64_t rows) {
+    return {
+        data, first, frame.input_plane(rows), frame.depth, frame.share_depth, kBlock / Product::kChannels};
+}
+
 // All of one part of the output channels, for rows [first, last).
 template <class Stored, class Product>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
@@ -365,7 +213,7 @@ template <class Stored, class Product>
 void whole_unit(const ConvJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
     const Range rows = rows_of_unit(job, unit);
-    const Input input{frame.own_input, frame.input_plane(job.rows_a_unit), rows.first};
+    const Input input = input_of<Product>(frame, frame.own_input, rows.first, job.rows_a_unit);
     for (int64_t block = 0; block < blocks_of(job.in_channels); ++block) {
         fill_input<Stored, Product>(job, frame, input, block, rows.first, rows.last);
     }
@@ -375,8 +223,9 @@ void whole_unit(const ConvJob& job, int64_t unit, int slot) {
     }
 }
 
+template <class Product>
 Input shared_input(const ConvJob& job, const Frame& frame) {
-    return {job.shared, frame.input_plane(job.last_row - job.first_row), job.first_row};
+    return input_of<Product>(frame, job.shared, job.first_row, job.last_row - job.first_row);
 }
 
 template <class Stored, class Product>
@@ -386,7 +235,8 @@ void input_unit(const ConvJob& job, int64_t unit, int slot) {
     const Range rows = rows_of_unit(job, unit / parts);
     const int64_t first = unit % parts * winograd::kInputBlocks;
     for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
-        fill_input<Stored, Product>(job, frame, shared_input(job, frame), block, rows.first, rows.last);
+        fill_input<Stored, Product>(job, frame, shared_input<Product>(job, frame), block, rows.first,
+                                    rows.last);
     }
 }
 
@@ -396,7 +246,7 @@ void product_unit(const ConvJob& job, int64_t unit, int slot) {
     // Neighbouring units read the same weights, which are then in the shared cache.
     const int64_t stretches = (job.last_row - job.first_row + job.rows_a_unit - 1) / job.rows_a_unit;
     const Range rows = rows_of_unit(job, unit % stretches);
-    product_part<Stored, Product>(job, frame, shared_input(job, frame), unit / stretches, rows.first,
+    product_part<Stored, Product>(job, frame, shared_input<Product>(job, frame), unit / stretches, rows.first,
                                   rows.last);
 }
 

@@ -1,0 +1,149 @@
+// What the kernels of the weight gradient are given, and the sizes that they and their launcher agree on.
+//
+// Of each weight matrix the input channels are one side and the output channels the other. One side is dealt
+// with a channel at a time, the rows, and one in vectors, the lanes.
+#pragma once
+
+#include "conv_norm_act/weight_gradient.h"
+#include "conv_norm_act/winograd.h"
+
+namespace genfuse {
+
+struct WeightGradientJob {
+    ConvJob conv;                   // the unit as its forward kernels read it
+    const genfuse_image* gradient;  // of the convolution's output
+    float* weight;
+    bool accumulate;
+
+    bool lanes_are_inputs;
+    int64_t row_part, lane_part;  // blocks of a unit's rows and lanes
+    int64_t rows_at_once;         // of a pass's output, whose pixels are staged together
+    int64_t first_row, last_row;  // Winograd: rows of tiles that a launch sums
+    float *inputs, *gradients;    // Winograd: these rows, transformed
+    float* memory;                // each slot's own
+    int64_t memory_a_slot;        // floats
+
+    int64_t row_channels() const {
+        return lanes_are_inputs ? conv.geometry->group_out : conv.geometry->group_in;
+    }
+    int64_t lane_channels() const {
+        return lanes_are_inputs ? conv.geometry->group_in : conv.geometry->group_out;
+    }
+};
+
+// The weight of a group's input channel c and output channel k at kernel place (0, 0).
+__attribute__((always_inline)) inline float* weight_of(const WeightGradientJob& job, int64_t group, int64_t c,
+                                                       int64_t k) {
+    const genfuse_conv& conv = job.conv.args->conv;
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t row = conv.transposed ? group * geometry.group_in + c : group * geometry.group_out + k;
+    const int64_t place = conv.transposed ? row * geometry.group_out + k : row * geometry.group_in + c;
+    return job.weight + place * conv.kernel[0] * conv.kernel[1];
+}
+
+__attribute__((always_inline)) inline int64_t parts_of(int64_t channels, int64_t part) {
+    return (blocks_of(channels) + part - 1) / part;
+}
+
+// Blocks from `first` on, at most `part`.
+__attribute__((always_inline)) inline int64_t blocks_there(int64_t channels, int64_t first, int64_t part) {
+    const int64_t left = blocks_of(channels) - first;
+    return left < part ? left : part;
+}
+
+namespace direct_gradient {
+
+// A slot's memory; without memory, how much it takes.
+struct Frame {
+    __attribute__((always_inline)) Frame(const WeightGradientJob& job, float* memory) {
+        const Geometry& geometry = *job.conv.geometry;
+        columns = static_cast<int64_t>(geometry.columns.size());
+        staged_rows =
+            (job.rows_at_once - 1) * geometry.in_step[0] + geometry.last_tap[0] - geometry.first_tap[0] + 1;
+        input_block = staged_rows * columns * kBlock;
+        gradient_pass = job.rows_at_once * geometry.out_width * kBlock;
+        gradient_block = static_cast<int64_t>(geometry.passes.size()) * gradient_pass;
+        const int64_t input_part = job.lanes_are_inputs ? job.lane_part : job.row_part;
+        const int64_t gradient_part = job.lanes_are_inputs ? job.row_part : job.lane_part;
+        const genfuse_conv& conv = job.conv.args->conv;
+        taps = int64_t{conv.kernel[0]} * conv.kernel[1];
+        sums_row = job.lane_part * kBlock;
+        sums_tap = job.row_part * kBlock * sums_row;
+        Carver carver(memory);
+        input = carver.take<float>(input_part * input_block);
+        gradient = carver.take<float>(gradient_part * gradient_block);
+        source = carver.take<float>((job.conv.args->width + 1) * kBlock);
+        sums = carver.take<float>(taps * sums_tap);
+        used = carver.used();
+    }
+
+    int64_t columns, staged_rows, input_block, gradient_pass, gradient_block, taps, sums_row, sums_tap;
+    float *input, *gradient, *source, *sums;
+    size_t used;
+};
+
+}  // namespace direct_gradient
+
+namespace winograd_gradient {
+
+constexpr int kTile = winograd::kTile, kWindow = winograd::window_of(kTile),
+              kPoints = winograd::points_of(kTile);
+
+inline int64_t phases(const Geometry& geometry) {
+    return static_cast<int64_t>(geometry.out_step[0]) * geometry.out_step[1];
+}
+
+// Floats of a point's plane of transformed tiles: [block of channels][tile][16].
+__attribute__((always_inline)) inline int64_t plane_of(int64_t channels, int64_t tiles) {
+    return blocks_of(channels) * tiles * kBlock + winograd::kPlanePad;
+}
+
+// A slot's memory; without memory, how much it takes.
+struct Frame {
+    __attribute__((always_inline)) Frame(const WeightGradientJob& job, float* memory) {
+        const Geometry& geometry = *job.conv.geometry;
+        tile = kTile;
+        tiles_high = winograd::tiles(geometry, 0, tile);
+        tiles_wide = winograd::tiles(geometry, 1, tile);
+        columns = static_cast<int64_t>(geometry.columns.size());
+        tiles = (job.last_row - job.first_row) * tiles_wide;
+        input_plane = plane_of(job.conv.in_channels, tiles);
+        gradient_plane = plane_of(job.conv.out_channels, tiles);
+        sums_row = job.lane_part * kBlock;
+        sums_point = job.row_part * kBlock * sums_row;
+        Carver carver(memory);
+        staged = carver.take<float>(winograd::extent(geometry, 0, tile, 1) * columns * kBlock);
+        source = carver.take<float>(job.conv.args->width * kBlock);
+        gradient = carver.take<float>(tile * tile * tiles_wide * kBlock);
+        gradient_row = carver.take<float>(geometry.out_width * kBlock);
+        sums = carver.take<float>(kPoints * sums_point);
+        used = carver.used();
+    }
+
+    int tile;
+    int64_t tiles_high, tiles_wide, columns, tiles, input_plane, gradient_plane, sums_row, sums_point;
+    float *staged, *source, *gradient, *gradient_row, *sums;
+    size_t used;
+};
+
+}  // namespace winograd_gradient
+
+#define GENFUSE_WEIGHT_GRADIENT_UNITS(UNIT) \
+    UNIT(direct_gradient_unit)              \
+    UNIT(winograd_gradient_input_unit)      \
+    UNIT(winograd_gradient_output_unit)     \
+    UNIT(winograd_gradient_sum_unit)
+
+#define GENFUSE_DECLARE_UNIT(name) void name(const WeightGradientJob& job, int64_t unit, int slot);
+namespace baseline {
+GENFUSE_WEIGHT_GRADIENT_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx2 {
+GENFUSE_WEIGHT_GRADIENT_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx512 {
+GENFUSE_WEIGHT_GRADIENT_UNITS(GENFUSE_DECLARE_UNIT)
+}
+#undef GENFUSE_DECLARE_UNIT
+
+}  // namespace genfuse

@@ -1,0 +1,165 @@
+// The weight gradient from its arguments to its kernels.
+#include <algorithm>
+#include <new>
+
+#include "common/dispatch.h"
+#include "common/message.h"
+#include "conv_norm_act/check.h"
+#include "conv_norm_act/prologue.h"
+#include "conv_norm_act/weight_gradient_job.h"
+
+namespace genfuse {
+namespace {
+
+constexpr int64_t kPixelsAtOnce = 128;    // whose lanes stay in the L1 cache while all rows meet them
+constexpr int64_t kSumBytes = 256 << 10;  // of a unit's sums, which stay in the L2 cache
+constexpr int64_t kMostRowBlocks = 4, kMostLaneBlocks = 6;  // of a unit of Winograd's: its sums likewise
+constexpr int64_t kSharedBytes = 16 << 20;                  // of transformed tiles that are summed at once
+constexpr int64_t kInputBlocks = winograd::kInputBlocks;
+
+int64_t ceil_divide(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+class Call {
+  public:
+    explicit Call(const genfuse_weight_gradient_args& args)
+        : args_(args.unit), geometry_(with_kernel(args), args.unit.height, args.unit.width) {
+        job_.conv.args = &args_;
+        job_.conv.geometry = &geometry_;
+        job_.conv.in_channels = args_.conv.in_channels;
+        job_.conv.out_channels = args_.conv.out_channels;
+        job_.gradient = &args_.out;
+        job_.weight = args.weight;
+        job_.accumulate = args.accumulate != 0;
+        args_.threads = std::max(1, args_.threads);
+    }
+
+    void run() {
+        if (args_.conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+            run_winograd();
+        } else {
+            run_direct();
+        }
+    }
+
+  private:
+    genfuse_conv_norm_act_args args_;
+    const Geometry geometry_;
+    WeightGradientJob job_{};
+    Prologue prologue_;
+
+    const genfuse_conv& with_kernel(const genfuse_weight_gradient_args& args) {
+        genfuse_conv& conv = args_.conv;
+        conv.folded = 0;
+        conv.product = GENFUSE_FLOAT32;
+        conv.algorithm = !args.exact && winograd_applies(conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
+        conv.tile = conv.algorithm == GENFUSE_CONV_WINOGRAD ? winograd::kTile : 0;
+        return conv;
+    }
+
+    // Lays out the arena for slots of so many bytes, `shared` floats beside them, and prepares the norm.
+    float* prepare(size_t slot_bytes, int64_t shared) {
+        const int64_t floats =
+            std::max<int64_t>(static_cast<int64_t>(slot_bytes / sizeof(float)), Prologue::slot_floats(args_));
+        job_.memory_a_slot = ceil_divide(floats, kBlock) * kBlock;
+        float* room = nullptr;
+        const auto carve = [&](void* memory) {
+            Carver carver(memory);
+            prologue_.carve(carver, args_, job_.conv.in_channels);
+            room = carver.take<float>(shared);
+            job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
+            return carver.used();
+        };
+        carve(thread_arena(carve(nullptr)));
+        job_.conv.memory = job_.memory;
+        job_.conv.memory_a_slot = job_.memory_a_slot;
+        prologue_.prepare(job_.conv);
+        return room;
+    }
+
+    void run_direct() {
+        for (const Pass& pass : geometry_.passes) {
+            job_.conv.rows = std::max(job_.conv.rows, geometry_.pass_rows(pass));
+        }
+        job_.lanes_are_inputs = geometry_.group_in > geometry_.group_out;
+        job_.rows_at_once = std::clamp<int64_t>(kPixelsAtOnce / geometry_.out_width, 1, job_.conv.rows);
+        const int64_t taps = int64_t{args_.conv.kernel[0]} * args_.conv.kernel[1];
+        const int64_t block_bytes = taps * kBlock * kBlock * static_cast<int64_t>(sizeof(float));
+        const int64_t blocks = std::max<int64_t>(1, kSumBytes / block_bytes);
+        job_.lane_part = std::min({blocks_of(job_.lane_channels()), blocks, kMostLaneBlocks});
+        job_.row_part =
+            std::min(blocks_of(job_.row_channels()), std::max<int64_t>(1, blocks / job_.lane_part));
+        while (units() < 2 * args_.threads && job_.lane_part * job_.row_part > 1) {
+            int64_t& larger = job_.row_part >= job_.lane_part ? job_.row_part : job_.lane_part;
+            larger = ceil_divide(larger, 2);
+        }
+        prepare(direct_gradient::Frame(job_, nullptr).used, 0);
+        run_slots(GENFUSE_KERNEL(direct_gradient_unit), job_, units(), args_.threads);
+    }
+
+    int64_t units() const {
+        return args_.conv.groups * parts_of(job_.row_channels(), job_.row_part) *
+               parts_of(job_.lane_channels(), job_.lane_part);
+    }
+
+    // All threads transform some rows of tiles, of the input and of the gradient; then each sums its part of
+    // the weights over them.
+    void run_winograd() {
+        const int64_t rows = args_.batch * winograd::tiles(geometry_, 0, winograd::kTile);
+        const int64_t wide = winograd::tiles(geometry_, 1, winograd::kTile);
+        const int64_t in_blocks = blocks_of(args_.conv.in_channels),
+                      out_blocks = blocks_of(args_.conv.out_channels);
+        const int64_t shares = winograd::shares(geometry_), phases = winograd_gradient::phases(geometry_);
+        const int64_t row_bytes = (shares * in_blocks + phases * out_blocks) * winograd_gradient::kPoints *
+                                  wide * kBlock * static_cast<int64_t>(sizeof(float));
+        const int64_t at_once = ceil_divide(rows, ceil_divide(rows * row_bytes, kSharedBytes));
+        job_.lanes_are_inputs = !args_.conv.transposed;  // as weights lie
+        job_.lane_part = std::min(blocks_of(job_.lane_channels()), kMostLaneBlocks / 2);
+        job_.row_part = std::min(blocks_of(job_.row_channels()), kMostRowBlocks);
+        job_.last_row = at_once;
+        const winograd_gradient::Frame frame(job_, nullptr);
+        const int64_t input_floats = shares * winograd_gradient::kPoints * frame.input_plane;
+        const int64_t gradient_floats = phases * winograd_gradient::kPoints * frame.gradient_plane;
+        float* const room = prepare(frame.used, input_floats + gradient_floats);
+        job_.inputs = room;
+        job_.gradients = room + input_floats;
+        for (int64_t row = 0; row < rows; row += at_once) {
+            job_.first_row = row;
+            job_.last_row = std::min(rows, row + at_once);
+            const int64_t count = job_.last_row - row;
+            run_slots(GENFUSE_KERNEL(winograd_gradient_input_unit), job_,
+                      count * ceil_divide(in_blocks, kInputBlocks), args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_gradient_output_unit), job_,
+                      count * ceil_divide(out_blocks, kInputBlocks), args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_gradient_sum_unit), job_, units(), args_.threads);
+            job_.accumulate = true;
+        }
+    }
+};
+
+}  // namespace
+}  // namespace genfuse
+
+genfuse_status genfuse_weight_gradient(const genfuse_weight_gradient_args* args, genfuse_message* message) {
+    using namespace genfuse;
+    genfuse_conv_norm_act_args unit = args->unit;
+    unit.packed = args->weight;  // what a forward call needs: checked as if it were one
+    unit.epilogue = genfuse_epilogue{};
+    unit.epilogue.pool[0] = unit.epilogue.pool[1] = 1;
+    const genfuse_status status = check_args(unit, message);
+    if (status != GENFUSE_OK) return status;
+    if (!args->weight) return invalid(message, "weight is absent, expected room for its gradient%s", "");
+    const genfuse_conv& conv = unit.conv;
+    const int64_t weights =
+        int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
+    if (unit.batch == 0 && !args->accumulate) std::fill_n(args->weight, weights, 0.0f);
+    if (unit.batch == 0) return GENFUSE_OK;
+    try {
+        Call(*args).run();
+    } catch (const std::bad_alloc&) {
+        invalid(message, "out of memory in weight_gradient");
+        return GENFUSE_OUT_OF_MEMORY;
+    }
+    return GENFUSE_OK;
+}

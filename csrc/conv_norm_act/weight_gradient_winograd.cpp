@@ -1,0 +1,277 @@
+// The weight gradient by Winograd's F(3x3, 4x4): for 3x3 weights and 4x4 pixels of the gradient, 36 products
+// where the definition has 144, at the same points and of the same transformed input as the forward's
+// F(4x4, 3x3): the two are transposes of each other. Their sum over all tiles is transformed back once.
+//
+// Phases of a transposed convolution are gradients of their own, shares of a strided one inputs of their own;
+// each pair of them gives other weights.
+#include "common/outer.h"
+#include "conv_norm_act/weight_gradient_job.h"
+#include "conv_norm_act/winograd_input.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+using winograd::share_of;
+using winograd_gradient::Frame;
+using winograd_gradient::kPoints;
+using winograd_gradient::kWindow;
+
+constexpr int kTaps = 3;
+
+// The gradient as a polynomial at the points, divided as weights are (pack.cpp).
+GENFUSE_INLINE void transform_gradient(const f32 (&g)[kTile], f32 (&to)[kWindow]) {
+    const f32 even_a = plus_times(g[0], 0.5f, g[2]), odd_a = times(kA, plus_times(g[1], 0.5f, g[3]));
+    const f32 even_b = plus_times(g[0], 2.0f, g[2]), odd_b = times(kB, plus_times(g[1], 2.0f, g[3]));
+    to[0] = g[0];
+    to[1] = times(-2.0f / 3, even_a + odd_a);
+    to[2] = times(-2.0f / 3, even_a - odd_a);
+    to[3] = times(1.0f / 6, even_b + odd_b);
+    to[4] = times(1.0f / 6, even_b - odd_b);
+    to[5] = g[3];
+}
+
+GENFUSE_INLINE void transform_weights(const f32 (&m)[kWindow], f32 (&to)[kTaps]) {
+    const f32 even_a = m[1] + m[2], odd_a = m[1] - m[2], even_b = m[3] + m[4], odd_b = m[3] - m[4];
+    to[0] = m[0] + (even_a + even_b);
+    to[1] = plus_times(times(kA, odd_a), kB, odd_b);
+    to[2] = plus_times(plus_times(m[5], 0.5f, even_a), 2.0f, even_b);
+}
+
+// Where a phase's gradient of a row of tiles goes: plane by point, 16 floats a tile.
+void transform_gradients(const Frame& frame, float* to) {
+    const int64_t row = kTile * frame.tiles_wide * kBlock;
+    for (int64_t x = 0; x < frame.tiles_wide; ++x) {
+        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+            const float* const pixels = frame.gradient + x * kTile * kBlock + lane;
+            f32 vertical[kWindow][kTile];
+#pragma GCC unroll 4
+            for (int j = 0; j < kTile; ++j) {
+                f32 column[kTile], transformed[kWindow];
+#pragma GCC unroll 4
+                for (int i = 0; i < kTile; ++i) column[i] = load<f32>(pixels + i * row + j * kBlock);
+                transform_gradient(column, transformed);
+#pragma GCC unroll 6
+                for (int i = 0; i < kWindow; ++i) vertical[i][j] = transformed[i];
+            }
+#pragma GCC unroll 6
+            for (int i = 0; i < kWindow; ++i) {
+                f32 transformed[kWindow];
+                transform_gradient(vertical[i], transformed);
+#pragma GCC unroll 6
+                for (int j = 0; j < kWindow; ++j) {
+                    store(to + (i * kWindow + j) * frame.gradient_plane + x * kBlock + lane, transformed[j]);
+                }
+            }
+        }
+    }
+}
+
+// One phase's pixels of row `tiles` of tiles of sample n, as tiles, zero beyond the image.
+template <class Stored>
+void stage_gradient(const WeightGradientJob& job, const Frame& frame, int64_t n, int64_t k, int lanes,
+                    int64_t tiles, const Pass& pass, const Phase& phase) {
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t columns = kTile * frame.tiles_wide, there = geometry.phase_columns(phase);
+    for (int64_t i = 0; i < kTile; ++i) {
+        float* const to = frame.gradient + i * columns * kBlock;
+        const int64_t row = tiles * kTile + i;
+        const int64_t filled = row < geometry.pass_rows(pass) ? there : 0;
+        if (filled > 0) {
+            const bool every = geometry.out_step[1] == 1;
+            float* const loaded = every ? to : frame.gradient_row;
+            load_run<Stored>(*job.gradient, n, k, lanes, pass.row + row * geometry.out_step[0], 0,
+                             geometry.out_width, loaded);
+            for (int64_t x = 0; x < filled && !every; ++x) {
+                __builtin_memcpy(to + x * kBlock, loaded + (phase.column + x * geometry.out_step[1]) * kBlock,
+                                 kBlock * sizeof(float));
+            }
+        }
+        __builtin_memset(to + filled * kBlock, 0,
+                         static_cast<size_t>((columns - filled) * kBlock) * sizeof(float));
+    }
+}
+
+// Blocks [block, block + kInputBlocks) of all phases of one row of tiles.
+template <class Stored>
+void output_unit(const WeightGradientJob& job, const Frame& frame, int64_t row, int64_t first) {
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t n = row / frame.tiles_high, blocks = blocks_of(job.conv.out_channels);
+    for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
+        const int64_t left = job.conv.out_channels - block * kBlock;
+        float* to = job.gradients + (block * frame.tiles + (row - job.first_row) * frame.tiles_wide) * kBlock;
+        for (const Pass& pass : geometry.passes) {
+            for (const Phase& phase : pass.phases) {
+                stage_gradient<Stored>(job, frame, n, block * kBlock,
+                                       static_cast<int>(left < kBlock ? left : kBlock),
+                                       row % frame.tiles_high, pass, phase);
+                transform_gradients(frame, to);
+                to += kPoints * frame.gradient_plane;
+            }
+        }
+    }
+}
+
+// The kernel's place along an axis of a window's tap in a phase and share; −1 where it has none.
+int kernel_place(const Geometry& geometry, const Phase& phase, int axis, int remainder, int at) {
+    const winograd::Share share = share_of(geometry, axis, remainder);
+    for (const Tap& tap : phase.taps) {
+        const int from_first = (axis ? tap.x : tap.y) - geometry.first_tap[axis],
+                  step = geometry.in_step[axis];
+        if (from_first % step == remainder && from_first / step + share.place == at) {
+            return axis ? tap.kernel_x : tap.kernel_y;
+        }
+    }
+    return -1;
+}
+
+// What a unit sums: blocks of rows and of lanes.
+struct Unit {
+    int64_t row_block, row_blocks, lane_block, lane_blocks;
+};
+
+// Products of one phase and one share at one point, over all tiles.
+void sum_point(const WeightGradientJob& job, const Frame& frame, const Unit& unit, const float* inputs,
+               const float* gradients, float* sums) {
+    const int64_t block_floats = frame.tiles * kBlock;
+    const float* const rows = job.lanes_are_inputs ? gradients : inputs;
+    const float* const lanes = (job.lanes_are_inputs ? inputs : gradients) + unit.lane_block * block_floats;
+    const Steps steps{1, frame.tiles, kBlock, 0, kBlock, 0, block_floats};
+    for (int64_t lane = 0; lane < unit.lane_blocks; lane += kOuterBlocks) {
+        const int wide =
+            static_cast<int>(unit.lane_blocks - lane < kOuterBlocks ? unit.lane_blocks - lane : kOuterBlocks);
+        for (int64_t row = 0; row < unit.row_blocks * kBlock; row += kOuterRows) {
+            const float* of_row[kOuterRows];
+            for (int i = 0; i < kOuterRows; ++i) {
+                of_row[i] = rows + (unit.row_block + row / kBlock) * block_floats + row % kBlock + i;
+            }
+            outer_for(kOuterRows, wide)(of_row, lanes + lane * block_floats, steps,
+                                        sums + row * frame.sums_row + lane * kBlock, frame.sums_row, true);
+        }
+    }
+}
+
+// The weights of one row and 16 lanes from the sums at all live points: to[3·y + x][lane].
+void transform_sums(const Frame& frame, const float* sums, uint64_t live,
+                    float (&to)[kTaps * kTaps][kBlock]) {
+    for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+        f32 vertical[kTaps][kWindow];
+#pragma GCC unroll 6
+        for (int j = 0; j < kWindow; ++j) {
+            f32 column[kWindow], transformed[kTaps];
+#pragma GCC unroll 6
+            for (int i = 0; i < kWindow; ++i) {
+                const int point = i * kWindow + j;
+                column[i] = live >> point & 1 ? load<f32>(sums + point * frame.sums_point + lane) : f32{};
+            }
+            transform_weights(column, transformed);
+#pragma GCC unroll 3
+            for (int i = 0; i < kTaps; ++i) vertical[i][j] = transformed[i];
+        }
+#pragma GCC unroll 3
+        for (int i = 0; i < kTaps; ++i) {
+            f32 transformed[kTaps];
+            transform_weights(vertical[i], transformed);
+#pragma GCC unroll 3
+            for (int j = 0; j < kTaps; ++j) store(to[i * kTaps + j] + lane, transformed[j]);
+        }
+    }
+}
+
+// Places of the window's taps in the kernel, row by row; −1 where the phase and share have none.
+struct Places {
+    Places(const Geometry& geometry, const Phase& phase, int share, int32_t width) {
+        for (int i = 0; i < kTaps * kTaps; ++i) {
+            const int y = kernel_place(geometry, phase, 0, share / geometry.in_step[1], i / kTaps);
+            const int x = kernel_place(geometry, phase, 1, share % geometry.in_step[1], i % kTaps);
+            of_tap[i] = y < 0 || x < 0 ? -1 : y * width + x;
+        }
+    }
+    int of_tap[kTaps * kTaps];
+};
+
+void write_weights(const WeightGradientJob& job, const Frame& frame, const Unit& unit, uint64_t live,
+                   const Places& places) {
+    const int64_t row_end = job.row_channels(), lane_end = job.lane_channels();
+    for (int64_t i = 0; i < unit.row_blocks * kBlock; ++i) {
+        const int64_t row = unit.row_block * kBlock + i;
+        if (row >= row_end) return;
+        for (int64_t block = 0; block < unit.lane_blocks; ++block) {
+            float weights[kTaps * kTaps][kBlock];
+            transform_sums(frame, frame.sums + i * frame.sums_row + block * kBlock, live, weights);
+            for (int64_t j = 0; j < kBlock; ++j) {
+                const int64_t lane = (unit.lane_block + block) * kBlock + j;
+                if (lane >= lane_end) break;
+                float* const to =
+                    job.lanes_are_inputs ? weight_of(job, 0, lane, row) : weight_of(job, 0, row, lane);
+                for (int tap = 0; tap < kTaps * kTaps; ++tap) {
+                    if (places.of_tap[tap] < 0) continue;
+                    float& weight = to[places.of_tap[tap]];
+                    weight = (job.accumulate ? weight : 0.0f) + weights[tap][j];
+                }
+            }
+        }
+    }
+}
+
+void sum_unit(const WeightGradientJob& job, const Frame& frame, const Unit& unit) {
+    const Geometry& geometry = *job.conv.geometry;
+    const float* gradients = job.gradients;
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) {
+            const float* inputs = job.inputs;
+            for (int share = 0; share < winograd::shares(geometry); ++share) {
+                const uint64_t live = winograd::live_points(geometry, phase, share, kTile);
+                for (int point = 0; point < kPoints; ++point) {
+                    if (!(live >> point & 1)) continue;
+                    sum_point(job, frame, unit, inputs + point * frame.input_plane,
+                              gradients + point * frame.gradient_plane,
+                              frame.sums + point * frame.sums_point);
+                }
+                write_weights(job, frame, unit, live,
+                              Places(geometry, phase, share, job.conv.args->conv.kernel[1]));
+                inputs += kPoints * frame.input_plane;
+            }
+            gradients += kPoints * frame.gradient_plane;
+        }
+    }
+}
+
+}  // namespace
+
+// kInputBlocks blocks of a row of tiles of the input, transformed; the gradient's likewise.
+void winograd_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t blocks = blocks_of(job.conv.in_channels), parts = winograd::input_parts(blocks);
+    const int64_t row = job.first_row + unit / parts, first = unit % parts * winograd::kInputBlocks;
+    const Input input{
+        job.inputs,          job.first_row, frame.input_plane, kBlock, kPoints * frame.input_plane,
+        frame.tiles * kBlock};
+    with_stored(job.conv.args->dtype, [&](auto stored) {
+        for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
+            fill_input<decltype(stored), Singles>(job.conv, frame, input, block, row, row + 1);
+        }
+    });
+}
+
+void winograd_gradient_output_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t parts = winograd::input_parts(blocks_of(job.conv.out_channels));
+    with_stored(job.conv.args->dtype, [&](auto stored) {
+        output_unit<decltype(stored)>(job, frame, job.first_row + unit / parts,
+                                      unit % parts * winograd::kInputBlocks);
+    });
+}
+
+// A part of the weights, over all tiles of the launch.
+void winograd_gradient_sum_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t lane_parts = parts_of(job.lane_channels(), job.lane_part);
+    const int64_t row = unit / lane_parts * job.row_part, lane = unit % lane_parts * job.lane_part;
+    sum_unit(job, frame,
+             {row, blocks_there(job.row_channels(), row, job.row_part), lane,
+              blocks_there(job.lane_channels(), lane, job.lane_part)});
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse

@@ -1,0 +1,175 @@
+// Winograd's input transform: tiles of the staged image at the points, for the convolution and its weight
+// gradient alike.
+#pragma once
+
+#include "common/gemm.h"
+#include "conv_norm_act/stage.h"
+#include "conv_norm_act/winograd.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+using winograd::kSmallTile;
+using winograd::kTile;
+using winograd::window_of;
+
+constexpr float kA = 0.70710678118654752f,
+                kB = 1.41421356237309505f;  // the points ±a, ±b; a² = ½, b² = 2, ab = 1
+
+GENFUSE_INLINE f32 times(float factor, f32 value) {
+    return broadcast<f32>(factor) * value;
+}
+
+GENFUSE_INLINE f32 plus_times(f32 sum, float factor, f32 value) {
+    return fma(broadcast<f32>(factor), value, sum);
+}
+
+// Bᵀd.
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kSmallTile)], f32 (&to)[window_of(kSmallTile)]) {
+    to[0] = d[0] - d[2];
+    to[1] = d[1] + d[2];
+    to[2] = d[2] - d[1];
+    to[3] = d[3] - d[1];
+}
+
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kTile)], f32 (&to)[window_of(kTile)]) {
+    const f32 even_b = plus_times(d[4], -2.0f, d[2]), odd_b = plus_times(d[3], -2.0f, d[1]);
+    const f32 even_a = plus_times(d[4], -0.5f, d[2]), odd_a = plus_times(d[3], -0.5f, d[1]);
+    to[0] = d[0] + plus_times(d[4], -2.5f, d[2]);
+    to[1] = plus_times(even_b, kA, odd_b);
+    to[2] = plus_times(even_b, -kA, odd_b);
+    to[3] = plus_times(even_a, kB, odd_a);
+    to[4] = plus_times(even_a, -kB, odd_a);
+    to[5] = d[1] + plus_times(d[5], -2.5f, d[3]);
+}
+
+// The transformed input of rows of tiles from `first` on: of a tile's 16 channels at a point, at
+// data[point·plane + tile·(number) + share·(number) + block·(number)].
+struct Input {
+    float* data;
+    int64_t first;
+    int64_t plane, tile, share, block;  // floats from one to the next
+};
+
+// Calls run(n, row within the sample, rows, first tile) for the stretches of [first, last) that lie in one
+// sample.
+template <class Frame, class Run>
+void each_sample(const Frame& frame, int64_t first, int64_t last, Run run) {
+    for (int64_t row = first; row < last;) {
+        const int64_t n = row / frame.tiles_high, within = row % frame.tiles_high;
+        const int64_t left = frame.tiles_high - within;
+        const int64_t rows = left < last - row ? left : last - row;
+        run(n, within, rows, row);
+        row += rows;
+    }
+}
+
+GENFUSE_INLINE void keep(Singles, float* to, f32 transformed) {
+    store(to, transformed);
+}
+
+GENFUSE_INLINE void keep(Pairs, float* to, f32 transformed) {
+    narrow(reinterpret_cast<bfloat16*>(to), transformed);
+}
+
+// What a share's tiles read of the staged pixels, and which of their points are wanted.
+struct View {
+    const float* pixels;
+    int64_t down, right;    // floats from a pixel to the next
+    int first[2], last[2];  // the window's places that are read
+    uint64_t live;
+};
+
+template <class Frame>
+View view_of(const ConvJob& job, const Frame& frame, int number) {
+    const Geometry& geometry = *job.geometry;
+    const int steps[2] = {geometry.in_step[0], geometry.in_step[1]};
+    const int remainders[2] = {number / steps[1], number % steps[1]};
+    View view{};
+    for (int axis = 0; axis < 2; ++axis) {
+        const winograd::Share share = winograd::share_of(geometry, axis, remainders[axis]);
+        view.first[axis] = share.place;
+        view.last[axis] = share.place + frame.tile + share.taps - 2;
+    }
+    view.down = steps[0] * frame.columns * kBlock;
+    view.right = steps[1] * kBlock;
+    view.pixels = frame.staged + (remainders[0] * frame.columns + remainders[1]) * kBlock;
+    view.live = ~uint64_t{0};
+    if (winograd::shares(geometry) > 1) {
+        view.live = winograd::live_points(geometry, geometry.passes[0].phases[0], number, frame.tile);
+    }
+    return view;
+}
+
+// A tile whose first pixel is `pixel`; `whole` where the window is read whole and all points are wanted.
+template <int tile, class Product, bool whole>
+void transform_tile(const View& view, const float* pixel, float* to, int64_t plane) {
+    constexpr int window = window_of(tile);
+    constexpr int steps = kLanes<float> / Product::kChannels;
+    for (int part = 0; part < kParts; ++part, pixel += kLanes<float>, to += steps) {
+        f32 vertical[window][window];
+#pragma GCC unroll 6
+        for (int j = 0; j < window; ++j) {
+            const bool reads = whole || (j >= view.first[1] && j <= view.last[1]);
+            f32 column[window], transformed[window];
+#pragma GCC unroll 6
+            for (int i = 0; i < window; ++i) {
+                column[i] = whole || (reads && i >= view.first[0] && i <= view.last[0])
+                                ? load<f32>(pixel + (i - view.first[0]) * view.down +
+                                            (j - view.first[1]) * view.right)
+                                : f32{};
+            }
+            transform_input(column, transformed);
+#pragma GCC unroll 6
+            for (int i = 0; i < window; ++i) vertical[i][j] = transformed[i];
+        }
+#pragma GCC unroll 6
+        for (int i = 0; i < window; ++i) {
+            f32 transformed[window];
+            transform_input(vertical[i], transformed);
+#pragma GCC unroll 6
+            for (int j = 0; j < window; ++j) {
+                const int point = i * window + j;
+                if (whole || view.live >> point & 1) keep(Product(), to + point * plane, transformed[j]);
+            }
+        }
+    }
+}
+
+template <int tile, class Product>
+void transform_tiles(const View& view, const float* pixels, int64_t tiles, const Input& input, float* to) {
+    const auto transform =
+        ~view.live == 0 ? transform_tile<tile, Product, true> : transform_tile<tile, Product, false>;
+    for (int64_t x = 0; x < tiles; ++x) {
+        transform(view, pixels + tile * x * view.right, to + x * input.tile, input.plane);
+    }
+}
+
+// A block of channels of rows [first, last).
+template <class Stored, class Product, class Frame>
+void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int64_t block, int64_t first,
+                int64_t last) {
+    const int64_t channel = block * kBlock;
+    const int64_t left = job.in_channels - channel;
+    const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
+    const Geometry& geometry = *job.geometry;
+    const auto transform =
+        frame.tile == kTile ? transform_tiles<kTile, Product> : transform_tiles<kSmallTile, Product>;
+    each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
+        stage<Stored>(job, n, channel, lanes, geometry.in_step[0] * frame.tile * within,
+                      winograd::extent(geometry, 0, frame.tile, rows), frame.source, frame.staged);
+        for (int share = 0; share < winograd::shares(geometry); ++share) {
+            const View view = view_of(job, frame, share);
+            for (int64_t r = 0; r < rows; ++r) {
+                float* const to = input.data + (row + r - input.first) * frame.tiles_wide * input.tile +
+                                  share * input.share + block * input.block;
+                transform(view, view.pixels + frame.tile * r * view.down, frame.tiles_wide, input, to);
+            }
+        }
+    });
+}
+
+}  // namespace
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse
