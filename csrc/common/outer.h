@@ -17,18 +17,20 @@ constexpr int kOuterRows = 4, kOuterBlocks = 1;
 constexpr int kOuterRows = 2, kOuterBlocks = 1;
 #endif
 
-// `lines` times `length` steps; a row's value and the lanes lie `row_step` and `lane_step` floats from those
-// of the next step, and `row_line` and `lane_line` from those of the next line; a block of lanes lies
-// `lane_block` from the next one.
-struct Steps {
-    int64_t lines, length;
-    int64_t row_step, row_line;
-    int64_t lane_step, lane_line, lane_block;
+// Where one side's values lie: floats from a step to the next, from a line of steps, from a sample of lines;
+// of the lanes also from a block of 16 to the next.
+struct Places {
+    int64_t step, line, sample, block;
 };
 
-// sums[i·sums_row + lane] = Σ rows[i]·lanes over all steps in order, added to what is there unless `fresh`.
+struct Steps {
+    int64_t samples, lines, length;
+    Places rows, lanes;
+};
+
+// sums[i][lane] = Σ rows[i]·lanes over all steps in order, added to what is there unless `fresh`.
 template <int rows, int blocks>
-void sum_outer(const float* const* row, const float* lanes, const Steps& steps, float* sums, int64_t sums_row,
+void sum_outer(const float* const* row, const float* lanes, const Steps& steps, float* const* sums,
                bool fresh) {
     constexpr int width = kLanes<float>, a_block = 16 / width, vectors = blocks * a_block;
     f32 sum[rows][vectors];
@@ -37,20 +39,22 @@ void sum_outer(const float* const* row, const float* lanes, const Steps& steps, 
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) sum[i][v] = f32{};
     }
-    for (int64_t line = 0; line < steps.lines; ++line) {
+    for (int64_t line = 0; line < steps.samples * steps.lines; ++line) {
+        const int64_t sample = line / steps.lines, within = line % steps.lines;
+        const int64_t offset = sample * steps.rows.sample + within * steps.rows.line;
         const float* from[rows];
 #pragma GCC unroll 8
-        for (int i = 0; i < rows; ++i) from[i] = row[i] + line * steps.row_line;
-        const float* column = lanes + line * steps.lane_line;
-        for (int64_t step = 0; step < steps.length; ++step, column += steps.lane_step) {
+        for (int i = 0; i < rows; ++i) from[i] = row[i] + offset;
+        const float* column = lanes + sample * steps.lanes.sample + within * steps.lanes.line;
+        for (int64_t step = 0; step < steps.length; ++step, column += steps.lanes.step) {
             f32 value[vectors];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; ++v) {
-                value[v] = load<f32>(column + v / a_block * steps.lane_block + v % a_block * width);
+                value[v] = load<f32>(column + v / a_block * steps.lanes.block + v % a_block * width);
             }
 #pragma GCC unroll 8
             for (int i = 0; i < rows; ++i) {
-                const f32 factor = broadcast<f32>(from[i][step * steps.row_step]);
+                const f32 factor = broadcast<f32>(from[i][step * steps.rows.step]);
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; ++v) sum[i][v] = fma(factor, value[v], sum[i][v]);
             }
@@ -60,13 +64,13 @@ void sum_outer(const float* const* row, const float* lanes, const Steps& steps, 
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) {
-            float* const to = sums + i * sums_row + v * width;
+            float* const to = sums[i] + v * width;
             store(to, fresh ? sum[i][v] : load<f32>(to) + sum[i][v]);
         }
     }
 }
 
-using SumOuter = void (*)(const float* const*, const float*, const Steps&, float*, int64_t, bool);
+using SumOuter = void (*)(const float* const*, const float*, const Steps&, float* const*, bool);
 
 template <int blocks, int... rows>
 SumOuter outer_by_rows(int count) {

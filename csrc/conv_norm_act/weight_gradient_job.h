@@ -17,7 +17,11 @@ struct WeightGradientJob {
 
     bool lanes_are_inputs;
     int64_t row_part, lane_part;  // blocks of a unit's rows and lanes
-    int64_t rows_at_once;         // of a pass's output, whose pixels are staged together
+    // By definition: rows of a pass's output whose pixels are staged together, and samples where these are
+    // all.
+    int64_t rows_at_once, samples_at_once;
+    int64_t stretches, slices;    // of that size in all; parts of them, whose sums are added at the end
+    float* sums;                  // [slice][unit of a slice]
     int64_t first_row, last_row;  // Winograd: rows of tiles that a launch sums
     float *inputs, *gradients;    // Winograd: these rows, transformed
     float* memory;                // each slot's own
@@ -53,16 +57,24 @@ __attribute__((always_inline)) inline int64_t blocks_there(int64_t channels, int
 
 namespace direct_gradient {
 
-// A slot's memory; without memory, how much it takes.
+// Units of a slice.
+__attribute__((always_inline)) inline int64_t units_of(const WeightGradientJob& job) {
+    return job.conv.args->conv.groups * parts_of(job.row_channels(), job.row_part) *
+           parts_of(job.lane_channels(), job.lane_part);
+}
+
+// Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
     __attribute__((always_inline)) Frame(const WeightGradientJob& job, float* memory) {
         const Geometry& geometry = *job.conv.geometry;
         columns = static_cast<int64_t>(geometry.columns.size());
         staged_rows =
             (job.rows_at_once - 1) * geometry.in_step[0] + geometry.last_tap[0] - geometry.first_tap[0] + 1;
-        input_block = staged_rows * columns * kBlock;
+        input_sample = staged_rows * columns * kBlock;
+        input_block = job.samples_at_once * input_sample;
         gradient_pass = job.rows_at_once * geometry.out_width * kBlock;
-        gradient_block = static_cast<int64_t>(geometry.passes.size()) * gradient_pass;
+        gradient_sample = static_cast<int64_t>(geometry.passes.size()) * gradient_pass;
+        gradient_block = job.samples_at_once * gradient_sample;
         const int64_t input_part = job.lanes_are_inputs ? job.lane_part : job.row_part;
         const int64_t gradient_part = job.lanes_are_inputs ? job.row_part : job.lane_part;
         const genfuse_conv& conv = job.conv.args->conv;
@@ -73,12 +85,12 @@ struct Frame {
         input = carver.take<float>(input_part * input_block);
         gradient = carver.take<float>(gradient_part * gradient_block);
         source = carver.take<float>((job.conv.args->width + 1) * kBlock);
-        sums = carver.take<float>(taps * sums_tap);
         used = carver.used();
     }
 
-    int64_t columns, staged_rows, input_block, gradient_pass, gradient_block, taps, sums_row, sums_tap;
-    float *input, *gradient, *source, *sums;
+    int64_t columns, staged_rows, input_sample, input_block;
+    int64_t gradient_pass, gradient_sample, gradient_block, taps, sums_row, sums_tap;
+    float *input, *gradient, *source;
     size_t used;
 };
 
@@ -130,6 +142,7 @@ struct Frame {
 
 #define GENFUSE_WEIGHT_GRADIENT_UNITS(UNIT) \
     UNIT(direct_gradient_unit)              \
+    UNIT(direct_gradient_merge_unit)        \
     UNIT(winograd_gradient_input_unit)      \
     UNIT(winograd_gradient_output_unit)     \
     UNIT(winograd_gradient_sum_unit)

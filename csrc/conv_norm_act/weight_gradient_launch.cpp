@@ -13,8 +13,13 @@ namespace {
 
 constexpr int64_t kPixelsAtOnce = 128;    // whose lanes stay in the L1 cache while all rows meet them
 constexpr int64_t kSumBytes = 256 << 10;  // of a unit's sums, which stay in the L2 cache
-constexpr int64_t kMostRowBlocks = 4, kMostLaneBlocks = 6;  // of a unit of Winograd's: its sums likewise
+// Of a launch at least, where there are as many; of a slice at least. Neither may depend on the threads.
+constexpr int64_t kUnits = 8, kStretches = 4;
+constexpr int64_t kLanesTogether = 3;                       // blocks that the widest kernel sums at once
+constexpr int64_t kMostRowBlocks = 4, kMostLaneBlocks = 3;  // of a unit of Winograd's: its sums likewise
 constexpr int64_t kSharedBytes = 16 << 20;                  // of transformed tiles that are summed at once
+// Channels up to which Winograd's transforms cost more than the products that they save.
+constexpr int64_t kFewChannels = 8;
 constexpr int64_t kInputBlocks = winograd::kInputBlocks;
 
 int64_t ceil_divide(int64_t a, int64_t b) {
@@ -53,9 +58,30 @@ class Call {
         genfuse_conv& conv = args_.conv;
         conv.folded = 0;
         conv.product = GENFUSE_FLOAT32;
-        conv.algorithm = !args.exact && winograd_applies(conv) ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
-        conv.tile = conv.algorithm == GENFUSE_CONV_WINOGRAD ? winograd::kTile : 0;
+        const bool winograd = !args.exact && std::min(conv.in_channels, conv.out_channels) > kFewChannels &&
+                              winograd_applies(conv) &&
+                              winograd_pays(conv, args.unit.height, args.unit.width);
+        conv.algorithm = winograd ? GENFUSE_CONV_WINOGRAD : GENFUSE_CONV_DIRECT;
+        conv.tile = winograd ? winograd::kTile : 0;
         return conv;
+    }
+
+    // Whether its products, with those of tiles that jut out of the picture, are fewer than the definition's.
+    static bool winograd_pays(const genfuse_conv& conv, int64_t height, int64_t width) {
+        const Geometry geometry(conv, height, width);
+        int64_t products = 0, pixels = 0;
+        for (const Pass& pass : geometry.passes) {
+            for (const Phase& phase : pass.phases) {
+                winograd::Live live;
+                live.find(geometry, phase, winograd::kTile);
+                products += live.products();
+                pixels += static_cast<int64_t>(phase.taps.size()) * geometry.pass_rows(pass) *
+                          geometry.phase_columns(phase);
+            }
+        }
+        const int64_t tiles =
+            winograd::tiles(geometry, 0, winograd::kTile) * winograd::tiles(geometry, 1, winograd::kTile);
+        return pixels * 4 > products * tiles * 5;
     }
 
     // Lays out the arena for slots of so many bytes, `shared` floats beside them, and prepares the norm.
@@ -82,25 +108,41 @@ class Call {
         for (const Pass& pass : geometry_.passes) {
             job_.conv.rows = std::max(job_.conv.rows, geometry_.pass_rows(pass));
         }
+        const int64_t rows = job_.conv.rows, width = geometry_.out_width;
+        job_.rows_at_once = std::clamp<int64_t>(kPixelsAtOnce / width, 1, rows);
+        job_.samples_at_once = job_.rows_at_once < rows
+                                   ? 1
+                                   : std::clamp<int64_t>(kPixelsAtOnce / (rows * width), 1, args_.batch);
+        job_.stretches =
+            ceil_divide(args_.batch, job_.samples_at_once) * ceil_divide(rows, job_.rows_at_once);
         job_.lanes_are_inputs = geometry_.group_in > geometry_.group_out;
-        job_.rows_at_once = std::clamp<int64_t>(kPixelsAtOnce / geometry_.out_width, 1, job_.conv.rows);
-        const int64_t taps = int64_t{args_.conv.kernel[0]} * args_.conv.kernel[1];
-        const int64_t block_bytes = taps * kBlock * kBlock * static_cast<int64_t>(sizeof(float));
-        const int64_t blocks = std::max<int64_t>(1, kSumBytes / block_bytes);
-        job_.lane_part = std::min({blocks_of(job_.lane_channels()), blocks, kMostLaneBlocks});
-        job_.row_part =
-            std::min(blocks_of(job_.row_channels()), std::max<int64_t>(1, blocks / job_.lane_part));
-        while (units() < 2 * args_.threads && job_.lane_part * job_.row_part > 1) {
-            int64_t& larger = job_.row_part >= job_.lane_part ? job_.row_part : job_.lane_part;
-            larger = ceil_divide(larger, 2);
-        }
-        prepare(direct_gradient::Frame(job_, nullptr).used, 0);
-        run_slots(GENFUSE_KERNEL(direct_gradient_unit), job_, units(), args_.threads);
+        deal_direct();
+        const direct_gradient::Frame frame(job_, nullptr);
+        const int64_t units = direct_gradient::units_of(job_);
+        job_.sums = prepare(frame.used, job_.slices * units * frame.taps * frame.sums_tap);
+        run_slots(GENFUSE_KERNEL(direct_gradient_unit), job_, job_.slices * units, args_.threads);
+        run_slots(GENFUSE_KERNEL(direct_gradient_merge_unit), job_, units, args_.threads);
     }
 
-    int64_t units() const {
-        return args_.conv.groups * parts_of(job_.row_channels(), job_.row_part) *
-               parts_of(job_.lane_channels(), job_.lane_part);
+    // Rows and lanes of a unit about as many, so that both sides' pixels are staged seldom; slices only where
+    // their sums, which cost time too, are of many stretches.
+    void deal_direct() {
+        const int64_t taps = int64_t{args_.conv.kernel[0]} * args_.conv.kernel[1];
+        const int64_t pairs = std::max<int64_t>(1, kSumBytes / (taps * kBlock * kBlock * 4));
+        const int64_t row_blocks = blocks_of(job_.row_channels()),
+                      lane_blocks = blocks_of(job_.lane_channels());
+        int64_t wide = kLanesTogether;
+        while (wide * wide < pairs) wide += kLanesTogether;
+        job_.lane_part = std::min(lane_blocks, wide);
+        job_.row_part = std::min(row_blocks, std::max<int64_t>(1, pairs / job_.lane_part));
+        job_.lane_part = std::min(lane_blocks, std::max(job_.lane_part, pairs / job_.row_part));
+        const auto units = [&] {
+            job_.slices = std::clamp<int64_t>(kUnits / direct_gradient::units_of(job_), 1,
+                                              std::max<int64_t>(1, job_.stretches / kStretches));
+            return job_.slices * direct_gradient::units_of(job_);
+        };
+        while (units() < kUnits && job_.row_part > 1) job_.row_part = ceil_divide(job_.row_part, 2);
+        while (units() < kUnits && job_.lane_part > 1) job_.lane_part = ceil_divide(job_.lane_part, 2);
     }
 
     // All threads transform some rows of tiles, of the input and of the gradient; then each sums its part of
@@ -115,7 +157,7 @@ class Call {
                                   wide * kBlock * static_cast<int64_t>(sizeof(float));
         const int64_t at_once = ceil_divide(rows, ceil_divide(rows * row_bytes, kSharedBytes));
         job_.lanes_are_inputs = !args_.conv.transposed;  // as weights lie
-        job_.lane_part = std::min(blocks_of(job_.lane_channels()), kMostLaneBlocks / 2);
+        job_.lane_part = std::min(blocks_of(job_.lane_channels()), kMostLaneBlocks);
         job_.row_part = std::min(blocks_of(job_.row_channels()), kMostRowBlocks);
         job_.last_row = at_once;
         const winograd_gradient::Frame frame(job_, nullptr);
@@ -124,6 +166,8 @@ class Call {
         float* const room = prepare(frame.used, input_floats + gradient_floats);
         job_.inputs = room;
         job_.gradients = room + input_floats;
+        const int64_t parts =
+            parts_of(job_.row_channels(), job_.row_part) * parts_of(job_.lane_channels(), job_.lane_part);
         for (int64_t row = 0; row < rows; row += at_once) {
             job_.first_row = row;
             job_.last_row = std::min(rows, row + at_once);
@@ -132,7 +176,7 @@ class Call {
                       count * ceil_divide(in_blocks, kInputBlocks), args_.threads);
             run_slots(GENFUSE_KERNEL(winograd_gradient_output_unit), job_,
                       count * ceil_divide(out_blocks, kInputBlocks), args_.threads);
-            run_slots(GENFUSE_KERNEL(winograd_gradient_sum_unit), job_, units(), args_.threads);
+            run_slots(GENFUSE_KERNEL(winograd_gradient_sum_unit), job_, parts, args_.threads);
             job_.accumulate = true;
         }
     }

@@ -136,17 +136,19 @@ void sum_point(const WeightGradientJob& job, const Frame& frame, const Unit& uni
     const int64_t block_floats = frame.tiles * kBlock;
     const float* const rows = job.lanes_are_inputs ? gradients : inputs;
     const float* const lanes = (job.lanes_are_inputs ? inputs : gradients) + unit.lane_block * block_floats;
-    const Steps steps{1, frame.tiles, kBlock, 0, kBlock, 0, block_floats};
+    const Places places{kBlock, 0, 0, block_floats};
+    const Steps steps{1, 1, frame.tiles, places, places};
     for (int64_t lane = 0; lane < unit.lane_blocks; lane += kOuterBlocks) {
         const int wide =
             static_cast<int>(unit.lane_blocks - lane < kOuterBlocks ? unit.lane_blocks - lane : kOuterBlocks);
         for (int64_t row = 0; row < unit.row_blocks * kBlock; row += kOuterRows) {
             const float* of_row[kOuterRows];
+            float* to[kOuterRows];
             for (int i = 0; i < kOuterRows; ++i) {
                 of_row[i] = rows + (unit.row_block + row / kBlock) * block_floats + row % kBlock + i;
+                to[i] = sums + (row + i) * frame.sums_row + lane * kBlock;
             }
-            outer_for(kOuterRows, wide)(of_row, lanes + lane * block_floats, steps,
-                                        sums + row * frame.sums_row + lane * kBlock, frame.sums_row, true);
+            outer_for(kOuterRows, wide)(of_row, lanes + lane * block_floats, steps, to, true);
         }
     }
 }
@@ -179,8 +181,8 @@ void transform_sums(const Frame& frame, const float* sums, uint64_t live,
 }
 
 // Places of the window's taps in the kernel, row by row; −1 where the phase and share have none.
-struct Places {
-    Places(const Geometry& geometry, const Phase& phase, int share, int32_t width) {
+struct KernelPlaces {
+    KernelPlaces(const Geometry& geometry, const Phase& phase, int share, int32_t width) {
         for (int i = 0; i < kTaps * kTaps; ++i) {
             const int y = kernel_place(geometry, phase, 0, share / geometry.in_step[1], i / kTaps);
             const int x = kernel_place(geometry, phase, 1, share % geometry.in_step[1], i % kTaps);
@@ -191,7 +193,7 @@ struct Places {
 };
 
 void write_weights(const WeightGradientJob& job, const Frame& frame, const Unit& unit, uint64_t live,
-                   const Places& places) {
+                   const KernelPlaces& places) {
     const int64_t row_end = job.row_channels(), lane_end = job.lane_channels();
     for (int64_t i = 0; i < unit.row_blocks * kBlock; ++i) {
         const int64_t row = unit.row_block * kBlock + i;
@@ -229,7 +231,7 @@ void sum_unit(const WeightGradientJob& job, const Frame& frame, const Unit& unit
                               frame.sums + point * frame.sums_point);
                 }
                 write_weights(job, frame, unit, live,
-                              Places(geometry, phase, share, job.conv.args->conv.kernel[1]));
+                              KernelPlaces(geometry, phase, share, job.conv.args->conv.kernel[1]));
                 inputs += kPoints * frame.input_plane;
             }
             gradients += kPoints * frame.gradient_plane;
