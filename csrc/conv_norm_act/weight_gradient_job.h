@@ -126,15 +126,16 @@ struct Frame {
         Carver carver(memory);
         staged = carver.take<float>(winograd::extent(geometry, 0, tile, 1) * columns * kBlock);
         source = carver.take<float>(job.conv.args->width * kBlock);
-        gradient = carver.take<float>(tile * tile * tiles_wide * kBlock);
-        gradient_row = carver.take<float>(geometry.out_width * kBlock);
+        gradient_row = geometry.out_step[1] * tile * tiles_wide * kBlock;
+        gradient = carver.take<float>(tile * gradient_row);
         sums = carver.take<float>(kPoints * sums_point);
         used = carver.used();
     }
 
     int tile;
-    int64_t tiles_high, tiles_wide, columns, tiles, input_plane, gradient_plane, sums_row, sums_point;
-    float *staged, *source, *gradient, *gradient_row, *sums;
+    int64_t tiles_high, tiles_wide, columns, tiles;
+    int64_t input_plane, gradient_plane, gradient_row, sums_row, sums_point;
+    float *staged, *source, *gradient, *sums;
     size_t used;
 };
 

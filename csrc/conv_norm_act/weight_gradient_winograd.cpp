@@ -38,18 +38,20 @@ GENFUSE_INLINE void transform_weights(const f32 (&m)[kWindow], f32 (&to)[kTaps])
     to[2] = plus_times(plus_times(m[5], 0.5f, even_a), 2.0f, even_b);
 }
 
-// Where a phase's gradient of a row of tiles goes: plane by point, 16 floats a tile.
-void transform_gradients(const Frame& frame, float* to) {
-    const int64_t row = kTile * frame.tiles_wide * kBlock;
+// A row of tiles whose first pixel is `pixels` and whose columns lie `step` pixels apart, to `to`: a plane a
+// point, 16 floats a tile.
+void transform_gradients(const Frame& frame, const float* pixels, int64_t step, uint64_t live, float* to) {
     for (int64_t x = 0; x < frame.tiles_wide; ++x) {
         for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
-            const float* const pixels = frame.gradient + x * kTile * kBlock + lane;
+            const float* const first = pixels + x * kTile * step * kBlock + lane;
             f32 vertical[kWindow][kTile];
 #pragma GCC unroll 4
             for (int j = 0; j < kTile; ++j) {
                 f32 column[kTile], transformed[kWindow];
 #pragma GCC unroll 4
-                for (int i = 0; i < kTile; ++i) column[i] = load<f32>(pixels + i * row + j * kBlock);
+                for (int i = 0; i < kTile; ++i) {
+                    column[i] = load<f32>(first + i * frame.gradient_row + j * step * kBlock);
+                }
                 transform_gradient(column, transformed);
 #pragma GCC unroll 6
                 for (int i = 0; i < kWindow; ++i) vertical[i][j] = transformed[i];
@@ -60,52 +62,53 @@ void transform_gradients(const Frame& frame, float* to) {
                 transform_gradient(vertical[i], transformed);
 #pragma GCC unroll 6
                 for (int j = 0; j < kWindow; ++j) {
-                    store(to + (i * kWindow + j) * frame.gradient_plane + x * kBlock + lane, transformed[j]);
+                    const int point = i * kWindow + j;
+                    if (!(live >> point & 1)) continue;
+                    store(to + point * frame.gradient_plane + x * kBlock + lane, transformed[j]);
                 }
             }
         }
     }
 }
 
-// One phase's pixels of row `tiles` of tiles of sample n, as tiles, zero beyond the image.
+// A pass's pixels of row `tiles` of tiles of sample n, zero beyond the image.
 template <class Stored>
 void stage_gradient(const WeightGradientJob& job, const Frame& frame, int64_t n, int64_t k, int lanes,
-                    int64_t tiles, const Pass& pass, const Phase& phase) {
+                    int64_t tiles, const Pass& pass) {
     const Geometry& geometry = *job.conv.geometry;
-    const int64_t columns = kTile * frame.tiles_wide, there = geometry.phase_columns(phase);
     for (int64_t i = 0; i < kTile; ++i) {
-        float* const to = frame.gradient + i * columns * kBlock;
+        float* const to = frame.gradient + i * frame.gradient_row;
         const int64_t row = tiles * kTile + i;
-        const int64_t filled = row < geometry.pass_rows(pass) ? there : 0;
+        const int64_t filled = row < geometry.pass_rows(pass) ? geometry.out_width * kBlock : 0;
         if (filled > 0) {
-            const bool every = geometry.out_step[1] == 1;
-            float* const loaded = every ? to : frame.gradient_row;
             load_run<Stored>(*job.gradient, n, k, lanes, pass.row + row * geometry.out_step[0], 0,
-                             geometry.out_width, loaded);
-            for (int64_t x = 0; x < filled && !every; ++x) {
-                __builtin_memcpy(to + x * kBlock, loaded + (phase.column + x * geometry.out_step[1]) * kBlock,
-                                 kBlock * sizeof(float));
-            }
+                             geometry.out_width, to);
         }
-        __builtin_memset(to + filled * kBlock, 0,
-                         static_cast<size_t>((columns - filled) * kBlock) * sizeof(float));
+        __builtin_memset(to + filled, 0, static_cast<size_t>(frame.gradient_row - filled) * sizeof(float));
     }
 }
 
-// Blocks [block, block + kInputBlocks) of all phases of one row of tiles.
+// Points of a phase that any share needs.
+uint64_t live_of(const Geometry& geometry, const Phase& phase) {
+    winograd::Live live;
+    live.find(geometry, phase, kTile);
+    return live.any;
+}
+
+// Blocks [first, first + kInputBlocks) of all phases of one row of tiles.
 template <class Stored>
 void output_unit(const WeightGradientJob& job, const Frame& frame, int64_t row, int64_t first) {
     const Geometry& geometry = *job.conv.geometry;
     const int64_t n = row / frame.tiles_high, blocks = blocks_of(job.conv.out_channels);
     for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
         const int64_t left = job.conv.out_channels - block * kBlock;
+        const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
         float* to = job.gradients + (block * frame.tiles + (row - job.first_row) * frame.tiles_wide) * kBlock;
         for (const Pass& pass : geometry.passes) {
+            stage_gradient<Stored>(job, frame, n, block * kBlock, lanes, row % frame.tiles_high, pass);
             for (const Phase& phase : pass.phases) {
-                stage_gradient<Stored>(job, frame, n, block * kBlock,
-                                       static_cast<int>(left < kBlock ? left : kBlock),
-                                       row % frame.tiles_high, pass, phase);
-                transform_gradients(frame, to);
+                transform_gradients(frame, frame.gradient + phase.column * kBlock, geometry.out_step[1],
+                                    live_of(geometry, phase), to);
                 to += kPoints * frame.gradient_plane;
             }
         }
@@ -180,36 +183,37 @@ void transform_sums(const Frame& frame, const float* sums, uint64_t live,
     }
 }
 
-// Places of the window's taps in the kernel, row by row; −1 where the phase and share have none.
+// The window's taps that a phase and share have, and their places in the kernel.
 struct KernelPlaces {
     KernelPlaces(const Geometry& geometry, const Phase& phase, int share, int32_t width) {
-        for (int i = 0; i < kTaps * kTaps; ++i) {
-            const int y = kernel_place(geometry, phase, 0, share / geometry.in_step[1], i / kTaps);
-            const int x = kernel_place(geometry, phase, 1, share % geometry.in_step[1], i % kTaps);
-            of_tap[i] = y < 0 || x < 0 ? -1 : y * width + x;
+        for (int tap = 0; tap < kTaps * kTaps; ++tap) {
+            const int y = kernel_place(geometry, phase, 0, share / geometry.in_step[1], tap / kTaps);
+            const int x = kernel_place(geometry, phase, 1, share % geometry.in_step[1], tap % kTaps);
+            if (y < 0 || x < 0) continue;
+            taps[count] = tap;
+            places[count++] = y * width + x;
         }
     }
-    int of_tap[kTaps * kTaps];
+
+    int count = 0, taps[kTaps * kTaps], places[kTaps * kTaps];
 };
 
 void write_weights(const WeightGradientJob& job, const Frame& frame, const Unit& unit, uint64_t live,
-                   const KernelPlaces& places) {
+                   const KernelPlaces& kernel) {
     const int64_t row_end = job.row_channels(), lane_end = job.lane_channels();
+    const int64_t step = int64_t{job.conv.args->conv.kernel[0]} * job.conv.args->conv.kernel[1];
     for (int64_t i = 0; i < unit.row_blocks * kBlock; ++i) {
         const int64_t row = unit.row_block * kBlock + i;
         if (row >= row_end) return;
         for (int64_t block = 0; block < unit.lane_blocks; ++block) {
             float weights[kTaps * kTaps][kBlock];
             transform_sums(frame, frame.sums + i * frame.sums_row + block * kBlock, live, weights);
-            for (int64_t j = 0; j < kBlock; ++j) {
-                const int64_t lane = (unit.lane_block + block) * kBlock + j;
-                if (lane >= lane_end) break;
-                float* const to =
-                    job.lanes_are_inputs ? weight_of(job, 0, lane, row) : weight_of(job, 0, row, lane);
-                for (int tap = 0; tap < kTaps * kTaps; ++tap) {
-                    if (places.of_tap[tap] < 0) continue;
-                    float& weight = to[places.of_tap[tap]];
-                    weight = (job.accumulate ? weight : 0.0f) + weights[tap][j];
+            const int64_t lane = (unit.lane_block + block) * kBlock, left = lane_end - lane;
+            float* to = job.lanes_are_inputs ? weight_of(job, 0, lane, row) : weight_of(job, 0, row, lane);
+            for (int64_t j = 0; j < kBlock && j < left; ++j, to += step) {  // a row's weights lie together
+                for (int tap = 0; tap < kernel.count; ++tap) {
+                    float& weight = to[kernel.places[tap]];
+                    weight = (job.accumulate ? weight : 0.0f) + weights[kernel.taps[tap]][j];
                 }
             }
         }
