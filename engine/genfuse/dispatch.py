@@ -47,9 +47,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset(
-    {"attention", "conv_norm_act", "linear", "norm_act", "norm_stats", "timestep_embedding"}
-)
+FORWARD_ONLY = frozenset({"attention", "linear", "norm_act", "norm_stats", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
 FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
@@ -222,18 +220,30 @@ def select(
     limits: Mapping[Backend, str] = MappingProxyType({}),
 ) -> Launcher:
     """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
-    chosen = _first(op, device, dtype, gradients, limits) if forced() is None else None
-    if chosen is None:
-        choice = choose(op, device, dtype, gradients, limits)
-        if choice.backend is None:
-            raise UnsupportedError(f"no permitted backend can run this call; {choice}")
-        chosen = choice.backend
+    chosen = resolve(op, device, dtype, gradients, limits)
     launch = launcher(op, chosen)
     if not is_measured(op, chosen):
         return launch
     return measured.launcher(
         op, {"cpu": launch} if is_strict() else {"cpu": launch, "aten": launcher(op, "aten")}
     )
+
+
+def resolve(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool = False,
+    limits: Mapping[Backend, str] = MappingProxyType({}),
+) -> Backend:
+    """The chosen backend's name. UnsupportedError, naming the obstacles, where there is none."""
+    chosen = _first(op, device, dtype, gradients, limits) if forced() is None else None
+    if chosen is not None:
+        return chosen
+    choice = choose(op, device, dtype, gradients, limits)
+    if choice.backend is None:
+        raise UnsupportedError(f"no permitted backend can run this call; {choice}")
+    return choice.backend
 
 
 def is_measured(op: str, chosen: Backend | None) -> bool:

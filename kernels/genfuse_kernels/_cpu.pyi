@@ -181,6 +181,21 @@ class Conv:
         rows: int = 0,
         shared: int = 0,
     ) -> None: ...
+    def weight_gradient(
+        self,
+        dtype: int,
+        threads: int,
+        batch: int,
+        height: int,
+        width: int,
+        x: _Image,
+        skip: _Image | None,
+        prologue: Prologue,
+        gradient: _Image,
+        weight: int,
+        accumulate: bool,
+        exact: bool,
+    ) -> None: ...
 
 def norm_stats(
     dtype: int, threads: int, batch: int, height: int, width: int, x: _Image, stats: int

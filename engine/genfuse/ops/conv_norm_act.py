@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
+from genfuse.ops.conv_call import SCHEMA, TENSORS, Call
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
 from genfuse.ops.conv_geometry import output_size, paddings, pair, pictures
-from genfuse.ops.dropout import dropped
+from genfuse.ops.conv_gradient import differentiable
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty, empty_stats
-from genfuse_kernels.conv_norm_act import reference
-from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import (
     Accuracy,
     Activation,
@@ -29,22 +28,6 @@ from genfuse_kernels.conv_norm_act.spec import cpu_limit
 
 Extent = int | tuple[int, ...]
 """One number for both axes, or (height, width); of a sequence one number or (length,)."""
-
-_TENSORS = (
-    "skip",
-    "norm_weight",
-    "norm_bias",
-    "running_mean",
-    "running_var",
-    "stats",
-    "film_scale",
-    "film_shift",
-    "shift",
-    "residual",
-    "residual_weight",
-    "residual_skip",
-    "seeds",
-)
 
 
 def conv_norm_act(
@@ -194,7 +177,7 @@ def _unit(
 ) -> tuple[Tensor, Tensor]:
     """Of a picture; the weights keep their own axes, by which they are known once packed."""
     check_unit(x, weight, bias, settings, tensors)  # type: ignore[arg-type]
-    given = [tensors.get(name) for name in _TENSORS]
+    given = [tensors.get(name) for name in TENSORS]
     if needs_dispatcher(x, weight, bias, *given):  # type: ignore[arg-type]
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(
             x, weight, bias, *given, *settings, return_stats
@@ -232,70 +215,31 @@ def _outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) 
     return out, empty_stats(x, channels, return_stats)
 
 
-def _composed(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    settings: Settings,
-    tensors: UnitTensors,
-    return_stats: bool,
-) -> tuple[Tensor, Tensor]:
-    """By PyTorch's own differentiable ops."""
-    y = reference.conv_norm_act(x, weight, bias, settings, **tensors, normalise=normalised, drop=dropped)
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    stats = reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
-    return y.to(x.dtype), stats
-
-
 # --- registration ---
 
 define(
-    "conv_norm_act(Tensor x, Tensor weight, Tensor? bias, "
-    + ", ".join(f"Tensor? {name}" for name in _TENSORS)
-    + ", int[2] stride, int[2] padding, int[2] extra_padding, int[2] dilation, int groups, bool transposed, "
-    "int[2] output_padding, str padding_mode, int[2] upsample, str norm, int num_groups, float eps, str activation, "
-    "float negative_slope, float dropout, int dropout_stream, float scale, str out_activation, int[2] pool, "
-    "str? accuracy, bool return_stats) -> (Tensor, Tensor)"
+    f"conv_norm_act(Tensor x, Tensor weight, Tensor? bias, {SCHEMA}, bool return_stats) -> (Tensor, Tensor)"
 )
-
-
-class _Call(NamedTuple):
-    """The op's arguments, sorted."""
-
-    x: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    settings: Settings
-    tensors: UnitTensors
-    return_stats: bool
-
-    @classmethod
-    def of(cls, arguments: tuple[Any, ...]) -> _Call:
-        x, weight, bias, *rest, return_stats = arguments
-        tensors: Any = dict(zip(_TENSORS, rest, strict=False))
-        settings = Settings._make(tuple(v) if isinstance(v, list) else v for v in rest[len(_TENSORS) :])
-        return cls(x, weight, bias, settings, tensors, return_stats)
 
 
 @torch.library.impl(LIBRARY, "conv_norm_act", "CPU")
 @torch.library.impl(LIBRARY, "conv_norm_act", "CUDA")
 def _conv_norm_act(*arguments: Any) -> tuple[Tensor, Tensor]:
-    return _launch(*_Call.of(arguments))
+    call = Call.of(arguments)
+    return _launch(*call)
 
 
 @fake("conv_norm_act")
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(arguments)
+    call = Call.of(arguments)
     return _outputs(call.x, call.weight, call.settings, call.return_stats)
 
 
 @torch.library.impl(LIBRARY, "conv_norm_act", "Autograd")
 def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(arguments)
-    inputs = (call.x, call.weight, call.bias, *call.tensors.values())
-    if needs_gradient(*inputs):
-        dispatch.select("conv_norm_act", call.x.device, call.x.dtype, gradients=True)
-        return _composed(*call)
+    call = Call.of(arguments)
+    if needs_gradient(*call.inputs):
+        return differentiable(call)
     with torch._C._AutoDispatchBelowAutograd():
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*arguments)
     return result

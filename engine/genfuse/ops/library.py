@@ -59,6 +59,11 @@ def needs_gradient(*tensors: Any) -> bool:
     return has_tangent(*given)
 
 
+def is_transformed() -> bool:
+    """Whether the call is inside a transform of torch.func."""
+    return _transforms() is not None
+
+
 def has_tangent(*tensors: Tensor) -> bool:
     """Whether one of the tensors is a dual number of forward-mode differentiation."""
     if forward_ad._current_level < 0:

@@ -115,7 +115,7 @@ def run(
         "seeds": seeds,
     }
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
-    prologue, _kept = prologue_of(channels, s, norm)
+    prologue, _kept = prologue_of(s, channels, norm)
     of_output = [widened(tensor) for tensor in (bias, shift)]
     epilogue = _cpu.Epilogue(
         bias=0 if of_output[0] is None else of_output[0].data_ptr(),
@@ -147,9 +147,8 @@ def run(
     )
 
 
-def prologue_of(channels: int, settings: Settings, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:
-    """What the kernels apply while they read so many channels, and the tensors whose memory it points to."""
-    s = settings
+def prologue_of(s: Settings, channels: int, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:
+    """`genfuse_prologue` of csrc/conv_norm_act/params.h, and the tensors that it points to."""
     running_mean, seeds = tensors.get("running_mean"), tensors.get("seeds")
     given = {
         "stats": tensors.get("stats"),

@@ -82,6 +82,16 @@ def cpu_limit(weight_shape: Sequence[int], settings: Settings) -> str | None:
     return None
 
 
+_LEAST_GROUP = 16
+
+
+def cpu_gradient_limit(weight_shape: Sequence[int], settings: Settings) -> str | None:
+    """Why the CPU kernels do not run such a convolution where gradients are needed; None where they do."""
+    if settings.groups > 1 and min(weight_shape[1], weight_shape[0] // settings.groups) < _LEAST_GROUP:
+        return f"groups of fewer than {_LEAST_GROUP} channels have no weight gradient yet that is faster than PyTorch's"
+    return cpu_limit(weight_shape, settings)
+
+
 def tolerance(
     dtype: torch.dtype, reduction: int, winograd: bool, product: torch.dtype = torch.float32
 ) -> float:

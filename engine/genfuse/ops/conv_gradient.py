@@ -1,0 +1,209 @@
+"""`conv_norm_act` where gradients are needed.
+
+On the CPU forward and backward run our kernels. What is kept is x, skip, the weights and small tensors, and the
+statistics of each channel: normalised and activated values are computed anew while backward reads. A gradient of the
+gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is everything that the kernels lack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genfuse import dispatch
+from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
+from genfuse.ops.dropout import dropped
+from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed
+from genfuse_kernels.conv_norm_act import reference
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
+from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit
+
+_MEASURED = ("batch", "instance", "group", "layer")
+"""Norms of statistics that are kept; those of a pixel are measured again."""
+
+
+def differentiable(call: Call) -> tuple[Tensor, Tensor]:
+    """Output and its statistics, empty where not wanted, with a graph behind them."""
+    chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
+    if chosen != "cpu":
+        return composed(call)
+    s = call.settings
+    if s.out_activation == "none" and s.pool == (1, 1):
+        return _on_cpu(call)
+    # The gradient of an output's activation is a pass of its own, and so is the activation then.
+    plain = s._replace(out_activation="none", pool=(1, 1))
+    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False))
+    no_norm = (None,) * 9
+    result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
+        y,
+        *no_norm,
+        "none",
+        1,
+        0.0,
+        "none",
+        s.negative_slope,
+        0.0,
+        0,
+        1.0,
+        s.out_activation,
+        s.pool,
+        call.return_stats,
+    )
+    return result
+
+
+def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:
+    """Why backends do not run this call where it needs gradients."""
+    if is_transformed() or has_tangent(*(t for t in call.inputs if t is not None)):
+        return {"cpu": "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"}
+    limit = cpu_gradient_limit(call.weight.shape, call.settings)
+    return {} if limit is None else {"cpu": limit}
+
+
+def composed(call: Call) -> tuple[Tensor, Tensor]:
+    """By PyTorch's own differentiable ops."""
+    x, weight, bias, settings, tensors, return_stats = call
+    y = reference.conv_norm_act(x, weight, bias, settings, **tensors, normalise=normalised, drop=dropped)
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    stats = reference.channel_stats(y.to(dtype)) if return_stats else x.new_empty(0, dtype=dtype)
+    return y.to(x.dtype), stats
+
+
+def _on_cpu(call: Call) -> tuple[Tensor, Tensor]:
+    tensors, s = call.tensors, call.settings
+    own = s.norm in _MEASURED and tensors.get("running_mean") is None and tensors.get("stats") is None
+    if own:
+        tensors = {**tensors, "stats": _measured(call.x, tensors.get("skip"))}
+    inputs = call._replace(tensors=tensors).inputs
+    result: tuple[Tensor, Tensor] = _Unit.apply(s, call.return_stats, own, *inputs)
+    return result
+
+
+def _measured(x: Tensor, skip: Tensor | None) -> Tensor:
+    """The statistics of all channels, as the norm would measure them."""
+    with torch.no_grad():
+        parts = [torch.ops.genfuse.norm_stats(part) for part in (x, skip) if part is not None]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+class _Unit(torch.autograd.Function):
+    """A unit without an output's activation and without pooling; inputs by `NAMES`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, settings: Settings, return_stats: bool, own_stats: bool, *inputs: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*inputs, *settings, return_stats)
+        ctx.set_materialize_grads(False)
+        ctx.settings, ctx.own_stats = settings, own_stats
+        of = dict(zip(NAMES, inputs, strict=True))
+        unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
+        kept = [None if name in unread else tensor for name, tensor in of.items()]
+        ctx.save_for_backward(*kept, *(result if return_stats else (None, None)))
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, of_stats: Tensor | None) -> tuple[Tensor | None, ...]:
+        *inputs, y, y_stats = ctx.saved_tensors
+        needs = ctx.needs_input_grad[3:]
+        if of_stats is not None:
+            gradient = _with_stats(gradient, of_stats, y, y_stats)
+        if gradient is None:
+            return (None,) * (3 + len(NAMES))
+        if torch.is_grad_enabled():
+            found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
+        else:
+            made = torch.ops.genfuse.conv_norm_act_backward(
+                gradient, *inputs[:2], *inputs[3:], *ctx.settings, ctx.own_stats, list(needs)
+            )
+            found = [t if needed else None for t, needed in zip(made, needs, strict=True)]
+        return (None, None, None, *found)
+
+
+def _with_stats(gradient: Tensor | None, of_stats: Tensor, y: Tensor, y_stats: Tensor) -> Tensor:
+    """The output's gradient with what comes through its statistics: ∂mean/∂y = 1/n, ∂var/∂y = 2(y − mean)/n."""
+    pixels = y.shape[2] * y.shape[3]
+    of_mean, of_var = (of_stats[:, :, i, None, None] / pixels for i in (0, 1))
+    mean = y_stats[:, :, 0, None, None]
+    if torch.is_grad_enabled():
+        mean = y.to(mean.dtype).mean((2, 3), keepdim=True)  # with a graph
+    through = torch.addcmul(of_mean, (y - mean).to(of_mean.dtype), 2 * of_var).to(y.dtype)
+    return through if gradient is None else gradient + through
+
+
+def _of_composed(
+    gradient: Tensor,
+    inputs: list[Tensor | None],
+    settings: Settings,
+    own_stats: bool,
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The gradients with a graph behind them, of the same unit composed of PyTorch's ops.
+
+    What is added to the convolution has no part in them but where it is a convolution itself.
+    """
+    # Aliases: what one input may have been made of another is not part of this unit's gradient.
+    aliases = [None if t is None else t.view_as(t) for t in inputs]
+    of: Any = dict(zip(NAMES, aliases, strict=True))
+    if own_stats:
+        of["stats"] = None
+    tensors: Any = {name: of[name] for name in TENSORS}
+    y, _ = composed(Call(of["x"], of["weight"], None, settings, tensors, False))
+    wanted = [
+        i for i, needed in enumerate(needs) if needed and aliases[i] is not None and of[NAMES[i]] is not None
+    ]
+    found: list[Tensor | None] = [None] * len(NAMES)
+    asked: list[Any] = [aliases[i] for i in wanted]
+    if asked:
+        made = torch.autograd.grad(y, asked, gradient, create_graph=True, allow_unused=True)
+        for i, one in zip(wanted, made, strict=True):
+            found[i] = one
+    added = gradient * settings.scale
+    if needs[NAMES.index("residual")] and of["residual_weight"] is None:
+        found[NAMES.index("residual")] = added
+    if needs[NAMES.index("shift")]:
+        found[NAMES.index("shift")] = added.sum((2, 3))
+    if needs[NAMES.index("bias")]:
+        found[NAMES.index("bias")] = added.sum((0, 2, 3))
+    return found
+
+
+# --- registration ---
+
+define(
+    f"conv_norm_act_backward(Tensor gradient, Tensor x, Tensor weight, {SCHEMA}, bool own_stats, bool[] needs) "
+    "-> Tensor[]"
+)
+
+
+@torch.library.impl(LIBRARY, "conv_norm_act_backward", "CPU")
+def _backward(*arguments: Any) -> list[Tensor]:
+    gradient, x, weight, *rest, own_stats, needs = arguments
+    from genfuse_kernels.conv_norm_act.cpu_gradient import conv_norm_act_gradient
+
+    call = Call.of((x, weight, None, *rest, False))
+    wanted = [name for name, needed in zip(NAMES, needs, strict=True) if needed]
+    found = conv_norm_act_gradient(
+        gradient, x, weight, call.settings, call.tensors, through_stats=own_stats, needs=wanted
+    )
+    return [found.get(name, x.new_empty(0)) for name in NAMES]
+
+
+@fake("conv_norm_act_backward")
+def _fake_backward(*arguments: Any) -> list[Tensor]:
+    gradient, x, weight, *rest, _, needs = arguments
+    call = Call.of((x, weight, None, *rest, False))
+    channels = gradient.shape[1]
+    shapes = {"bias": (channels,), "shift": (x.shape[0], channels), "residual": gradient.shape}
+    found = []
+    for name, tensor, needed in zip(NAMES, call.inputs, needs, strict=True):
+        if not needed:
+            found.append(x.new_empty(0))
+        elif tensor is not None:
+            found.append(torch.empty_like(tensor))
+        else:
+            found.append(gradient.new_empty(shapes[name]))
+    return found
