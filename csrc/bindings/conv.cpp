@@ -109,13 +109,13 @@ class Conv {
         return size;
     }
 
-    void pack(uintptr_t weight, uintptr_t packed) const {
+    void pack(uintptr_t weight, uintptr_t packed, int32_t threads) const {
         genfuse_message message{};
         genfuse_status status;
         {
             py::gil_scoped_release released;
-            status =
-                genfuse_conv_pack(&conv_, floats(weight), static_cast<float*>(address(packed)), &message);
+            status = genfuse_conv_pack(&conv_, floats(weight), static_cast<float*>(address(packed)), threads,
+                                       &message);
         }
         raise_unless_ok(status, message);
     }
@@ -266,7 +266,7 @@ void bind_conv(py::module_& module) {
         .def_property_readonly("product", &Conv::product, "The dtype of the factors.")
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
         .def_property_readonly("packed_size", &Conv::packed_size)
-        .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"))
+        .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"), py::arg("threads") = 1)
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
              py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"),

@@ -1,11 +1,11 @@
 // Weights in the order that the kernels read them, padded with zeros to whole blocks of output channels.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <new>
 
+#include "common/dispatch.h"
+#include "common/message.h"
 #include "conv_norm_act/check.h"
-#include "conv_norm_act/direct.h"
-#include "conv_norm_act/winograd.h"
+#include "conv_norm_act/pack_job.h"
 
 namespace genfuse {
 namespace {
@@ -30,70 +30,6 @@ class Weight {
     const Geometry& geometry_;
     const float* data_;
 };
-
-uint16_t rounded_to_bfloat16(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);
-    return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-// Packed weights from some place on: `columns` columns for each step of the sum over channels.
-class Panel {
-  public:
-    Panel(const genfuse_conv& conv, float* to, int64_t columns)
-        : pairs_(conv.product == GENFUSE_BFLOAT16), to_(to), columns_(columns) {}
-
-    // Where there is an odd number of channels, the last pair's other half stays as it is.
-    void put(int64_t channel, int64_t column, float value) const {
-        if (!pairs_) {
-            to_[channel * columns_ + column] = value;
-            return;
-        }
-        const uint16_t half = rounded_to_bfloat16(value);
-        char* const pair = reinterpret_cast<char*>(to_ + channel / 2 * columns_ + column);
-        std::memcpy(pair + channel % 2 * sizeof half, &half, sizeof half);
-    }
-
-  private:
-    bool pairs_;
-    float* to_;
-    int64_t columns_;
-};
-
-// Calls run(first column, columns) for the panels of `columns` output channels from `first` on.
-template <class Run>
-void each_panel(int64_t first, int64_t columns, Run run) {
-    const int64_t widest = panel_blocks(current_isa()) * kBlock;
-    for (int64_t column = 0; column < columns; column += widest) {
-        run(first + column, columns - column < widest ? columns - column : widest);
-    }
-}
-
-// [phase][group][panel][input block][tap][step of the block][column]
-void pack_direct(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
-    for (const Pass& pass : geometry.passes) {
-        for (const Phase& phase : pass.phases) {
-            for (int64_t group = 0; group < conv.groups; ++group) {
-                float* to = packed + phase.packed + group * direct::packed_group(conv, geometry, phase);
-                each_panel(0, padded(geometry.group_out), [&](int64_t first, int64_t columns) {
-                    for (int64_t block = 0; block < geometry.group_in; block += kBlock) {
-                        const int64_t channels = std::min<int64_t>(kBlock, geometry.group_in - block);
-                        for (const Tap& tap : phase.taps) {
-                            const Panel panel(conv, to, columns);
-                            for (int64_t c = 0; c < channels; ++c) {
-                                for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
-                                    panel.put(c, k - first, weight.at(group, k, block + c, tap));
-                                }
-                            }
-                            to += steps_of(conv, channels) * columns;
-                        }
-                    }
-                });
-            }
-        }
-    }
-}
 
 // [phase][group][input channel][tap][output channel]
 void pack_planar(const Geometry& geometry, const Weight& weight, int64_t groups, float* packed) {
@@ -130,93 +66,18 @@ void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_
     }
 }
 
-constexpr int kMostWindow = winograd::window_of(winograd::kTile);
-
-// G: the kernel as a polynomial at the points, divided by what Bᵀ leaves out.
-void transform_kernel(int tile, const double (&g)[3], double (&to)[kMostWindow]) {
-    if (tile == winograd::kSmallTile) {
-        to[0] = g[0];
-        to[1] = (g[0] + g[1] + g[2]) / 2;
-        to[2] = (g[0] - g[1] + g[2]) / 2;
-        to[3] = g[2];
-        return;
-    }
-    const double a = std::sqrt(0.5), b = std::sqrt(2.0);
-    to[0] = g[0];
-    to[1] = (g[0] + a * g[1] + 0.5 * g[2]) / -1.5;
-    to[2] = (g[0] - a * g[1] + 0.5 * g[2]) / -1.5;
-    to[3] = (g[0] + b * g[1] + 2.0 * g[2]) / 6;
-    to[4] = (g[0] - b * g[1] + 2.0 * g[2]) / 6;
-    to[5] = g[2];
-}
-
-using Transformed = double[kMostWindow][kMostWindow];
-
-void transform_taps(int tile, const Geometry& geometry, const Phase& phase, int number, const Weight& weight,
-                    int64_t k, int64_t c, Transformed& to) {
-    const int32_t* const step = geometry.in_step;
-    const winograd::Share down = winograd::share_of(geometry, 0, number / step[1]);
-    const winograd::Share right = winograd::share_of(geometry, 1, number % step[1]);
-    double taps[3][3] = {};
-    for (const Tap& tap : phase.taps) {
-        const int y = tap.y - geometry.first_tap[0], x = tap.x - geometry.first_tap[1];
-        if (y % step[0] != down.remainder || x % step[1] != right.remainder) continue;
-        taps[y / step[0] + down.place][x / step[1] + right.place] += weight.at(0, k, c, tap);
-    }
-    const int window = winograd::window_of(tile);
-    double rows[3][kMostWindow];
-    for (int i = 0; i < 3; ++i) transform_kernel(tile, taps[i], rows[i]);
-    for (int j = 0; j < window; ++j) {
-        const double column[3] = {rows[0][j], rows[1][j], rows[2][j]};
-        double transformed[kMostWindow];
-        transform_kernel(tile, column, transformed);
-        for (int i = 0; i < window; ++i) to[i][j] = transformed[i];
-    }
-}
-
-// [phase][part][point][panel][share][step of the sum over input channels][column], of the products that the
-// phase needs
-void pack_winograd(const genfuse_conv& conv, const Geometry& geometry, const Weight& weight, float* packed) {
-    const int64_t depth = steps_of(conv, geometry.group_in), out_channels = padded(geometry.group_out);
-    const int window = winograd::window_of(conv.tile), points = winograd::points_of(conv.tile);
-    const int shares = winograd::shares(geometry);
-    for (const Pass& pass : geometry.passes) {
-        for (const Phase& phase : pass.phases) {
-            winograd::Live live;
-            live.find(geometry, phase, conv.tile);
-            for (int64_t part = 0; part < out_channels; part += winograd::kPart) {
-                const int64_t width = std::min<int64_t>(winograd::kPart, out_channels - part);
-                each_panel(part, width, [&](int64_t first, int64_t columns) {
-                    const auto put = [&](int64_t c, int64_t k, int share, const Transformed& transformed) {
-                        int64_t before = 0;  // products in front of the share's
-                        for (int point = 0; point < points; ++point) {
-                            const int64_t alive = live.at(point);
-                            if (live.of_share[share] >> point & 1) {
-                                const int64_t within = live.at(point, share);
-                                const Panel panel(
-                                    conv,
-                                    packed +
-                                        (before * width + (first - part) * alive + within * columns) * depth,
-                                    columns);
-                                panel.put(c, k - first,
-                                          static_cast<float>(transformed[point / window][point % window]));
-                            }
-                            before += alive;
-                        }
-                    };
-                    for (int share = 0; share < shares; ++share) {
-                        for (int64_t c = 0; c < geometry.group_in; ++c) {
-                            for (int64_t k = first; k < first + columns && k < geometry.group_out; ++k) {
-                                Transformed transformed;
-                                transform_taps(conv.tile, geometry, phase, share, weight, k, c, transformed);
-                                put(c, k, share, transformed);
-                            }
-                        }
-                    }
-                });
-                packed += live.products() * depth * width;
-            }
-        }
+// By units that threads share.
+void pack_units(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
+                int threads) {
+    PackJob job{&conv, &geometry, weight, packed, nullptr, 0};
+    job.memory_a_slot = job.slot_floats();
+    job.memory = static_cast<float*>(
+        thread_arena(static_cast<size_t>(job.memory_a_slot) * static_cast<size_t>(threads) * sizeof(float)));
+    const int64_t units = job.panels() * job.in_blocks();
+    if (conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+        run_slots(GENFUSE_KERNEL(pack_winograd_unit), job, units, threads);
+    } else {
+        run_slots(GENFUSE_KERNEL(pack_direct_unit), job, conv.groups * units, threads);
     }
 }
 
@@ -242,21 +103,22 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
 }
 
 genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
-                                 genfuse_message* message) {
+                                 int32_t threads, genfuse_message* message) {
     const genfuse_status status = check_conv(*conv, message);
     if (status != GENFUSE_OK) return status;
     const Geometry geometry(*conv, 8, 8);
     const Weight weights(*conv, geometry, weight);
-    int64_t floats = 0;
-    if (genfuse_conv_packed_size(conv, &floats, message) == GENFUSE_OK) std::fill_n(packed, floats, 0.0f);
-    if (conv->algorithm == GENFUSE_CONV_WINOGRAD) {
-        pack_winograd(*conv, geometry, weights, packed);
-    } else if (conv->algorithm == GENFUSE_CONV_DEPTHWISE) {
-        pack_depthwise(geometry, weights, conv->out_channels, packed);
-    } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
-        pack_planar(geometry, weights, conv->groups, packed);
-    } else {
-        pack_direct(*conv, geometry, weights, packed);
+    try {
+        if (conv->algorithm == GENFUSE_CONV_DEPTHWISE) {
+            pack_depthwise(geometry, weights, conv->out_channels, packed);
+        } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
+            pack_planar(geometry, weights, conv->groups, packed);
+        } else {
+            pack_units(*conv, geometry, weight, packed, std::max(1, threads));
+        }
+    } catch (const std::bad_alloc&) {
+        invalid(message, "out of memory in conv_pack");
+        return GENFUSE_OUT_OF_MEMORY;
     }
     return GENFUSE_OK;
 }

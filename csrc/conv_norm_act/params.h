@@ -131,7 +131,7 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
 
 /* Packs weight, (K, C/groups, kernel height, width), transposed (C, K/groups, ...), contiguous float32. */
 genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
-                                 genfuse_message* message);
+                                 int32_t threads, genfuse_message* message);
 
 /* One unit. Any status but GENFUSE_OK has written nothing but the message. */
 genfuse_status genfuse_conv_norm_act(const genfuse_conv_norm_act_args* args, genfuse_message* message);

@@ -304,7 +304,7 @@ def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
 
 def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
     room = torch.empty(conv.packed_size, dtype=torch.float32, device="cpu")
-    conv.pack(weight.data_ptr(), room.data_ptr())
+    conv.pack(weight.data_ptr(), room.data_ptr(), torch.get_num_threads())
     return room
 
 

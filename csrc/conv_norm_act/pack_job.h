@@ -1,0 +1,41 @@
+// What the kernels that pack weights are given: one convolution's weights and where they go.
+#pragma once
+
+#include "conv_norm_act/winograd.h"
+
+namespace genfuse {
+
+struct PackJob {
+    const genfuse_conv* conv;
+    const Geometry* geometry;
+    const float* weight;  // as PyTorch has it
+    float* packed;
+    float* memory;  // each slot's own
+    int64_t memory_a_slot;
+
+    int64_t taps() const { return int64_t{conv->kernel[0]} * conv->kernel[1]; }
+    int64_t panel() const { return panel_blocks(current_isa()) * int64_t{kBlock}; }
+    int64_t panels() const { return (padded(geometry->group_out) + panel() - 1) / panel(); }
+    int64_t in_blocks() const { return blocks_of(geometry->group_in); }
+    // Floats of a slot's memory: a block of input channels times one of output channels.
+    int64_t slot_floats() const { return taps() * kBlock * kBlock; }
+};
+
+// Units: of direct's, (group, panel, input block); of Winograd's, (panel, input block).
+#define GENFUSE_PACK_UNITS(UNIT) \
+    UNIT(pack_direct_unit)       \
+    UNIT(pack_winograd_unit)
+
+#define GENFUSE_DECLARE_UNIT(name) void name(const PackJob& job, int64_t unit, int slot);
+namespace baseline {
+GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx2 {
+GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+}
+namespace avx512 {
+GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+}
+#undef GENFUSE_DECLARE_UNIT
+
+}  // namespace genfuse
