@@ -10,11 +10,7 @@
 namespace py = pybind11;
 
 namespace genfuse {
-namespace {
 
-using Pair = std::pair<int32_t, int32_t>;
-
-// (address, layout, channels, stride_n, stride_c, stride_h, stride_w), or None.
 genfuse_image image_from(const py::object& given) {
     genfuse_image image{};
     if (given.is_none()) return image;
@@ -30,9 +26,9 @@ genfuse_image image_from(const py::object& given) {
     return image;
 }
 
-const float* floats(uintptr_t pointer) {
-    return static_cast<const float*>(address(pointer));
-}
+namespace {
+
+using Pair = std::pair<int32_t, int32_t>;
 
 class Conv {
   public:
@@ -115,7 +111,7 @@ class Conv {
         {
             py::gil_scoped_release released;
             status =
-                genfuse_conv_pack(&conv_, floats(weight), static_cast<float*>(address(packed)), &message);
+                genfuse_conv_pack(&conv_, floats(weight), floats(packed), &message);
         }
         raise_unless_ok(status, message);
     }

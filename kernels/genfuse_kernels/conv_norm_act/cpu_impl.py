@@ -16,6 +16,7 @@ from genfuse_kernels.common.widened import widened
 from genfuse_kernels.conv_norm_act.settings import (
     ACTIVATIONS,
     PADDING_MODES,
+    NormTensors,
     Pair,
     Settings,
     UnitTensors,
@@ -96,7 +97,6 @@ def run(
     skip = None if skip is None else readable(skip)
     residual = None if residual is None else readable(residual)
     residual_skip = None if residual_skip is None else readable(residual_skip)
-    seeds = None if seeds is None else seeds.contiguous()
     projection = (
         None
         if residual_weight is None
@@ -104,32 +104,18 @@ def run(
             residual_weight, ("projection", s.groups), lambda dense: _pack_projection(dense, s.groups)
         )
     )
-    given = {
+    channels = x.shape[1] + (0 if skip is None else skip.shape[1])
+    of_norm: NormTensors = {
+        "norm_weight": norm_weight,
+        "norm_bias": norm_bias,
+        "running_mean": running_mean,
+        "running_var": running_var,
         "stats": stats,
-        "mean": running_mean,
-        "variance": running_var,
-        "weight": norm_weight,
-        "bias": norm_bias,
         "film_scale": film_scale,
         "film_shift": film_shift,
+        "seeds": seeds,
     }
-    of_norm = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
-    channels = x.shape[1] + (0 if skip is None else skip.shape[1])
-    prologue = _cpu.Prologue(
-        kind=_norm_kind(s, running_mean),
-        groups={"instance": channels, "layer": 1}.get(s.norm, s.num_groups),
-        centred=s.norm != "rms_pixel",
-        activation=ACTIVATIONS.index(s.activation),
-        slope=s.negative_slope,
-        eps=s.eps,
-        weight_stride=_sample_stride(norm_weight),
-        bias_stride=_sample_stride(norm_bias),
-        film_stride=channels,
-        dropout=s.dropout,
-        seeds=0 if seeds is None else seeds.data_ptr(),
-        dropout_stream=s.dropout_stream,
-        **{name: tensor.data_ptr() for name, tensor in of_norm.items()},
-    )
+    prologue, _held = prologue_of(s, channels, of_norm)
     of_output = [widened(tensor) for tensor in (bias, shift)]
     epilogue = _cpu.Epilogue(
         bias=0 if of_output[0] is None else of_output[0].data_ptr(),
@@ -159,6 +145,38 @@ def run(
         way.rows,
         way.shared,
     )
+
+
+def prologue_of(s: Settings, channels: int, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:
+    """`genfuse_prologue` of csrc/conv_norm_act/params.h, and the tensors that it points to."""
+    weight, bias, seeds = tensors.get("norm_weight"), tensors.get("norm_bias"), tensors.get("seeds")
+    given = {
+        "stats": tensors.get("stats"),
+        "mean": tensors.get("running_mean"),
+        "variance": tensors.get("running_var"),
+        "weight": weight,
+        "bias": bias,
+        "film_scale": tensors.get("film_scale"),
+        "film_shift": tensors.get("film_shift"),
+    }
+    of_norm = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
+    if seeds is not None:
+        of_norm["seeds"] = seeds.contiguous()
+    prologue = _cpu.Prologue(
+        kind=_norm_kind(s, tensors.get("running_mean")),
+        groups={"instance": channels, "layer": 1}.get(s.norm, s.num_groups),
+        centred=s.norm != "rms_pixel",
+        activation=ACTIVATIONS.index(s.activation),
+        slope=s.negative_slope,
+        eps=s.eps,
+        weight_stride=_sample_stride(weight),
+        bias_stride=_sample_stride(bias),
+        film_stride=channels,
+        dropout=s.dropout,
+        dropout_stream=s.dropout_stream,
+        **{name: tensor.data_ptr() for name, tensor in of_norm.items()},
+    )
+    return prologue, list(of_norm.values())
 
 
 def convolution(
