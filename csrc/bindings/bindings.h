@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/image.h"
 #include "common/tensor.h"
 
 namespace genfuse {
@@ -16,6 +17,7 @@ namespace genfuse {
 void bind_attention(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_glue(pybind11::module_& module);
+void bind_gradient(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
@@ -30,6 +32,13 @@ genfuse_shape shape_from(int dtype, const pybind11::tuple& sizes);
 inline void* address(uintptr_t pointer) {
     return reinterpret_cast<void*>(pointer);
 }
+
+inline float* floats(uintptr_t pointer) {
+    return static_cast<float*>(address(pointer));
+}
+
+// From (address, layout, channels, stride_n, stride_c, stride_h, stride_w), or None.
+genfuse_image image_from(const pybind11::object& given);
 
 int64_t elements(const genfuse_shape& shape);
 

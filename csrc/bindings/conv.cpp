@@ -10,11 +10,7 @@
 namespace py = pybind11;
 
 namespace genfuse {
-namespace {
 
-using Pair = std::pair<int32_t, int32_t>;
-
-// (address, layout, channels, stride_n, stride_c, stride_h, stride_w), or None.
 genfuse_image image_from(const py::object& given) {
     genfuse_image image{};
     if (given.is_none()) return image;
@@ -30,9 +26,9 @@ genfuse_image image_from(const py::object& given) {
     return image;
 }
 
-const float* floats(uintptr_t pointer) {
-    return static_cast<const float*>(address(pointer));
-}
+namespace {
+
+using Pair = std::pair<int32_t, int32_t>;
 
 class Conv {
   public:
@@ -114,8 +110,7 @@ class Conv {
         genfuse_status status;
         {
             py::gil_scoped_release released;
-            status = genfuse_conv_pack(&conv_, floats(weight), static_cast<float*>(address(packed)), threads,
-                                       &message);
+            status = genfuse_conv_pack(&conv_, floats(weight), floats(packed), threads, &message);
         }
         raise_unless_ok(status, message);
     }
@@ -162,7 +157,7 @@ class Conv {
         args.unit.prologue = prologue;
         args.unit.conv = conv_;
         args.unit.out = image_from(gradient);
-        args.weight = static_cast<float*>(address(weight));
+        args.weight = floats(weight);
         args.accumulate = accumulate;
         args.exact = exact;
         genfuse_message message{};

@@ -14,6 +14,28 @@ namespace {
 
 constexpr int32_t kMaxTaps = 4096;
 
+genfuse_status check_residual(const genfuse_conv_norm_act_args& args, genfuse_message* message) {
+    const genfuse_epilogue& epilogue = args.epilogue;
+    const genfuse_image &residual = epilogue.residual, &skip = epilogue.residual_skip;
+    if (!epilogue.projection && !skip.data) {
+        return residual.data ? check_image("residual", residual, args.conv.out_channels, message)
+                             : GENFUSE_OK;
+    }
+    if (!epilogue.projection || !residual.data) {
+        return invalid(message, "%s is absent, expected it beside residual_skip or a projection",
+                       residual.data ? "projection" : "residual");
+    }
+    if (residual.channels < 1 || (skip.data && skip.channels < 1)) {
+        return invalid(message, "%s has no channels, expected 1 or more",
+                       residual.channels < 1 ? "residual" : "residual_skip");
+    }
+    const genfuse_status status = check_image("residual", residual, residual.channels, message);
+    return status == GENFUSE_OK && skip.data ? check_image("residual_skip", skip, skip.channels, message)
+                                             : status;
+}
+
+}  // namespace
+
 genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels, genfuse_message* message) {
     if (prologue.kind < GENFUSE_NORM_NONE || prologue.kind > GENFUSE_NORM_PIXEL) {
         return invalid(message, "norm has code %d, which is none", static_cast<int>(prologue.kind));
@@ -43,28 +65,6 @@ genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels
     }
     return GENFUSE_OK;
 }
-
-genfuse_status check_residual(const genfuse_conv_norm_act_args& args, genfuse_message* message) {
-    const genfuse_epilogue& epilogue = args.epilogue;
-    const genfuse_image &residual = epilogue.residual, &skip = epilogue.residual_skip;
-    if (!epilogue.projection && !skip.data) {
-        return residual.data ? check_image("residual", residual, args.conv.out_channels, message)
-                             : GENFUSE_OK;
-    }
-    if (!epilogue.projection || !residual.data) {
-        return invalid(message, "%s is absent, expected it beside residual_skip or a projection",
-                       residual.data ? "projection" : "residual");
-    }
-    if (residual.channels < 1 || (skip.data && skip.channels < 1)) {
-        return invalid(message, "%s has no channels, expected 1 or more",
-                       residual.channels < 1 ? "residual" : "residual_skip");
-    }
-    const genfuse_status status = check_image("residual", residual, residual.channels, message);
-    return status == GENFUSE_OK && skip.data ? check_image("residual_skip", skip, skip.channels, message)
-                                             : status;
-}
-
-}  // namespace
 
 genfuse_status check_image(const char* name, const genfuse_image& image, int64_t channels,
                            genfuse_message* message) {

@@ -1,44 +1,15 @@
 // A normalisation as one multiplication and addition a channel; double on a few thousand numbers costs
 // nothing.
-#include <cmath>
-
+#include "conv_norm_act/moments.h"
 #include "conv_norm_act/statistics.h"
 
 namespace genfuse {
-namespace {
-
-struct Moments {
-    double mean, variance;
-};
-
-// Of several sets of equal size.
-template <class At>
-Moments merged(int64_t count, At at) {
-    double mean = 0, variance = 0;
-    for (int64_t i = 0; i < count; ++i) mean += at(i)[0];
-    mean /= static_cast<double>(count);
-    for (int64_t i = 0; i < count; ++i) {
-        const double apart = at(i)[0] - mean;
-        variance += at(i)[1] + apart * apart;
-    }
-    return {mean, variance / static_cast<double>(count)};
-}
-
-}  // namespace
 
 void fold_normalisation(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
                         float* scale, float* offset) {
-    const auto write = [&](int64_t n, int64_t c, const Moments& moments) {
+    each_moments(prologue, stats, batch, channels, [&](int64_t n, int64_t c, const Moments& moments) {
         const double mean = prologue.centred ? moments.mean : 0;
-        // Without centring the variance is the mean square.
-        const double spread =
-            prologue.centred ? moments.variance : moments.variance + moments.mean * moments.mean;
-        double factor = prologue.kind == GENFUSE_NORM_PIXEL || prologue.kind == GENFUSE_NORM_NONE
-                            ? 1
-                            : 1 / std::sqrt(spread + prologue.eps);
-        // Squares beyond float32 are no reason to hand on zeros.
-        if (std::isinf(spread) && prologue.kind != GENFUSE_NORM_GIVEN) factor = NAN;
-        double shift = 0;
+        double factor = inverse_deviation(prologue, moments), shift = 0;
         if (prologue.weight) factor *= prologue.weight[n * prologue.weight_stride + c];
         if (prologue.bias) shift = prologue.bias[n * prologue.bias_stride + c];
         if (prologue.film_scale) {
@@ -50,27 +21,7 @@ void fold_normalisation(const genfuse_prologue& prologue, const float* stats, in
         const float rounded = static_cast<float>(factor);
         scale[n * channels + c] = rounded;
         offset[n * channels + c] = static_cast<float>(shift - mean * static_cast<double>(rounded));
-    };
-    if (prologue.kind == GENFUSE_NORM_GROUP) {
-        const int64_t size = channels / prologue.groups;
-        for (int64_t n = 0; n < batch; ++n) {
-            for (int64_t group = 0; group < prologue.groups; ++group) {
-                const float* const first = stats + (n * channels + group * size) * 2;
-                const Moments moments = merged(size, [&](int64_t i) { return first + 2 * i; });
-                for (int64_t c = group * size; c < (group + 1) * size; ++c) write(n, c, moments);
-            }
-        }
-        return;
-    }
-    for (int64_t c = 0; c < channels; ++c) {
-        Moments moments{0, 0};
-        if (prologue.kind == GENFUSE_NORM_BATCH) {
-            moments = merged(batch, [&](int64_t n) { return stats + (n * channels + c) * 2; });
-        } else if (prologue.kind == GENFUSE_NORM_GIVEN) {
-            moments = {prologue.mean[c], prologue.variance[c]};
-        }
-        for (int64_t n = 0; n < batch; ++n) write(n, c, moments);
-    }
+    });
 }
 
 void merge_partials(const ConvJob& job, const std::vector<int64_t>& counts, float* stats) {

@@ -197,6 +197,27 @@ class Conv:
         exact: bool,
     ) -> None: ...
 
+def prologue_gradient(
+    dtype: int,
+    threads: int,
+    batch: int,
+    height: int,
+    width: int,
+    x: _Image,
+    skip: _Image | None,
+    prologue: Prologue,
+    through_stats: bool,
+    gradient: _Image,
+    x_gradient: _Image | None,
+    skip_gradient: _Image | None,
+    adds_to_x: bool = False,
+    adds_to_skip: bool = False,
+    norm_weight: int = 0,
+    norm_bias: int = 0,
+    film_scale: int = 0,
+    film_shift: int = 0,
+    stats: int = 0,
+) -> None: ...
 def norm_stats(
     dtype: int, threads: int, batch: int, height: int, width: int, x: _Image, stats: int
 ) -> None: ...

@@ -104,7 +104,8 @@ def run(
             residual_weight, ("projection", s.groups), lambda dense: _pack_projection(dense, s.groups)
         )
     )
-    norm: NormTensors = {
+    channels = x.shape[1] + (0 if skip is None else skip.shape[1])
+    of_norm: NormTensors = {
         "norm_weight": norm_weight,
         "norm_bias": norm_bias,
         "running_mean": running_mean,
@@ -114,8 +115,7 @@ def run(
         "film_shift": film_shift,
         "seeds": seeds,
     }
-    channels = x.shape[1] + (0 if skip is None else skip.shape[1])
-    prologue, _kept = prologue_of(s, channels, norm)
+    prologue, _held = prologue_of(s, channels, of_norm)
     of_output = [widened(tensor) for tensor in (bias, shift)]
     epilogue = _cpu.Epilogue(
         bias=0 if of_output[0] is None else of_output[0].data_ptr(),
@@ -149,34 +149,34 @@ def run(
 
 def prologue_of(s: Settings, channels: int, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:
     """`genfuse_prologue` of csrc/conv_norm_act/params.h, and the tensors that it points to."""
-    running_mean, seeds = tensors.get("running_mean"), tensors.get("seeds")
+    weight, bias, seeds = tensors.get("norm_weight"), tensors.get("norm_bias"), tensors.get("seeds")
     given = {
         "stats": tensors.get("stats"),
-        "mean": running_mean,
+        "mean": tensors.get("running_mean"),
         "variance": tensors.get("running_var"),
-        "weight": tensors.get("norm_weight"),
-        "bias": tensors.get("norm_bias"),
+        "weight": weight,
+        "bias": bias,
         "film_scale": tensors.get("film_scale"),
         "film_shift": tensors.get("film_shift"),
     }
-    kept = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
+    of_norm = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
     if seeds is not None:
-        kept["seeds"] = seeds.contiguous()
+        of_norm["seeds"] = seeds.contiguous()
     prologue = _cpu.Prologue(
-        kind=_norm_kind(s, running_mean),
+        kind=_norm_kind(s, tensors.get("running_mean")),
         groups={"instance": channels, "layer": 1}.get(s.norm, s.num_groups),
         centred=s.norm != "rms_pixel",
         activation=ACTIVATIONS.index(s.activation),
         slope=s.negative_slope,
         eps=s.eps,
-        weight_stride=_sample_stride(given["weight"]),
-        bias_stride=_sample_stride(given["bias"]),
+        weight_stride=_sample_stride(weight),
+        bias_stride=_sample_stride(bias),
         film_stride=channels,
         dropout=s.dropout,
         dropout_stream=s.dropout_stream,
-        **{name: tensor.data_ptr() for name, tensor in kept.items()},
+        **{name: tensor.data_ptr() for name, tensor in of_norm.items()},
     )
-    return prologue, list(kept.values())
+    return prologue, list(of_norm.values())
 
 
 def convolution(
