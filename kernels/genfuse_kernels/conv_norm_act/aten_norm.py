@@ -32,6 +32,8 @@ def normalised(
             x = (
                 x.contiguous()
             )  # PyTorch's backward for the weight alone crashes on channels-last memory (2.13)
+        if weight is None and bias is not None:  # whose gradient PyTorch's backward fails to make (2.13)
+            return F.group_norm(x, groups, None, None, s.eps) + bias[:, None, None]
         return F.group_norm(x, groups, weight, bias, s.eps)
     if plain and stats is None and s.norm == "batch" and (running_mean is not None or x.numel() > channels):
         return F.batch_norm(x, running_mean, running_var, weight, bias, running_mean is None, 0.0, s.eps)
