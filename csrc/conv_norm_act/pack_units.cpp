@@ -75,16 +75,18 @@ template <int tile>
 void transform_kernel(const Doubles16 (&g)[3], Doubles16 (&to)[winograd::window_of(tile)]) {
     if constexpr (tile == winograd::kSmallTile) {
         to[0] = g[0];
-        to[1] = (g[0] + g[1] + g[2]) / 2.0;
-        to[2] = (g[0] - g[1] + g[2]) / 2.0;
+        to[1] = (g[0] + g[1] + g[2]) * 0.5;
+        to[2] = (g[0] - g[1] + g[2]) * 0.5;
         to[3] = g[2];
     } else {
         constexpr double a = 0.70710678118654752440, b = 1.41421356237309504880;
+        const Doubles16 even_a = g[0] + 0.5 * g[2], odd_a = a * g[1];
+        const Doubles16 even_b = g[0] + 2.0 * g[2], odd_b = b * g[1];
         to[0] = g[0];
-        to[1] = (g[0] + a * g[1] + 0.5 * g[2]) / -1.5;
-        to[2] = (g[0] - a * g[1] + 0.5 * g[2]) / -1.5;
-        to[3] = (g[0] + b * g[1] + 2.0 * g[2]) / 6.0;
-        to[4] = (g[0] - b * g[1] + 2.0 * g[2]) / 6.0;
+        to[1] = (even_a + odd_a) * (-2.0 / 3);
+        to[2] = (even_a - odd_a) * (-2.0 / 3);
+        to[3] = (even_b + odd_b) * (1.0 / 6);
+        to[4] = (even_b - odd_b) * (1.0 / 6);
         to[5] = g[2];
     }
 }
@@ -151,19 +153,21 @@ void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t c
         load_block(job, 0, c, channels, first + column, block);
         for (int share = 0; share < winograd::shares(geometry); ++share) {
             const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
+            float* to[points];   // of the points that the share needs
+            int64_t before = 0;  // products in front of the point's
+            for (int point = 0; point < points; ++point) {
+                const int64_t alive = live.at(point);
+                to[point] =
+                    packed +
+                    (before * width + (first - part) * alive + live.at(point, share) * columns) * depth;
+                if (!(live.of_share[share] >> point & 1)) to[point] = nullptr;
+                before += alive;
+            }
             for (int64_t i = 0; i < channels; ++i) {
                 Singles16 transformed[points];
                 transform_channel<tile>(taps, block + i * job.taps() * kBlock, transformed);
-                int64_t before = 0;  // products in front of the point's
                 for (int point = 0; point < points; ++point) {
-                    const int64_t alive = live.at(point);
-                    if (live.of_share[share] >> point & 1) {
-                        float* const to = packed + (before * width + (first - part) * alive +
-                                                    live.at(point, share) * columns) *
-                                                       depth;
-                        put(Product(), to, columns, c + i, column, transformed[point]);
-                    }
-                    before += alive;
+                    if (to[point]) put(Product(), to[point], columns, c + i, column, transformed[point]);
                 }
             }
         }
