@@ -29,14 +29,14 @@ void pack_lanes(const Matrix<Stored>& from, int64_t first, int64_t pitch, float*
     }
     int64_t row = 0;
     if (from.stride_row == 1) {
-        for (; row + lanes <= from.rows; row += lanes) {
+        for (; row + 1 < from.rows; row += lanes) {
+            const int64_t some = from.rows - row < lanes ? from.rows - row : lanes;
             f32 block[lanes];
             for (int lane = 0; lane < lanes; ++lane) {
-                block[lane] = lane < there ? widen(data + lane * from.stride_column + row) : f32{};
+                block[lane] = lane < there ? widen_part(data + lane * from.stride_column + row, some) : f32{};
             }
             transpose(block);
-#pragma GCC unroll 16
-            for (int i = 0; i < lanes; ++i) store(to + (row + i) * pitch, block[i]);
+            for (int i = 0; i < some; ++i) store(to + (row + i) * pitch, block[i]);
         }
     }
     for (; row < from.rows; ++row) {

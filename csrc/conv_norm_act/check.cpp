@@ -174,9 +174,13 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
                        static_cast<long long>(args.batch), static_cast<long long>(args.height),
                        static_cast<long long>(args.width));
     }
+    // Phases of an output are not written in the order of its rows.
+    const bool has_phases =
+        args.conv.folded || (args.conv.transposed && args.conv.stride[0] * args.conv.stride[1] > 1);
     for (const int32_t pool : args.epilogue.pool) {
-        if (pool < 1 || pool > 2 || (pool == 2 && (args.conv.transposed || args.conv.folded))) {
-            return invalid(message, "pool is %d, expected 1, or 2 without transposed and folded",
+        if (pool < 1 || pool > 2 || (pool == 2 && has_phases)) {
+            return invalid(message,
+                           "pool is %d, expected 1, or 2 without folded and transposed with a stride",
                            static_cast<int>(pool));
         }
     }

@@ -89,7 +89,8 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     const int64_t out_height = output_size(*conv, 0, height), out_width = output_size(*conv, 1, width);
     // One picture's products last no longer here than their weights take to come from memory, and the smaller
     // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
-    const bool one_tile = winograd && !conv->transposed && tiles_of(out_height) * tiles_of(out_width) == 1;
+    const bool one_tile = winograd && (strided || conv->stride[0] * conv->stride[1] == 1) &&
+                          tiles_of(out_height) * tiles_of(out_width) == 1;
     const bool unpaid = strided && winograd && !strided_pays(*conv, out_height, out_width);
     const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 

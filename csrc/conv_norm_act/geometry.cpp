@@ -125,7 +125,7 @@ bool winograd_applies(const genfuse_conv& conv) {
     }();
     for (int axis = 0; axis < 2; ++axis) {
         if (conv.dilation[axis] != 1) return false;
-        if (conv.transposed && conv.stride[axis] != 2) return false;
+        if (conv.transposed && conv.stride[axis] > 2) return false;
         if (conv.transposed) continue;
         const int32_t most = conv.stride[axis] == 2 ? 6 : 3;  // three taps of each row that is read
         if (conv.stride[axis] > 2 || conv.kernel[axis] < 3 || conv.kernel[axis] > most) return false;

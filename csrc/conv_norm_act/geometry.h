@@ -71,10 +71,10 @@ int64_t packed_channels(const genfuse_conv& conv);
 __attribute__((always_inline)) inline bool is_pointwise(const genfuse_conv& conv) {
     for (int axis = 0; axis < 2; ++axis) {
         if (conv.kernel[axis] != 1 || conv.stride[axis] != 1 || conv.padding[axis] != 0 ||
-            conv.extra_padding[axis] != 0 || conv.upsample[axis] != 1)
+            conv.extra_padding[axis] != 0 || conv.output_padding[axis] != 0 || conv.upsample[axis] != 1)
             return false;
     }
-    return !conv.transposed;
+    return true;
 }
 
 // Whether the taps fit 3x3 windows, which Winograd needs: at stride 2, those of every second row and column.
