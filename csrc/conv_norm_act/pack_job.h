@@ -17,8 +17,13 @@ struct PackJob {
     int64_t panel() const { return panel_blocks(current_isa()) * int64_t{kBlock}; }
     int64_t panels() const { return (padded(geometry->group_out) + panel() - 1) / panel(); }
     int64_t in_blocks() const { return blocks_of(geometry->group_in); }
-    // Floats of a slot's memory: a block of input channels times one of output channels.
-    int64_t slot_floats() const { return taps() * kBlock * kBlock; }
+    // Floats of a block of input channels times one of output channels.
+    int64_t block_floats() const { return taps() * kBlock * kBlock; }
+    // Of a slot's memory: the blocks of a panel, and what they become at Winograd's points.
+    int64_t slot_floats() const {
+        return panel() / kBlock * block_floats() +
+               winograd::points_of(conv->tile) * (kBlock * panel() + winograd::kPlanePad);
+    }
 };
 
 // Units: of direct's, (group, panel, input block); of Winograd's, (panel, input block).

@@ -1,18 +1,14 @@
 // Weights in the order that direct and Winograd's kernels read them: in training they change with every step,
 // and a scalar loop would take longer than the convolution. 16 input channels times 16 output channels go
 // through a buffer in which the output channels are lanes.
-#include "common/gemm.h"
 #include "common/pack.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/pack_job.h"
+#include "conv_norm_act/winograd_input.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
-
-// 16 output channels: more than a vector of some instruction sets, which the compiler makes several of.
-typedef float Singles16 __attribute__((vector_size(64)));
-typedef double Doubles16 __attribute__((vector_size(128)));
 
 // Input channels [c, c + channels) and output channels [k, k + 16) of a group, to to[(channel·taps + tap)·16
 // + output channel]; zero beyond the group.
@@ -42,19 +38,18 @@ void load_block(const PackJob& job, int64_t group, int64_t c, int64_t channels, 
                to);
 }
 
-// Steps of the sum over channels, a row of `columns` values each: 16 columns of a channel from `column` on.
-void put(Singles, float* to, int64_t columns, int64_t channel, int64_t column, Singles16 values) {
-    __builtin_memcpy(to + channel * columns + column, &values, sizeof values);
+// A vector of output channels from `column` on, of an input channel: steps of the sum, `columns` columns
+// each.
+GENFUSE_INLINE void put(Singles, float* to, int64_t columns, int64_t channel, int64_t column, f32 values) {
+    store(to + channel * columns + column, values);
 }
 
 // Two channels a step; of an odd number the last one's partner is zero.
-void put(Pairs, float* to, int64_t columns, int64_t channel, int64_t column, Singles16 values) {
-    bfloat16 halves[kBlock];
-    float lanes[kBlock];
-    __builtin_memcpy(lanes, &values, sizeof lanes);
-    for (int lane = 0; lane < kBlock; lane += kLanes<float>) narrow(halves + lane, load<f32>(lanes + lane));
+GENFUSE_INLINE void put(Pairs, float* to, int64_t columns, int64_t channel, int64_t column, f32 values) {
+    bfloat16 halves[kLanes<float>];
+    narrow(halves, values);
     float* const pairs = to + channel / 2 * columns + column;
-    for (int lane = 0; lane < kBlock; ++lane) {
+    for (int lane = 0; lane < kLanes<float>; ++lane) {
         uint32_t pair;
         __builtin_memcpy(&pair, pairs + lane, sizeof pair);
         uint16_t half;
@@ -64,31 +59,34 @@ void put(Pairs, float* to, int64_t columns, int64_t channel, int64_t column, Sin
     }
 }
 
-Singles16 load_lanes(const float* from) {
-    Singles16 values;
-    __builtin_memcpy(&values, from, sizeof values);
-    return values;
+// G without its divisors: the kernel as a polynomial at the points.
+GENFUSE_INLINE void transform_kernel(const f32 (&g)[3],
+                                     f32 (&to)[winograd::window_of(winograd::kSmallTile)]) {
+    const f32 even = g[0] + g[2];
+    to[0] = g[0];
+    to[1] = even + g[1];
+    to[2] = even - g[1];
+    to[3] = g[2];
 }
 
-// G: the kernel as a polynomial at the points, divided by what Bᵀ leaves out.
+GENFUSE_INLINE void transform_kernel(const f32 (&g)[3], f32 (&to)[winograd::window_of(winograd::kTile)]) {
+    const f32 even_a = plus_times(g[0], 0.5f, g[2]), even_b = plus_times(g[0], 2.0f, g[2]);
+    to[0] = g[0];
+    to[1] = plus_times(even_a, kA, g[1]);
+    to[2] = plus_times(even_a, -kA, g[1]);
+    to[3] = plus_times(even_b, kB, g[1]);
+    to[4] = plus_times(even_b, -kB, g[1]);
+    to[5] = g[2];
+}
+
+// What Bᵀ leaves out of a point, which G is divided by.
+constexpr double kSmallDivisors[] = {1, 2, 2, 1}, kDivisors[] = {1, -1.5, -1.5, 6, 6, 1};
+
 template <int tile>
-void transform_kernel(const Doubles16 (&g)[3], Doubles16 (&to)[winograd::window_of(tile)]) {
-    if constexpr (tile == winograd::kSmallTile) {
-        to[0] = g[0];
-        to[1] = (g[0] + g[1] + g[2]) * 0.5;
-        to[2] = (g[0] - g[1] + g[2]) * 0.5;
-        to[3] = g[2];
-    } else {
-        constexpr double a = 0.70710678118654752440, b = 1.41421356237309504880;
-        const Doubles16 even_a = g[0] + 0.5 * g[2], odd_a = a * g[1];
-        const Doubles16 even_b = g[0] + 2.0 * g[2], odd_b = b * g[1];
-        to[0] = g[0];
-        to[1] = (even_a + odd_a) * (-2.0 / 3);
-        to[2] = (even_a - odd_a) * (-2.0 / 3);
-        to[3] = (even_b + odd_b) * (1.0 / 6);
-        to[4] = (even_b - odd_b) * (1.0 / 6);
-        to[5] = g[2];
-    }
+constexpr float factor_of(int point) {
+    constexpr int window = winograd::window_of(tile);
+    const double* const divisors = tile == winograd::kSmallTile ? kSmallDivisors : kDivisors;
+    return static_cast<float>(1 / (divisors[point / window] * divisors[point % window]));
 }
 
 // The taps of a phase that a share has, by their place in its 3x3 window.
@@ -112,77 +110,88 @@ struct WindowTaps {
     int count = 0;
 };
 
-// All points of one channel: to[point][16 columns].
+// All points of one input channel and a vector of output channels, `lane` of 16.
 template <int tile>
-void transform_channel(const WindowTaps& taps, const float* block,
-                       Singles16 (&to)[winograd::points_of(tile)]) {
+GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block,
+                                      f32 (&to)[winograd::points_of(tile)]) {
     constexpr int window = winograd::window_of(tile);
-    Doubles16 kernel[3][3] = {};
+    f32 kernel[3][3] = {};
     for (int i = 0; i < taps.count; ++i) {
         const WindowTaps::Place& place = taps.list[i];
-        kernel[place.y][place.x] +=
-            __builtin_convertvector(load_lanes(block + place.tap * kBlock), Doubles16);
+        kernel[place.y][place.x] += load<f32>(block + place.tap * kBlock);
     }
-    Doubles16 rows[3][window];
-    for (int i = 0; i < 3; ++i) transform_kernel<tile>(kernel[i], rows[i]);
+    f32 rows[3][window];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) transform_kernel(kernel[i], rows[i]);
+#pragma GCC unroll 6
     for (int j = 0; j < window; ++j) {
-        const Doubles16 column[3] = {rows[0][j], rows[1][j], rows[2][j]};
-        Doubles16 transformed[window];
-        transform_kernel<tile>(column, transformed);
+        const f32 column[3] = {rows[0][j], rows[1][j], rows[2][j]};
+        f32 transformed[window];
+        transform_kernel(column, transformed);
+#pragma GCC unroll 6
         for (int i = 0; i < window; ++i) {
-            to[i * window + j] = __builtin_convertvector(transformed[i], Singles16);
+            const int point = i * window + j;
+            to[point] = times(factor_of<tile>(point), transformed[i]);
         }
     }
 }
 
 // Where a phase's weights lie: [part][point][panel][share][step of the sum over input channels][column], of
-// the products that it needs.
+// the products that it needs. The panel's part of a point is one stretch of memory and written as one:
+// `block` holds the weights, `planes` what they become.
 template <int tile, class Product>
-void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t c, int64_t channels,
-                float* block, float* packed) {
+void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t columns, int64_t c,
+                int64_t channels, const float* block, float* planes, float* packed) {
     constexpr int points = winograd::points_of(tile);
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
-    const int64_t part = first / winograd::kPart * winograd::kPart, panel = job.panel();
+    const int64_t part = first / winograd::kPart * winograd::kPart;
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
-    const int64_t columns = part + width - first < panel ? part + width - first : panel;
+    const int64_t plane = kBlock * columns + winograd::kPlanePad,
+                  stretch = steps_of(*job.conv, channels) * columns;
     winograd::Live live;
     live.find(geometry, phase, tile);
     packed += live.products() * depth * part;
-    for (int64_t column = 0; column < columns; column += kBlock) {
-        load_block(job, 0, c, channels, first + column, block);
-        for (int share = 0; share < winograd::shares(geometry); ++share) {
-            const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
-            float* to[points];   // of the points that the share needs
-            int64_t before = 0;  // products in front of the point's
-            for (int point = 0; point < points; ++point) {
-                const int64_t alive = live.at(point);
-                to[point] =
-                    packed +
-                    (before * width + (first - part) * alive + live.at(point, share) * columns) * depth;
-                if (!(live.of_share[share] >> point & 1)) to[point] = nullptr;
-                before += alive;
-            }
+    for (int share = 0; share < winograd::shares(geometry); ++share) {
+        const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
+        for (int64_t column = 0; column < columns; column += kLanes<float>) {
+            const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
             for (int64_t i = 0; i < channels; ++i) {
-                Singles16 transformed[points];
-                transform_channel<tile>(taps, block + i * job.taps() * kBlock, transformed);
+                f32 transformed[points];
+                transform_channel<tile>(taps, from + i * job.taps() * kBlock, transformed);
                 for (int point = 0; point < points; ++point) {
-                    if (to[point]) put(Product(), to[point], columns, c + i, column, transformed[point]);
+                    put(Product(), planes + point * plane, columns, i, column, transformed[point]);
                 }
             }
+        }
+        int64_t before = 0;  // products in front of the point's
+        for (int point = 0; point < points; ++point) {
+            const int64_t alive = live.at(point);
+            if (live.of_share[share] >> point & 1) {
+                const int64_t row = before * width + (first - part) * alive + live.at(point, share) * columns;
+                __builtin_memcpy(packed + row * depth + steps_of(*job.conv, c) * columns,
+                                 planes + point * plane, static_cast<size_t>(stretch) * sizeof(float));
+            }
+            before += alive;
         }
     }
 }
 
 template <int tile, class Product>
-void pack_phases(const PackJob& job, int64_t unit, float* block) {
+void pack_phases(const PackJob& job, int64_t unit, float* memory) {
     const Geometry& geometry = *job.geometry;
     const int64_t first = unit / job.in_blocks() * job.panel(), c = unit % job.in_blocks() * kBlock;
-    const int64_t left = geometry.group_in - c;
-    float* packed = job.packed;
+    const int64_t left = geometry.group_in - c, channels = left < kBlock ? left : kBlock;
+    const int64_t outputs = padded(geometry.group_out) - first;
+    const int64_t columns = outputs < job.panel() ? outputs : job.panel();
+    float *const block = memory, *packed = job.packed;
+    for (int64_t column = 0; column < columns; column += kBlock) {
+        load_block(job, 0, c, channels, first + column, block + column / kBlock * job.block_floats());
+    }
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            pack_phase<tile, Product>(job, phase, first, c, left < kBlock ? left : kBlock, block, packed);
+            pack_phase<tile, Product>(job, phase, first, columns, c, channels, block,
+                                      memory + job.panel() / kBlock * job.block_floats(), packed);
             winograd::Live live;
             live.find(geometry, phase, tile);
             packed += live.products() * steps_of(*job.conv, geometry.group_in) * padded(geometry.group_out);
@@ -211,9 +220,10 @@ void pack_direct(const PackJob& job, int64_t unit, float* block) {
                             columns * taps * steps_of(*job.conv, c);
                 for (const Tap& tap : phase.taps) {
                     const int64_t place = tap.kernel_y * job.conv->kernel[1] + tap.kernel_x;
-                    for (int64_t i = 0; i < channels; ++i) {
-                        put(Product(), to, columns, i, column,
-                            load_lanes(block + (i * job.taps() + place) * kBlock));
+                    for (int64_t i = 0; i < channels * kBlock; i += kLanes<float>) {
+                        const int64_t channel = i / kBlock, lane = i % kBlock;
+                        put(Product(), to, columns, channel, column + lane,
+                            load<f32>(block + (channel * job.taps() + place) * kBlock + lane));
                     }
                     to += steps_of(*job.conv, channels) * columns;
                 }

@@ -4,10 +4,14 @@ A change in place is noticed by data pointer, version and, because edits through
 escape the version counter, by a checksum over 16 cache lines spread over the weight: every edit of a whole tensor is
 seen. An edit through `.data` that meets none of the lines is not, be it a stretch of nearly 1/15 of the weight; of a
 weight of up to 1024 bytes all is read. `refresh` forgets what was made.
+
+Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`), in memory
+that one layer takes after the other, so that it stays in the cache.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -45,6 +49,35 @@ def anew() -> Iterator[None]:
         _anew.reset(token)
 
 
+class _Room(threading.local):
+    """A thread's memory for what is not kept."""
+
+    floats: Tensor | None = None
+
+
+_passing: ContextVar[bool] = ContextVar("genfuse_packed_passing", default=False)
+_room = _Room()
+
+
+@contextmanager
+def passing(weight: Tensor) -> Iterator[None]:
+    """Inside, what is made of a weight that needs a gradient is not kept: each is used before the next is made."""
+    token = _passing.set(_passing.get() or weight.requires_grad)
+    try:
+        yield
+    finally:
+        _passing.reset(token)
+
+
+def room(floats: int) -> Tensor:
+    """Memory for what a weight is packed into, without values."""
+    if not _passing.get():
+        return torch.empty(floats, dtype=torch.float32, device="cpu")
+    if _room.floats is None or _room.floats.numel() < floats:
+        _room.floats = torch.empty(floats, dtype=torch.float32, device="cpu")
+    return _room.floats[:floats]
+
+
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
     """`derived` from the weight as contiguous float32."""
     return derived((weight,), key, lambda: pack(weight.detach().to(torch.float32).contiguous()))
@@ -56,7 +89,7 @@ def derived(weights: tuple[Tensor, ...], key: Hashable, make: Callable[[], Made]
     weights  on the CPU; what was made lives as long as the first of them
     key      everything else that it depends on
     """
-    if _anew.get():
+    if _anew.get() or _passing.get():
         with torch.no_grad():
             return make()
     kept = _kept.setdefault(weights[0], {})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
-from genfuse_kernels.common.packed_weights import packed
+from genfuse_kernels.common.packed_weights import packed, room
 from genfuse_kernels.common.widened import widened
 from genfuse_kernels.conv_norm_act.settings import (
     ACTIVATIONS,
@@ -303,9 +303,9 @@ def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
 
 
 def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
-    room = torch.empty(conv.packed_size, dtype=torch.float32, device="cpu")
-    conv.pack(weight.data_ptr(), room.data_ptr(), torch.get_num_threads())
-    return room
+    to = room(conv.packed_size)
+    conv.pack(weight.data_ptr(), to.data_ptr(), torch.get_num_threads())
+    return to
 
 
 def _pack_projection(weight: Tensor, groups: int) -> Tensor:
