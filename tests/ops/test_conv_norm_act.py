@@ -167,14 +167,16 @@ def test_backends() -> None:
     choice = genfuse.explain("conv_norm_act", x, weight, bias)
     assert choice.backend == "cpu"
     weight.requires_grad_()
-    choice = genfuse.explain("conv_norm_act", x, weight, bias)
-    assert choice.backend == "aten" and "no backward" in choice.passed_over["cpu"]
-    with torch.no_grad():
-        assert genfuse.explain("conv_norm_act", x, weight, bias).backend == "cpu"
+    assert genfuse.explain("conv_norm_act", x, weight, bias).backend == "cpu"
     assert genfuse.explain("conv_norm_act", x.double()).backend == "aten"
+    depthwise = torch.randn(16, 1, 3, 3, requires_grad=True)
+    choice = genfuse.explain("conv_norm_act", x, depthwise, groups=16)
+    assert choice.backend == "aten" and "no weight gradient" in choice.passed_over["cpu"]
+    with torch.no_grad():
+        assert genfuse.explain("conv_norm_act", x, depthwise, groups=16).backend == "cpu"
     for strictly in (genfuse.backend(strict=True), genfuse.backend("cpu")):
-        with strictly, pytest.raises(UnsupportedError, match="no backward"):
-            conv_norm_act(x, weight, bias, padding=1)
+        with strictly, pytest.raises(UnsupportedError, match="no weight gradient"):
+            conv_norm_act(x, depthwise, groups=16)
     want = conv_norm_act(x, weight.detach(), bias, **GROUP_SILU)
     for name in ("aten", "reference"):
         with genfuse.backend(name), torch.no_grad():  # type: ignore[arg-type]

@@ -16,7 +16,6 @@ from genfuse import dispatch
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.dropout import dropped
 from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed
-from genfuse_kernels.common.packed_weights import passing
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings
@@ -97,6 +96,8 @@ class _Unit(torch.autograd.Function):
     def forward(
         ctx: Any, settings: Settings, return_stats: bool, own_stats: bool, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        from genfuse_kernels.common.packed_weights import passing  # needs the extension
+
         with passing(inputs[1]):
             result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*inputs, *settings, return_stats)
         ctx.set_materialize_grads(False)
@@ -118,6 +119,8 @@ class _Unit(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         else:
+            from genfuse_kernels.common.packed_weights import passing
+
             with passing(inputs[1]):
                 made = torch.ops.genfuse.conv_norm_act_backward(
                     gradient, *inputs[:2], *inputs[3:], *ctx.settings, ctx.own_stats, list(needs)

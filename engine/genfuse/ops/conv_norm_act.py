@@ -24,7 +24,7 @@ from genfuse_kernels.conv_norm_act.settings import (
     kernel_size,
 )
 from genfuse_kernels.conv_norm_act.settings import Settings as Settings
-from genfuse_kernels.conv_norm_act.spec import cpu_limit
+from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
 Extent = int | tuple[int, ...]
 """One number for both axes, or (height, width); of a sequence one number or (length,)."""
@@ -101,8 +101,8 @@ def conv_norm_act(
               and "exact" for bfloat16 and float16
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
-    Returns the output (N, K, H', W'), channels-last where x is. Differentiable: a call that needs gradients runs on
-    PyTorch's own kernels (`aten`). What is computed stands in `genfuse_kernels/conv_norm_act/spec.py`. ValueError or
+    Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too: kept for backward are x, skip,
+    the tensors above and the norm's statistics. What is computed stands in `genfuse_kernels/conv_norm_act/spec.py`. ValueError or
     TypeError, naming the argument, before anything is computed; UnsupportedError where no permitted backend can run.
     """
     check_axes(x, weight=weight, residual_weight=residual_weight)
@@ -201,10 +201,10 @@ def _launch(
     return out, stats_out
 
 
-def limits(weight: Tensor, settings: Settings) -> dict[dispatch.Backend, str]:
-    """Why backends do not run a convolution of this size; `settings` for its padding alone."""
-    too_large = cpu_limit(weight.shape, settings)
-    return {} if too_large is None else {"cpu": too_large}
+def limits(weight: Tensor, settings: Settings, gradients: bool = False) -> dict[dispatch.Backend, str]:
+    """Why backends do not run a convolution of this size; `settings` for its padding and groups alone."""
+    limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
+    return {} if limit is None else {"cpu": limit}
 
 
 def _outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:

@@ -27,19 +27,20 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floating:
         return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
-    of_call = _limits(args, kwargs) if op == "conv_norm_act" else {}
+    of_call = _limits(args, kwargs, gradients) if op == "conv_norm_act" else {}
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
     return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice.backend) else choice
 
 
-def _limits(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:
+def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
     """Of this call of `conv_norm_act`, as far as its arguments are given."""
     given = inspect.signature(conv_norm_act).bind_partial(*args, **kwargs).arguments
     weight = given.get("weight")
     if not isinstance(weight, torch.Tensor):
         return {}
     padding, extra = paddings(given.get("padding", 0), weight.ndim - 2)
-    return limits(weight, Settings(padding=padding, extra_padding=extra))
+    settings = Settings(padding=padding, extra_padding=extra, groups=given.get("groups", 1))
+    return limits(weight, settings, gradients)
 
 
 def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Choice:

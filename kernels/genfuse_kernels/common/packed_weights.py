@@ -5,8 +5,8 @@ escape the version counter, by a checksum over 16 cache lines spread over the we
 seen. An edit through `.data` that meets none of the lines is not, be it a stretch of nearly 1/15 of the weight; of a
 weight of up to 1024 bytes all is read. `refresh` forgets what was made.
 
-Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`), in memory
-that one layer takes after the other, so that it stays in the cache.
+Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`), in
+memory that one layer takes after the other, so that it stays in the cache.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ _room = _Room()
 
 
 @contextmanager
-def passing(weight: Tensor) -> Iterator[None]:
+def passing(weight: Tensor | None) -> Iterator[None]:
     """Inside, what is made of a weight that needs a gradient is not kept: each is used before the next is made."""
-    token = _passing.set(_passing.get() or weight.requires_grad)
+    token = _passing.set(_passing.get() or (weight is not None and weight.requires_grad))
     try:
         yield
     finally:
