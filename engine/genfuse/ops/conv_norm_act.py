@@ -101,9 +101,10 @@ def conv_norm_act(
               and "exact" for bfloat16 and float16
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
-    Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too: kept for backward are x, skip,
-    the tensors above and the norm's statistics. What is computed stands in `genfuse_kernels/conv_norm_act/spec.py`. ValueError or
-    TypeError, naming the argument, before anything is computed; UnsupportedError where no permitted backend can run.
+    Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too; backward keeps x, skip,
+    the tensors above and the norm's statistics, and computes everything else anew. What is computed stands in
+    `genfuse_kernels/conv_norm_act/spec.py`. ValueError or TypeError, naming the argument, before anything is computed;
+    UnsupportedError where no permitted backend can run.
     """
     check_axes(x, weight=weight, residual_weight=residual_weight)
     axes = x.ndim - 2

@@ -25,7 +25,7 @@ from genfuse.rewrite.report import Fused, GraphReport, Left
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
-from genfuse_kernels.conv_norm_act.spec import cpu_limit
+from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
 _TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d)
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, *_TRANSPOSED)
@@ -399,6 +399,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _described(found: Unit, gradients: bool) -> Fused:
     name, steps = name_of(found.weight), tuple(found.steps)
-    if gradients or env.backend_missing("cpu") is not None:
+    limit = cpu_gradient_limit(patterns.shape(found.weight) or (), found.settings) if gradients else None
+    if limit is not None or env.backend_missing("cpu") is not None:
         return Fused(name, steps, "aten", 0)
-    return Fused(name, steps, algorithm(found), packed_bytes(found))
+    return Fused(name, steps, algorithm(found), 0 if gradients else packed_bytes(found))  # not kept in training
