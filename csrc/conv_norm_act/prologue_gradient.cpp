@@ -46,6 +46,20 @@ class GradientSums {
     double plain_[kBlockLanes] = {}, weighted_[kBlockLanes] = {};
 };
 
+// The lines of a row that is read next: loads wait for memory, and arithmetic would wait for them.
+template <class Stored>
+void prefetch_run(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t count) {
+    const Stored* const first = row_of<Stored>(image, n, c, y);
+    if (image.layout != GENFUSE_PLANAR) {
+        for (int64_t i = 0; i < count; ++i) __builtin_prefetch(first + i * image.stride_w);
+        return;
+    }
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Stored));
+    for (int lane = 0; lane < lanes; ++lane) {
+        for (int64_t i = 0; i < count; i += line) __builtin_prefetch(first + lane * image.stride_c + i);
+    }
+}
+
 // The rows of a sample's channel block, 16 floats a pixel.
 template <class Stored>
 class Rows {
@@ -58,6 +72,10 @@ class Rows {
           dropout_(*job.read, n, block_.c) {}
 
     void read_x(int64_t y, float* x) const {
+        if (y + 1 < job_.args->height) {
+            prefetch_run<Stored>(*block_.from, n_, block_.own, block_.lanes, y + 1, job_.args->width);
+            prefetch_run<Stored>(job_.args->gradient, n_, block_.c, block_.lanes, y + 1, job_.args->width);
+        }
         load_run<Stored>(*block_.from, n_, block_.own, block_.lanes, y, 0, job_.args->width, x);
     }
 
