@@ -110,8 +110,7 @@ class Conv {
         genfuse_status status;
         {
             py::gil_scoped_release released;
-            status =
-                genfuse_conv_pack(&conv_, floats(weight), floats(packed), &message);
+            status = genfuse_conv_pack(&conv_, floats(weight), floats(packed), &message);
         }
         raise_unless_ok(status, message);
     }
