@@ -46,19 +46,35 @@ class GradientSums {
     double plain_[kBlockLanes] = {}, weighted_[kBlockLanes] = {};
 };
 
-// The lines of a row that is read next: loads wait for memory, and arithmetic would wait for them.
-template <class Stored>
-void prefetch_run(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t count) {
-    const Stored* const first = row_of<Stored>(image, n, c, y);
-    if (image.layout != GENFUSE_PLANAR) {
-        for (int64_t i = 0; i < count; ++i) __builtin_prefetch(first + i * image.stride_w);
-        return;
+// The lines of a row that is read next, fetched one by one while arithmetic runs: all at once they would wait
+// for each other.
+class NextRow {
+  public:
+    template <class Stored>
+    NextRow(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t width, Stored) {
+        constexpr int64_t size = sizeof(Stored), line = 64;
+        const bool planar = image.layout == GENFUSE_PLANAR;
+        at_ = reinterpret_cast<const char*>(row_of<const Stored>(image, n, c, y));
+        run_ = here_ = planar ? (width * size + line - 1) / line : width;
+        step_ = planar ? line : image.stride_w * size;
+        skip_ = planar ? image.stride_c * size - run_ * line : 0;
+        left_ = planar ? lanes * run_ : width;
     }
-    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(Stored));
-    for (int lane = 0; lane < lanes; ++lane) {
-        for (int64_t i = 0; i < count; i += line) __builtin_prefetch(first + lane * image.stride_c + i);
+
+    GENFUSE_INLINE void fetch() {
+        if (left_ == 0) return;
+        --left_;
+        __builtin_prefetch(at_);
+        at_ += step_;
+        if (--here_ > 0) return;
+        here_ = run_;
+        at_ += skip_;
     }
-}
+
+  private:
+    const char* at_;
+    int64_t run_, here_, step_, skip_, left_;
+};
 
 // The rows of a sample's channel block, 16 floats a pixel.
 template <class Stored>
@@ -72,10 +88,6 @@ class Rows {
           dropout_(*job.read, n, block_.c) {}
 
     void read_x(int64_t y, float* x) const {
-        if (y + 1 < job_.args->height) {
-            prefetch_run<Stored>(*block_.from, n_, block_.own, block_.lanes, y + 1, job_.args->width);
-            prefetch_run<Stored>(job_.args->gradient, n_, block_.c, block_.lanes, y + 1, job_.args->width);
-        }
         load_run<Stored>(*block_.from, n_, block_.own, block_.lanes, y, 0, job_.args->width, x);
     }
 
@@ -84,15 +96,18 @@ class Rows {
         const int64_t width = job_.args->width;
         load_run<Stored>(job_.args->gradient, n_, block_.c, block_.lanes, y, 0, width, g);
         dropout_.apply(y, g);
+        const int64_t next = y + 1 < job_.args->height ? y + 1 : y;
+        NextRow next_x(*block_.from, n_, block_.own, block_.lanes, next, width, Stored{});
+        NextRow next_g(job_.args->gradient, n_, block_.c, block_.lanes, next, width, Stored{});
         with_activation(job_.args->prologue.activation, [&](auto kind) {
-            constexpr int activation = decltype(kind)::value;
-            if (activation == GENFUSE_IDENTITY) return;
             const f32 slope = broadcast<f32>(job_.args->prologue.slope);
             for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
                 const f32 scales = scale(lane), offsets = load<f32>(job_.offset + first_ + lane);
                 for (int64_t i = lane; i < width * kBlockLanes; i += kBlockLanes) {
+                    next_x.fetch();
+                    next_g.fetch();
                     const f32 n = fma(load<f32>(x + i), scales, offsets);
-                    store(g + i, load<f32>(g + i) * activation_gradient<activation>(n, slope));
+                    store(g + i, load<f32>(g + i) * activation_gradient<decltype(kind)::value>(n, slope));
                 }
             }
         });
