@@ -221,16 +221,16 @@ class Call {
             if (of_blocks) std::fill_n(of_blocks, padded, 0.0f);
         }
         fold_normalisation(prologue, prologue.stats, args_.batch, job_.channels, folded_, folded_ + all);
-        each_moments(prologue, prologue.stats, args_.batch, job_.channels,
-                     [&](int64_t n, int64_t c, const Moments& moments) {
-                         const int64_t k = n * job_.channels + c;
-                         const int64_t to = n * job_.padded + padded_place(job_, c);
-                         mean_[k] = moments.mean;
-                         rstd_[k] = inverse_deviation(prologue, moments);
-                         scale_[to] = folded_[k];
-                         offset_[to] = folded_[all + k];
-                         centre_[to] = static_cast<float>(moments.mean);
-                     });
+        each_norm(prologue, prologue.stats, args_.batch, job_.channels,
+                  [&](int64_t n, int64_t c, double mean, double rstd) {
+                      const int64_t k = n * job_.channels + c;
+                      const int64_t to = n * job_.padded + padded_place(job_, c);
+                      mean_[k] = mean;
+                      rstd_[k] = rstd;
+                      scale_[to] = folded_[k];
+                      offset_[to] = folded_[all + k];
+                      centre_[to] = static_cast<float>(mean);
+                  });
         job_.scale = scale_;
         job_.offset = offset_;
         job_.centre = centre_;
