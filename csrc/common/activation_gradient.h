@@ -1,5 +1,6 @@
-// Derivatives of the activation functions on vectors of float32; absolute error below 4e-7, NaN where x is NaN.
-// Arguments are bounded where the derivative has reached its limit, so that nothing overflows on the way to it.
+// Derivatives of the activation functions on vectors of float32; absolute error below 4e-7, NaN where x is
+// NaN. Arguments are bounded where the derivative has reached its limit, so that nothing overflows on the way
+// to it.
 #pragma once
 
 #include <type_traits>
@@ -37,7 +38,8 @@ GENFUSE_INLINE f32 activation_gradient(f32 x, f32 slope) {
     if (kind == GENFUSE_GELU_TANH) {
         const f32 b = bounded(x, 9.9f), square = b * b;
         const f32 u = b * fma(square, broadcast<f32>(0.0713548163f), broadcast<f32>(1.5957691216f));
-        return gated_gradient(u, b * fma(square, broadcast<f32>(0.2140644488f), broadcast<f32>(1.5957691216f)));
+        return gated_gradient(u,
+                              b * fma(square, broadcast<f32>(0.2140644488f), broadcast<f32>(1.5957691216f)));
     }
     if (kind == GENFUSE_TANH) {  // 4·s·(1 − s) with s of 2x
         const f32 e = exponential(-2.0f * magnitude(x));

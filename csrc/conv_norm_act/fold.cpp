@@ -7,9 +7,8 @@ namespace genfuse {
 
 void fold_normalisation(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
                         float* scale, float* offset) {
-    each_moments(prologue, stats, batch, channels, [&](int64_t n, int64_t c, const Moments& moments) {
-        const double mean = prologue.centred ? moments.mean : 0;
-        double factor = inverse_deviation(prologue, moments), shift = 0;
+    each_norm(prologue, stats, batch, channels, [&](int64_t n, int64_t c, double mean, double rstd) {
+        double factor = rstd, shift = 0;
         if (prologue.weight) factor *= prologue.weight[n * prologue.weight_stride + c];
         if (prologue.bias) shift = prologue.bias[n * prologue.bias_stride + c];
         if (prologue.film_scale) {

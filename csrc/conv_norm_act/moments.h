@@ -24,17 +24,31 @@ Moments merged(int64_t count, At at) {
     return {mean, variance / static_cast<double>(count)};
 }
 
-// Calls take(n, c, moments) for every channel of every sample; stats (N, C, 2) where the kind reads them.
+// One over the standard deviation; 1 where the norm has none of a channel.
+inline double inverse_deviation(const genfuse_prologue& prologue, const Moments& moments) {
+    if (prologue.kind == GENFUSE_NORM_PIXEL || prologue.kind == GENFUSE_NORM_NONE) return 1;
+    // Without centring the variance is the mean square.
+    const double spread =
+        prologue.centred ? moments.variance : moments.variance + moments.mean * moments.mean;
+    // Squares beyond float32 are no reason to hand on zeros.
+    if (std::isinf(spread) && prologue.kind != GENFUSE_NORM_GIVEN) return NAN;
+    return 1 / std::sqrt(spread + prologue.eps);
+}
+
+// Calls take(n, c, mean, rstd) for every channel of every sample, with what is subtracted and what multiplies
+// then; stats (N, C, 2) where the kind reads them.
 template <class Take>
-void each_moments(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
-                  Take take) {
+void each_norm(const genfuse_prologue& prologue, const float* stats, int64_t batch, int64_t channels,
+               Take take) {
     if (prologue.kind == GENFUSE_NORM_GROUP) {
         const int64_t size = channels / prologue.groups;
         for (int64_t n = 0; n < batch; ++n) {
             for (int64_t group = 0; group < prologue.groups; ++group) {
                 const float* const first = stats + (n * channels + group * size) * 2;
                 const Moments moments = merged(size, [&](int64_t i) { return first + 2 * i; });
-                for (int64_t c = group * size; c < (group + 1) * size; ++c) take(n, c, moments);
+                const double mean = prologue.centred ? moments.mean : 0;
+                const double rstd = inverse_deviation(prologue, moments);
+                for (int64_t c = group * size; c < (group + 1) * size; ++c) take(n, c, mean, rstd);
             }
         }
         return;
@@ -46,19 +60,10 @@ void each_moments(const genfuse_prologue& prologue, const float* stats, int64_t 
         } else if (prologue.kind == GENFUSE_NORM_GIVEN) {
             moments = {prologue.mean[c], prologue.variance[c]};
         }
-        for (int64_t n = 0; n < batch; ++n) take(n, c, moments);
+        const double mean = prologue.centred ? moments.mean : 0;
+        const double rstd = inverse_deviation(prologue, moments);
+        for (int64_t n = 0; n < batch; ++n) take(n, c, mean, rstd);
     }
-}
-
-// One over the standard deviation; 1 where the norm has none of a channel.
-inline double inverse_deviation(const genfuse_prologue& prologue, const Moments& moments) {
-    if (prologue.kind == GENFUSE_NORM_PIXEL || prologue.kind == GENFUSE_NORM_NONE) return 1;
-    // Without centring the variance is the mean square.
-    const double spread =
-        prologue.centred ? moments.variance : moments.variance + moments.mean * moments.mean;
-    // Squares beyond float32 are no reason to hand on zeros.
-    if (std::isinf(spread) && prologue.kind != GENFUSE_NORM_GIVEN) return NAN;
-    return 1 / std::sqrt(spread + prologue.eps);
 }
 
 }  // namespace genfuse

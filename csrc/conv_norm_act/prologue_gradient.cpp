@@ -11,26 +11,25 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
-// Σg and Σg·(x − centre) of 16 channels: pieces in float32, merged in double.
+// Σg and Σg·(x − centre) of 16 channels: pieces of at most 128 pixels in float32, merged in double.
 class GradientSums {
   public:
-    void add(const float* x, const float* g, const float* centre, int64_t pixels) {
-        constexpr int64_t piece = 64;
-        for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
-            const f32 centres = load<f32>(centre + lane);
-            for (int64_t first = 0; first < pixels; first += piece) {
-                const int64_t end = first + piece < pixels ? first + piece : pixels;
-                f32 plain{}, weighted{};
-                for (int64_t i = first; i < end; ++i) {
-                    const f32 value = load<f32>(g + i * kBlockLanes + lane);
+    void add(const float* x, const float* g, const float* centre, int64_t pixels, bool ends_piece) {
+        constexpr int64_t most = 128;
+        for (int64_t first = 0; first < pixels; first += most) {
+            const int64_t end = first + most < pixels ? first + most : pixels;
+            for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
+                const f32 centres = load<f32>(centre + lane);
+                f32 plain = load<f32>(piece_plain_ + lane), weighted = load<f32>(piece_weighted_ + lane);
+                for (int64_t i = first * kBlockLanes + lane; i < end * kBlockLanes; i += kBlockLanes) {
+                    const f32 value = load<f32>(g + i);
                     plain += value;
-                    weighted = fma(value, load<f32>(x + i * kBlockLanes + lane) - centres, weighted);
+                    weighted = fma(value, load<f32>(x + i) - centres, weighted);
                 }
-                for (int i = 0; i < kLanes<float>; ++i) {
-                    plain_[lane + i] += static_cast<double>(plain[i]);
-                    weighted_[lane + i] += static_cast<double>(weighted[i]);
-                }
+                store(piece_plain_ + lane, plain);
+                store(piece_weighted_ + lane, weighted);
             }
+            if (ends_piece || end < pixels) merge();
         }
     }
 
@@ -43,7 +42,46 @@ class GradientSums {
     }
 
   private:
+    void merge() {
+        for (int lane = 0; lane < kBlockLanes; ++lane) {
+            plain_[lane] += static_cast<double>(piece_plain_[lane]);
+            weighted_[lane] += static_cast<double>(piece_weighted_[lane]);
+            piece_plain_[lane] = piece_weighted_[lane] = 0;
+        }
+    }
+
     double plain_[kBlockLanes] = {}, weighted_[kBlockLanes] = {};
+    float piece_plain_[kBlockLanes] = {}, piece_weighted_[kBlockLanes] = {};
+};
+
+// The lines of a row that is read next, fetched one by one while arithmetic runs: all at once they would wait
+// for each other.
+class NextRow {
+  public:
+    template <class Stored>
+    NextRow(const genfuse_image& image, int64_t n, int64_t c, int lanes, int64_t y, int64_t width, Stored) {
+        constexpr int64_t size = sizeof(Stored), line = 64;
+        const bool planar = image.layout == GENFUSE_PLANAR;
+        at_ = reinterpret_cast<const char*>(row_of<const Stored>(image, n, c, y));
+        run_ = here_ = planar ? (width * size + line - 1) / line : width;
+        step_ = planar ? line : image.stride_w * size;
+        skip_ = planar ? image.stride_c * size - run_ * line : 0;
+        left_ = planar ? lanes * run_ : width;
+    }
+
+    GENFUSE_INLINE void fetch() {
+        if (left_ == 0) return;
+        --left_;
+        __builtin_prefetch(at_);
+        at_ += step_;
+        if (--here_ > 0) return;
+        here_ = run_;
+        at_ += skip_;
+    }
+
+  private:
+    const char* at_;
+    int64_t run_, here_, step_, skip_, left_;
 };
 
 // The rows of a sample's channel block, 16 floats a pixel.
@@ -66,22 +104,25 @@ class Rows {
         const int64_t width = job_.args->width;
         load_run<Stored>(job_.args->gradient, n_, block_.c, block_.lanes, y, 0, width, g);
         dropout_.apply(y, g);
+        const int64_t next = y + 1 < job_.args->height ? y + 1 : y;
+        NextRow next_x(*block_.from, n_, block_.own, block_.lanes, next, width, Stored{});
+        NextRow next_g(job_.args->gradient, n_, block_.c, block_.lanes, next, width, Stored{});
         with_activation(job_.args->prologue.activation, [&](auto kind) {
-            constexpr int activation = decltype(kind)::value;
-            if (activation == GENFUSE_IDENTITY) return;
             const f32 slope = broadcast<f32>(job_.args->prologue.slope);
             for (int lane = 0; lane < kBlockLanes; lane += kLanes<float>) {
                 const f32 scales = scale(lane), offsets = load<f32>(job_.offset + first_ + lane);
                 for (int64_t i = lane; i < width * kBlockLanes; i += kBlockLanes) {
+                    next_x.fetch();
+                    next_g.fetch();
                     const f32 n = fma(load<f32>(x + i), scales, offsets);
-                    store(g + i, load<f32>(g + i) * activation_gradient<activation>(n, slope));
+                    store(g + i, load<f32>(g + i) * activation_gradient<decltype(kind)::value>(n, slope));
                 }
             }
         });
     }
 
-    void add_to(GradientSums& sums, const float* x, const float* g) const {
-        sums.add(x, g, job_.centre + first_, job_.args->width);
+    void add_to(GradientSums& sums, int64_t y, const float* x, const float* g) const {
+        sums.add(x, g, job_.centre + first_, job_.args->width, (y + 1) % job_.rows_a_piece == 0);
     }
 
     // x's gradient from g, in place of it; `room` for a row.
@@ -148,7 +189,7 @@ void run_stretch(const GradientJob& job, int64_t unit, float* memory) {
             const Rows<Stored> rows(job, n, block);
             rows.read_x(y, x);
             rows.read_gradient(y, x, g);
-            if (job.partial) rows.add_to(sums[block - first], x, g);
+            if (job.partial) rows.add_to(sums[block - first], y, x, g);
             if (job.writes) rows.write(y, x, g, g + row);
         }
     }
@@ -185,7 +226,7 @@ void run_set(const GradientJob& job, int64_t unit, float* memory) {
         [&](const Rows<Stored>& rows, int64_t y, float* x, float* g, int64_t number) {
             rows.read_x(y, x);
             rows.read_gradient(y, x, g);
-            rows.add_to(sums[number], x, g);
+            rows.add_to(sums[number], y, x, g);
         },
         [&](int64_t n, int64_t block, int64_t turn) {
             for (int64_t i = block; i < turn; ++i) {
@@ -227,7 +268,7 @@ void run_pixels(const GradientJob& job, int64_t unit, int slot) {
             rows.read_gradient(y, x, g);
             if (job.partial) {
                 GradientSums sums;
-                rows.add_to(sums, x, g);
+                rows.add_to(sums, y, x, g);
                 sums.add_into(rows.lanes(), rows.own(job.partial + unit * job.channels * 2));
             }
             for (int64_t i = 0; i < row; i += kLanes<float>) {

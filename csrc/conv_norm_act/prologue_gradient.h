@@ -28,6 +28,8 @@ struct GradientJob {
     const double *mean, *rstd;  // (N, C): of the set that a channel was normalised in
     double* sums;               // (N, C, 2)
 
+    int64_t rows_a_piece;  // of a sum in float32; divides the height
+
     // Units of some rows of some channel blocks, or of a sample where the norm is per pixel.
     double* partial;  // (N, stretches, C, 2): sums of their rows; NULL: not wanted
     int64_t stretches, rows_a_stretch, blocks_a_unit;

@@ -15,13 +15,12 @@ struct Channel {
                    : 1;
         weight = prologue.weight ? prologue.weight[n * prologue.weight_stride + c] : 1;
         bias = prologue.bias ? prologue.bias[n * prologue.bias_stride + c] : 0;
-        from_mean = static_cast<double>(job.centre[n * job.padded + padded_place(job, c)]) - job.mean[k];
+        const double centre = static_cast<double>(job.centre[n * job.padded + padded_place(job, c)]);
         plain = job.sums[2 * k];
-        weighted = job.rstd[k] * (job.sums[2 * k + 1] + from_mean * plain);
+        weighted = job.rstd[k] * (job.sums[2 * k + 1] + (centre - job.mean[k]) * plain);
     }
 
     double film, weight, bias;
-    double from_mean;        // to the centre
     double plain, weighted;  // Σg, Σg·x̂ with x̂ the normalised x
 };
 
@@ -40,18 +39,19 @@ void fold_set(const GradientJob& job, int64_t count, Member member) {
         });
     }
     const double values = static_cast<double>(count * job.args->height * job.args->width);
+    const double tilt = -rstd * rstd * weighted / values, constant = -rstd * plain / values;
+    const double share = rstd / static_cast<double>(count);
+    float* const stats = job.args->stats_gradient;
     for (int64_t i = 0; i < count; ++i) {
         member(i, [&](int64_t n, int64_t c) {
             const int64_t k = n * job.channels + c;
             if (job.total) {
-                const double tilt = -rstd * rstd * weighted / values;
                 const int64_t to = n * job.padded + padded_place(job, c);
+                const double from_mean = static_cast<double>(job.centre[to]) - mean;
                 job.tilt[to] = static_cast<float>(tilt);
-                job.constant[to] =
-                    static_cast<float>(tilt * Channel(job, n, c).from_mean - rstd * plain / values);
+                job.constant[to] = static_cast<float>(constant + tilt * from_mean);
             }
-            if (float* const stats = job.args->stats_gradient) {
-                const double share = rstd / static_cast<double>(count);
+            if (stats) {
                 const double apart = static_cast<double>(job.args->prologue.stats[2 * k]) - mean;
                 stats[2 * k] = static_cast<float>(-share * (plain + rstd * weighted * apart));
                 stats[2 * k + 1] = static_cast<float>(-0.5 * share * rstd * weighted);

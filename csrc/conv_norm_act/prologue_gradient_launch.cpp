@@ -17,10 +17,15 @@ using Args = genfuse_prologue_gradient_args;
 
 // Of what these decide only the stretches and whether sets are kept change a bit of the result: these depend
 // on the sizes of a sample alone, and for batch norm on the batch.
+constexpr int64_t kPiecePixels = 128;        // of a sum in float32
 constexpr int64_t kStretchPixels = 1024;     // of a unit of one block of channels
 constexpr int64_t kAllChannelsPixels = 256;  // of a unit of all of them
 constexpr int64_t kUnitsAThread = 2;         // where there are enough: neighbours are read together
 constexpr int64_t kKeptBytes = 512 << 10;    // of a set that stays in the L2 cache between the passes
+
+int64_t pixel_stride_of(const genfuse_image& image) {
+    return image.layout == GENFUSE_PLANAR ? 1 : image.stride_w;
+}
 
 int64_t ceil_divide(int64_t a, int64_t b) {
     return (a + b - 1) / b;
@@ -76,6 +81,7 @@ class Call {
   public:
     explicit Call(const Args& args) : args_(args) {
         args_.threads = std::max(1, args.threads);
+        join_rows();
         read_args_.dtype = args_.dtype;
         read_args_.batch = args_.batch;
         read_args_.height = args_.height;
@@ -144,12 +150,30 @@ class Call {
         run_units(GENFUSE_KERNEL(gradient_stretch_unit), args_.batch * job_.stretches * parts);
     }
 
+    // Short rows are pieces of a sum together, and one long row where no image has a gap between them: the
+    // same sums either way. A norm per pixel has its own.
+    void join_rows() {
+        int64_t rows = is_pixel_norm() ? 1 : std::clamp<int64_t>(kPiecePixels / args_.width, 1, args_.height);
+        while (args_.height % rows) --rows;
+        job_.rows_a_piece = rows;
+        genfuse_image* const images[] = {&args_.x, &args_.skip, &args_.gradient, &args_.x_gradient,
+                                         &args_.skip_gradient};
+        for (const genfuse_image* image : images) {
+            if (image->data && image->stride_h != args_.width * pixel_stride_of(*image)) return;
+        }
+        for (genfuse_image* image : images) image->stride_h *= rows;
+        args_.height /= rows;
+        args_.width *= rows;
+        job_.rows_a_piece = 1;
+    }
+
     // Stretches and sets, and each slot's memory.
     void cut() {
         const int64_t row = args_.width * kBlock, blocks = gradient_blocks(job_);
         const int64_t pixels = is_pixel_norm() ? kAllChannelsPixels : kStretchPixels;
         job_.padded = blocks * kBlock;
-        job_.rows_a_stretch = std::clamp<int64_t>(pixels / args_.width, 1, args_.height);
+        job_.rows_a_stretch = std::clamp<int64_t>(
+            pixels / (args_.width * job_.rows_a_piece) * job_.rows_a_piece, job_.rows_a_piece, args_.height);
         job_.stretches = ceil_divide(args_.height, job_.rows_a_stretch);
         job_.blocks_together = args_.x.layout == GENFUSE_PLANAR ? 1 : kMostTogether;
         const int64_t share = args_.batch * job_.stretches * blocks / (kUnitsAThread * args_.threads);
@@ -221,16 +245,16 @@ class Call {
             if (of_blocks) std::fill_n(of_blocks, padded, 0.0f);
         }
         fold_normalisation(prologue, prologue.stats, args_.batch, job_.channels, folded_, folded_ + all);
-        each_moments(prologue, prologue.stats, args_.batch, job_.channels,
-                     [&](int64_t n, int64_t c, const Moments& moments) {
-                         const int64_t k = n * job_.channels + c;
-                         const int64_t to = n * job_.padded + padded_place(job_, c);
-                         mean_[k] = moments.mean;
-                         rstd_[k] = inverse_deviation(prologue, moments);
-                         scale_[to] = folded_[k];
-                         offset_[to] = folded_[all + k];
-                         centre_[to] = static_cast<float>(moments.mean);
-                     });
+        each_norm(prologue, prologue.stats, args_.batch, job_.channels,
+                  [&](int64_t n, int64_t c, double mean, double rstd) {
+                      const int64_t k = n * job_.channels + c;
+                      const int64_t to = n * job_.padded + padded_place(job_, c);
+                      mean_[k] = mean;
+                      rstd_[k] = rstd;
+                      scale_[to] = folded_[k];
+                      offset_[to] = folded_[all + k];
+                      centre_[to] = static_cast<float>(mean);
+                  });
         job_.scale = scale_;
         job_.offset = offset_;
         job_.centre = centre_;

@@ -133,3 +133,19 @@ def bytes_moved(images: int, packed: int, measured: int = 0) -> int:
 def measures(settings: Settings, running_mean: Tensor | None, stats: Tensor | None) -> bool:
     """Whether the norm takes a pass over its input, for statistics that nobody gave."""
     return settings.norm != "none" and running_mean is None and stats is None
+
+
+ACTIVATION_GRADIENT_ERROR = 4e-7
+"""Absolute error of an activation's derivative, which is at most 1.13: some roundings of numbers around 1."""
+
+_PIECE = 128
+
+
+def gradient_tolerance(reduction: int) -> float:
+    """Error allowed the gradients of norm and input (`norm_gradient`), relative to the sums of magnitudes in them.
+
+    Beside what the normalised values and the activation's derivative are off by. Sums of `reduction` terms run in
+    float32 for 128 terms at most and go on in double: that many roundings with random sign, four standard deviations.
+    Products and factors round a few times more (8).
+    """
+    return (4.0 * math.sqrt(min(reduction, _PIECE)) + 8.0) * UNIT_ROUNDOFF[torch.float32]
