@@ -130,7 +130,7 @@ void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_
     }
 }
 
-constexpr int kMostWindow = winograd::window_of(winograd::kTile);
+constexpr int kMostWindow = winograd::window_of(winograd::kLargeTile);
 
 // G: the kernel as a polynomial at the points, divided by what Bᵀ leaves out.
 void transform_kernel(int tile, const double (&g)[3], double (&to)[kMostWindow]) {
@@ -139,6 +139,18 @@ void transform_kernel(int tile, const double (&g)[3], double (&to)[kMostWindow])
         to[1] = (g[0] + g[1] + g[2]) / 2;
         to[2] = (g[0] - g[1] + g[2]) / 2;
         to[3] = g[2];
+        return;
+    }
+    if (tile == winograd::kLargeTile) {
+        const double even = g[0] + g[2];
+        to[0] = g[0];
+        to[1] = (even + g[1]) / -4.5;
+        to[2] = (even - g[1]) / -4.5;
+        to[3] = (g[0] + 0.5 * g[1] + 0.25 * g[2]) * 32 / 45;
+        to[4] = (g[0] - 0.5 * g[1] + 0.25 * g[2]) * 32 / 45;
+        to[5] = (g[0] + 2 * g[1] + 4 * g[2]) / 90;
+        to[6] = (g[0] - 2 * g[1] + 4 * g[2]) / 90;
+        to[7] = g[2];
         return;
     }
     const double a = std::sqrt(0.5), b = std::sqrt(2.0);
