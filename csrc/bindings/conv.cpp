@@ -77,7 +77,9 @@ class Conv {
     const char* algorithm() const {
         switch (conv_.algorithm) {
             case GENFUSE_CONV_WINOGRAD:
-                return conv_.tile == 2 ? "winograd 2x2" : conv_.folded ? "winograd folded" : "winograd";
+                if (conv_.tile == 2) return "winograd 2x2";
+                if (conv_.tile == 6) return "winograd 6x6";
+                return conv_.folded ? "winograd folded" : "winograd";
             case GENFUSE_CONV_DIRECT:
                 return "direct";
             case GENFUSE_CONV_DEPTHWISE:
@@ -88,6 +90,8 @@ class Conv {
                 return "none";
         }
     }
+
+    int32_t tile() const { return conv_.tile; }
 
     const char* product() const { return conv_.product == GENFUSE_BFLOAT16 ? "bfloat16" : "float32"; }
 
@@ -258,6 +262,7 @@ void bind_conv(py::module_& module) {
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))
         .def_property_readonly("ways", &Conv::ways, "How many kernels the convolution has; `way` is one.")
         .def_property_readonly("algorithm", &Conv::algorithm)
+        .def_property_readonly("tile", &Conv::tile, "Output pixels along an axis of Winograd's tile, or 0.")
         .def_property_readonly("product", &Conv::product, "The dtype of the factors.")
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
         .def_property_readonly("packed_size", &Conv::packed_size)

@@ -141,12 +141,17 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
         return invalid(message, "folded is for Winograd of an upsampled image, its border not reflected%s",
                        "");
     }
-    if (conv.algorithm == GENFUSE_CONV_WINOGRAD && conv.tile != winograd::kTile &&
-        conv.tile != winograd::kSmallTile) {
-        return invalid(message, "tile is %d, expected 4 or 2", static_cast<int>(conv.tile));
-    }
-    if (conv.algorithm == GENFUSE_CONV_WINOGRAD && !winograd_applies(conv)) {
-        return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
+    if (conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+        if (!winograd_applies(conv)) {
+            return invalid(message, "algorithm is Winograd, which this convolution does not have%s", "");
+        }
+        const bool takes_large = !conv.transposed && !conv.folded && conv.stride[0] * conv.stride[1] == 1 &&
+                                 conv.product == GENFUSE_FLOAT32;
+        if (conv.tile != winograd::kTile && conv.tile != winograd::kSmallTile &&
+            !(takes_large && conv.tile == winograd::kLargeTile)) {
+            return invalid(message, "tile is %d, expected 4 or 2, or 6 at stride 1 with factors of float32",
+                           static_cast<int>(conv.tile));
+        }
     }
     if (conv.algorithm == GENFUSE_CONV_PLANAR && conv.out_channels / conv.groups > planar::kMaxOutputs) {
         return invalid(message, "algorithm is planar, which has at most 8 output channels a group%s", "");

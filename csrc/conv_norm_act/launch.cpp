@@ -36,6 +36,9 @@ constexpr int64_t kLeastTiles = 16,
                   kMostTiles = 32;  // of a unit, whatever its bytes: weights are read seldom
 constexpr int64_t kWeightBytes =
     12 << 20;  // of packed weights that a cache shared by all threads is trusted to hold
+// Of weights that are read from it once a unit all the same, where with the whole transformed input, shared,
+// they would be more than it holds.
+constexpr int64_t kMostWeightBytes = 16 << 20, kCacheBytes = 24 << 20;
 constexpr int64_t kNearBytes = 4 << 20;     // of packed weights that a thread's own caches do not hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
@@ -65,7 +68,8 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t rounds = ceil_divide(blocking.units, args.threads);
     const bool idle = args.threads > 1 && rounds * args.threads * 4 > blocking.units * 5;
     const int64_t weight_bytes = winograd::packed_floats(args.conv, geometry) * 4;
-    const int64_t held = rounds > 1 ? kWeightBytes : kNearBytes;
+    const bool crowded = weight_bytes + blocking.rows * wide * tile_bytes > kCacheBytes;
+    const int64_t held = rounds == 1 ? kNearBytes : crowded ? kMostWeightBytes : kWeightBytes;
     blocking.shared = idle || (weight_bytes > held && blocking.units > 1);
     if (args.blocking.shared) blocking.shared = args.blocking.shared > 0;
     const int64_t parts = ceil_divide(blocks_of(args.conv.out_channels), winograd::kPartBlocks);

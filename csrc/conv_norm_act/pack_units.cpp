@@ -79,13 +79,28 @@ GENFUSE_INLINE void transform_kernel(const f32 (&g)[3], f32 (&to)[winograd::wind
     to[5] = g[2];
 }
 
+GENFUSE_INLINE void transform_kernel(const f32 (&g)[3],
+                                     f32 (&to)[winograd::window_of(winograd::kLargeTile)]) {
+    const f32 even_1 = g[0] + g[2], even_h = plus_times(g[0], 0.25f, g[2]),
+              even_2 = plus_times(g[0], 4.0f, g[2]);
+    to[0] = g[0];
+    to[1] = even_1 + g[1];
+    to[2] = even_1 - g[1];
+    to[3] = plus_times(even_h, 0.5f, g[1]);
+    to[4] = plus_times(even_h, -0.5f, g[1]);
+    to[5] = plus_times(even_2, 2.0f, g[1]);
+    to[6] = plus_times(even_2, -2.0f, g[1]);
+    to[7] = g[2];
+}
+
 // What Bᵀ leaves out of a point, which G is divided by.
 constexpr double kSmallDivisors[] = {1, 2, 2, 1}, kDivisors[] = {1, -1.5, -1.5, 6, 6, 1};
+constexpr double kLargeDivisors[] = {1, -4.5, -4.5, 45.0 / 32, 45.0 / 32, 90, 90, 1};
 
 template <int tile>
 constexpr float factor_of(int point) {
     constexpr int window = winograd::window_of(tile);
-    const double* const divisors = tile == winograd::kSmallTile ? kSmallDivisors : kDivisors;
+    const double* const divisors = of_tile(tile, kSmallDivisors + 0, kDivisors + 0, kLargeDivisors + 0);
     return static_cast<float>(1 / (divisors[point / window] * divisors[point % window]));
 }
 
@@ -123,12 +138,12 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
     f32 rows[3][window];
 #pragma GCC unroll 3
     for (int i = 0; i < 3; ++i) transform_kernel(kernel[i], rows[i]);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int j = 0; j < window; ++j) {
         const f32 column[3] = {rows[0][j], rows[1][j], rows[2][j]};
         f32 transformed[window];
         transform_kernel(column, transformed);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int i = 0; i < window; ++i) {
             const int point = i * window + j;
             to[point] = times(factor_of<tile>(point), transformed[i]);
@@ -248,11 +263,10 @@ void pack_direct_unit(const PackJob& job, int64_t unit, int slot) {
 void pack_winograd_unit(const PackJob& job, int64_t unit, int slot) {
     float* const block = job.memory + slot * job.memory_a_slot;
     with_product(job, [&](auto product) {
-        if (job.conv->tile == winograd::kSmallTile) {
-            pack_phases<winograd::kSmallTile, decltype(product)>(job, unit, block);
-        } else {
-            pack_phases<winograd::kTile, decltype(product)>(job, unit, block);
-        }
+        using Product = decltype(product);
+        of_tile(job.conv->tile, pack_phases<winograd::kSmallTile, Product>,
+                pack_phases<winograd::kTile, Product>,
+                pack_phases<winograd::kLargeTile, Singles>)(job, unit, block);
     });
 }
 

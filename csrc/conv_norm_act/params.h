@@ -48,7 +48,8 @@ typedef struct {
     int32_t padding_mode; /* genfuse_padding_mode */
     int32_t upsample[2];  /* 1, or 2: the input's pixels are read twice along the axis */
     int32_t algorithm;    /* genfuse_conv_algorithm */
-    int32_t tile;         /* of Winograd: 4 for F(4x4, 3x3), 2 for F(2x2, 3x3) */
+    int32_t tile; /* of Winograd: 4 for F(4x4, 3x3), 2 for F(2x2, 3x3), 6 for F(6x6, 3x3): that at stride 1,
+                     of float32 */
     int32_t
         folded; /* of Winograd with upsample: a kernel of its own for each of the four pixels that read one */
     int32_t product; /* genfuse_dtype of the factors: float32, or bfloat16 with sums in float32 */
@@ -119,9 +120,9 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
 /* The kernels that the convolution has for images of this dtype and size, whatever their number: copies of it
  * with algorithm, tile, folded and product set. Returns how many; the first is the one to take where nothing
  * was measured: Winograd where the convolution has one and `exact` does not forbid it, with tiles of 2 for
- * small pictures; products of bfloat16 where images are and the instruction set in use has them. `plain`: the
- * unit has neither dropout nor a projected residual, and pools both axes or none, as planar and depthwise
- * kernels want it. */
+ * small pictures and of 6 for large ones; products of bfloat16 where images are and the instruction set in
+ * use has them. `plain`: the unit has neither dropout nor a projected residual, and pools both axes or none,
+ * as planar and depthwise kernels want it. */
 #define GENFUSE_CONV_MOST_WAYS 9
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
                           int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);

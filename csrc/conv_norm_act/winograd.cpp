@@ -1,6 +1,8 @@
 // 3x3 convolution by Winograd's F(4x4, 3x3) (Lavin & Gray 2016) with the points 0, ±√½, ±√2, ∞: 36 products
-// where the definition has 144. Their error is a quarter of that with ±1, ±2. And by F(2x2, 3x3) with the
-// points 0, ±1, ∞: 16 products for 36, of weights that take less than half as many bytes.
+// where the definition has 144. Their error is a quarter of that with ±1, ±2. By F(2x2, 3x3) with the points
+// 0, ±1, ∞: 16 products for 36, of weights that take less than half as many bytes. And, at stride 1, by
+// F(6x6, 3x3) with the points 0, ±1, ±½, ±2, ∞: 64 products for 324; on average no other ±a, ±b, ±c
+// amplify roundings less.
 //
 // A row is a row of tiles of one sample's output, counted through the batch. All phases of a transposed
 // convolution share the transformed input. The shares of a strided one (winograd.h) are summed before the
@@ -19,7 +21,9 @@ using winograd::kPartBlocks;
 using winograd::Live;
 using winograd::points_of;
 
-constexpr int64_t kDepth = 256;  // steps summed in registers at once
+// Steps summed in registers at once: the output's transform amplifies a large tile's roundings four times as
+// much.
+constexpr int64_t kDepth = 256, kLargeTileDepth = 128;
 
 // Aᵀm.
 GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kSmallTile)], f32 (&to)[kSmallTile]) {
@@ -35,6 +39,17 @@ GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kTile)], f32 (&to)
     to[3] = plus_times(plus_times(m[5], 0.5f * kA, odd_a), 2.0f * kB, odd_b);
 }
 
+GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kLargeTile)], f32 (&to)[kLargeTile]) {
+    const f32 even_1 = m[1] + m[2], even_h = m[3] + m[4], even_2 = m[5] + m[6];
+    const f32 odd_1 = m[1] - m[2], odd_h = m[3] - m[4], odd_2 = m[5] - m[6];
+    to[0] = (m[0] + even_1) + (even_h + even_2);
+    to[1] = plus_times(plus_times(odd_1, 0.5f, odd_h), 2.0f, odd_2);
+    to[2] = plus_times(plus_times(even_1, 0.25f, even_h), 4.0f, even_2);
+    to[3] = plus_times(plus_times(odd_1, 0.125f, odd_h), 8.0f, odd_2);
+    to[4] = plus_times(plus_times(even_1, 0.0625f, even_h), 16.0f, even_2);
+    to[5] = plus_times(plus_times(m[7] + odd_1, 0.03125f, odd_h), 32.0f, odd_2);
+}
+
 // products[point][tile][column] of one phase and one part of the output channels.
 template <class Product>
 void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, const Live& live,
@@ -44,7 +59,7 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
     const int64_t start = (first - input.first) * frame.tiles_wide;
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
     const int shares = winograd::shares(*job.geometry);
-    const int64_t no_offset = 0;
+    const int64_t no_offset = 0, most = frame.tile == kLargeTile ? kLargeTileDepth : kDepth;
     for (int point = 0; point < frame.points; ++point) {
         ahead.step(steps);
         const float* const transformed = input.data + point * input.plane + start * frame.depth;
@@ -55,8 +70,8 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
             for (int share = 0; share < shares; ++share) {
                 if (!(live.of_share[share] >> point & 1)) continue;
                 const int64_t begin = share * frame.share_depth;
-                for (int64_t step = 0; step < depth; step += kDepth) {
-                    const Stretches stretches{&no_offset, 1, depth - step < kDepth ? depth - step : kDepth,
+                for (int64_t step = 0; step < depth; step += most) {
+                    const Stretches stretches{&no_offset, 1, depth - step < most ? depth - step : most,
                                               point + 1 < frame.points ? input.plane : -point * input.plane};
                     for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
                         const int count =
@@ -84,23 +99,23 @@ void transform_products(const float* products, int64_t plane, uint64_t live, int
     constexpr int window = window_of(tile);
     for (int part = 0; part < kParts; ++part, products += kLanes<float>, to += kLanes<float>) {
         f32 vertical[tile][window];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int j = 0; j < window; ++j) {
             f32 column[window], transformed[tile];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
             for (int i = 0; i < window; ++i) {
                 const int point = i * window + j;
                 column[i] = live >> point & 1 ? load<f32>(products + point * plane) : f32{};
             }
             transform_output(column, transformed);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
             for (int i = 0; i < tile; ++i) vertical[i][j] = transformed[i];
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int i = 0; i < tile; ++i) {
             f32 transformed[tile];
             transform_output(vertical[i], transformed);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
             for (int j = 0; j < tile; ++j) store(to + i * row_stride + j * step * kBlock, transformed[j]);
         }
     }
@@ -112,7 +127,8 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
     const Geometry& geometry = *job.geometry;
     const int64_t row_stride = frame.out_columns * kBlock;
     const int64_t pass_rows = geometry.pass_rows(pass), high = frame.tile;
-    const auto transform = high == kTile ? transform_products<kTile> : transform_products<kSmallTile>;
+    const auto transform = of_tile(high, transform_products<kSmallTile>, transform_products<kTile>,
+                                   transform_products<kLargeTile>);
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
         for (int block = 0; block < blocks; ++block) {
             const int64_t k = (part * kPartBlocks + block) * kBlock;

@@ -6,8 +6,9 @@
 namespace genfuse {
 namespace winograd {
 
-constexpr int kSmallTile = 2, kTile = 4;  // output pixels along an axis of a tile: genfuse_conv.tile
-constexpr int kPartBlocks = 4;            // blocks of output channels whose products are held at once
+// Output pixels along an axis of a tile: genfuse_conv.tile.
+constexpr int kSmallTile = 2, kTile = 4, kLargeTile = 6;
+constexpr int kPartBlocks = 4;  // blocks of output channels whose products are held at once
 constexpr int kPart = kPartBlocks * kBlock;
 // Blocks of input channels that a thread transforms into shared memory: neighbouring lines of one tile, which
 // two threads would take from each other's caches.

@@ -10,6 +10,7 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
+using winograd::kLargeTile;
 using winograd::kSmallTile;
 using winograd::kTile;
 using winograd::window_of;
@@ -42,6 +43,28 @@ GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kTile)], f32 (&to)[
     to[3] = plus_times(even_a, kB, odd_a);
     to[4] = plus_times(even_a, -kB, odd_a);
     to[5] = d[1] + plus_times(d[5], -2.5f, d[3]);
+}
+
+GENFUSE_INLINE void transform_input(const f32 (&d)[window_of(kLargeTile)], f32 (&to)[window_of(kLargeTile)]) {
+    const f32 even_1 = plus_times(d[2] + d[6], -4.25f, d[4]), odd_1 = plus_times(d[1] + d[5], -4.25f, d[3]);
+    const f32 even_h = plus_times(plus_times(d[6], -5.0f, d[4]), 4.0f, d[2]);
+    const f32 odd_h = plus_times(plus_times(d[5], -5.0f, d[3]), 4.0f, d[1]);
+    const f32 even_2 = plus_times(plus_times(d[6], -1.25f, d[4]), 0.25f, d[2]);
+    const f32 odd_2 = plus_times(plus_times(d[5], -1.25f, d[3]), 0.25f, d[1]);
+    to[0] = plus_times(d[0] - d[6], 5.25f, d[4] - d[2]);
+    to[1] = even_1 + odd_1;
+    to[2] = even_1 - odd_1;
+    to[3] = plus_times(even_h, 0.5f, odd_h);
+    to[4] = plus_times(even_h, -0.5f, odd_h);
+    to[5] = plus_times(even_2, 2.0f, odd_2);
+    to[6] = plus_times(even_2, -2.0f, odd_2);
+    to[7] = plus_times(d[7] - d[1], 5.25f, d[3] - d[5]);
+}
+
+// Of three functions, the one for tiles of this size.
+template <class Run>
+constexpr Run of_tile(int64_t tile, Run small, Run usual, Run large) {
+    return tile == kSmallTile ? small : tile == kTile ? usual : large;
 }
 
 // The transformed input of rows of tiles from `first` on: of a tile's 16 channels at a point, at
@@ -109,11 +132,11 @@ void transform_tile(const View& view, const float* pixel, float* to, int64_t pla
     constexpr int steps = kLanes<float> / Product::kChannels;
     for (int part = 0; part < kParts; ++part, pixel += kLanes<float>, to += steps) {
         f32 vertical[window][window];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int j = 0; j < window; ++j) {
             const bool reads = whole || (j >= view.first[1] && j <= view.last[1]);
             f32 column[window], transformed[window];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
             for (int i = 0; i < window; ++i) {
                 column[i] = whole || (reads && i >= view.first[0] && i <= view.last[0])
                                 ? load<f32>(pixel + (i - view.first[0]) * view.down +
@@ -121,14 +144,14 @@ void transform_tile(const View& view, const float* pixel, float* to, int64_t pla
                                 : f32{};
             }
             transform_input(column, transformed);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
             for (int i = 0; i < window; ++i) vertical[i][j] = transformed[i];
         }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int i = 0; i < window; ++i) {
             f32 transformed[window];
             transform_input(vertical[i], transformed);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
             for (int j = 0; j < window; ++j) {
                 const int point = i * window + j;
                 if (whole || view.live >> point & 1) keep(Product(), to + point * plane, transformed[j]);
@@ -154,8 +177,8 @@ void fill_input(const ConvJob& job, const Frame& frame, const Input& input, int6
     const int64_t left = job.in_channels - channel;
     const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
     const Geometry& geometry = *job.geometry;
-    const auto transform =
-        frame.tile == kTile ? transform_tiles<kTile, Product> : transform_tiles<kSmallTile, Product>;
+    const auto transform = of_tile(frame.tile, transform_tiles<kSmallTile, Product>,
+                                   transform_tiles<kTile, Product>, transform_tiles<kLargeTile, Singles>);
     each_sample(frame, first, last, [&](int64_t n, int64_t within, int64_t rows, int64_t row) {
         stage<Stored>(job, n, channel, lanes, geometry.in_step[0] * frame.tile * within,
                       winograd::extent(geometry, 0, frame.tile, rows), frame.source, frame.staged);

@@ -12,7 +12,7 @@ from torch import Tensor
 from genfuse.ops.conv_geometry import convolved_size, output_size
 from genfuse_kernels import _cpu
 from genfuse_kernels.conv_norm_act import reference, spec
-from genfuse_kernels.conv_norm_act.cpu_impl import conv_norm_act, convolution
+from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, convolution
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, PADDING_MODES, Settings, kernel_size
 from ops.cpu_cases import laid_out, untouched_elsewhere
 
@@ -195,7 +195,7 @@ def allowed_error(case: Case, kernel: int = 0) -> Tensor:
 
     kernel  which of the convolution's, as `cpu_impl.Way` counts them
     """
-    winograd, product = uses_winograd(case, kernel), convolution_of(case, kernel).product
+    conv = convolution_of(case, kernel)
     case = case.double()
     s, tensors = case.settings, case.tensors
     # Σ|h·weight| + |bias| + |shift| + |residual|, h's own rounding included: x·scale + offset may cancel.
@@ -228,7 +228,7 @@ def allowed_error(case: Case, kernel: int = 0) -> Tensor:
         plain,
         **{name: t if t is None or name == "seeds" else t.abs() for name, t in sums.items()},
     )
-    if winograd:  # its error spreads over a tile
+    if conv.tile:  # Winograd's error spreads over a tile
         size = size.amax((2, 3), keepdim=True).expand_as(size)
     reduction = case.weight[0].numel()
     if s.transposed:  # each output pixel meets every stride-th tap
@@ -238,12 +238,12 @@ def allowed_error(case: Case, kernel: int = 0) -> Tensor:
         reduction = case.weight.shape[0] // s.groups * taps
     if sums["residual_weight"] is not None:
         reduction += sums["residual_weight"].shape[1]
-    factors = {"float32": torch.float32, "bfloat16": torch.bfloat16}[product]
-    return spec.tolerance(torch.float32, reduction, winograd, factors) * size
+    factors = {"float32": torch.float32, "bfloat16": torch.bfloat16}[conv.product]
+    return spec.tolerance(torch.float32, reduction, conv.tile, factors) * size
 
 
 def uses_winograd(case: Case, kernel: int = 0) -> bool:
-    return convolution_of(case, kernel).algorithm.startswith("winograd")
+    return convolution_of(case, kernel).tile > 0
 
 
 def convolution_of(case: Case, kernel: int = 0) -> _cpu.Conv:
@@ -259,11 +259,11 @@ def convolution_of(case: Case, kernel: int = 0) -> _cpu.Conv:
     )
 
 
-def run(case: Case, like: Tensor, layout: str = "contiguous") -> tuple[Tensor, Tensor]:
+def run(case: Case, like: Tensor, layout: str = "contiguous", way: Way = BY_RULE) -> tuple[Tensor, Tensor]:
     """The kernel's output and statistics, in memory that was NaN before."""
     out = laid_out(torch.full(like.shape, math.nan, dtype=case.x.dtype), layout)
     stats = torch.full((*like.shape[:2], 2), math.nan)
-    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, **case.tensors)
+    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, way=way, **case.tensors)
     assert untouched_elsewhere(out)
     return out, stats
 
@@ -274,10 +274,10 @@ def rounding(case: Case, want: Tensor) -> Tensor:
     return store * want.abs().clamp(min=torch.finfo(case.x.dtype).tiny)  # below, numbers are equally spaced
 
 
-def check(case: Case, layout: str = "contiguous") -> None:
+def check(case: Case, layout: str = "contiguous", way: Way = BY_RULE) -> None:
     want = case.double().reference()
-    got, stats = run(case, want, layout)
-    allowed = allowed_error(case) + rounding(case, want)
+    got, stats = run(case, want, layout, way)
+    allowed = allowed_error(case, way.kernel) + rounding(case, want)
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), (
         f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"

@@ -255,3 +255,26 @@ def test_a_picture_of_one_tile_is_cut_into_small_ones() -> None:
             check(case)
     one_row = convolution((9, 5, 3, 3), settings, torch.float32, (1, 4), _cpu.isa())
     assert one_row.algorithm == "direct"
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "tile"),
+    [
+        ((12, 12), 128, 4),  # 4 tiles for 9: the weights decide
+        ((18, 18), 128, 6),
+        ((40, 40), 128, 4),  # 49 for 100: an eighth of the products
+        ((32, 32), 128, 4),  # 36 for 64: as many products
+        ((5, 60), 128, 6),
+        ((64, 64), 128, 6),
+        ((18, 18), 256, 6),
+    ],
+)
+def test_a_large_picture_is_cut_into_large_tiles(size: tuple[int, int], channels: int, tile: int) -> None:
+    rng = np.random.default_rng(21)
+    settings = Settings(padding=(1, 1))
+    case = make_case(rng, torch.float32, settings, 2, channels, (channels, channels, 3, 3), size)
+    fits = channels < 256 or _cpu.isa() != "avx2"
+    assert convolution_of(case).tile == (tile if fits else 4)
+    check(case)
+    case.settings = settings._replace(upsample=(2, 2))
+    assert convolution_of(case).algorithm in ("winograd", "winograd folded")

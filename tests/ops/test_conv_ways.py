@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, finer, ways
-from genfuse_kernels.conv_norm_act.settings import Settings
-from ops.conv_cases import Case, allowed_error, convolution_of, make_case, random_case, rounding
+from genfuse_kernels.conv_norm_act.settings import NORMS, PADDING_MODES, PaddingMode, Settings
+from ops.conv_cases import (
+    Case,
+    allowed_error,
+    check,
+    convolution_of,
+    make_case,
+    random_case,
+    rounding,
+)
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -22,10 +30,14 @@ def run(case: Case, like: Tensor, way: Way) -> Tensor:
     return out
 
 
+def ways_of(case: Case) -> dict[str, Way]:
+    return ways(torch.empty(0), None, case.x, case.weight, case.bias, case.settings, **case.tensors)
+
+
 def check_all(case: Case) -> list[str]:
     """Holds every way to the definition, however it is cut; their names."""
     want = case.double().reference()
-    found = ways(torch.empty(0), None, case.x, case.weight, case.bias, case.settings, **case.tensors)
+    found = ways_of(case)
     assert next(iter(found.values())) == BY_RULE
     for name, way in found.items():
         whole = run(case, want, way)
@@ -59,6 +71,27 @@ def test_every_tail_of_a_strided_tile(kernel: tuple[int, int], dtype: torch.dtyp
         case = make_case(rng, dtype, settings, 2, 21, (19, 21, *kernel), (height, 31 - height))
         names = check_all(case)
         assert {"winograd", "winograd 2x2"} <= {name.rsplit(" ", 1)[0] for name in names}, names
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("padding_mode", PADDING_MODES)
+def test_every_tail_of_a_large_tile(padding_mode: PaddingMode, dtype: torch.dtype) -> None:
+    """With statistics, and with pooling and upsampling in turn, as whatever else a unit may have."""
+    rng = np.random.default_rng(19)
+    for height in range(1, 21):
+        settings = Settings(
+            padding=(1, 1),
+            padding_mode=padding_mode,
+            upsample=(2, 2) if height % 5 == 1 else (1, 1),
+            pool=((1, 1), (1, 1), (2, 2), (2, 1), (1, 2))[height % 5] if 1 < height < 20 else (1, 1),
+            norm=NORMS[height % len(NORMS)],
+            activation="silu",
+            accuracy="fast",
+        )
+        case = make_case(rng, dtype, settings, 2, 19, (21, 19, 3, 3), (height, 21 - height))
+        way = ways_of(case)["winograd 6x6 float32"]
+        for layout in ("contiguous", "channels_last", "batch_strided"):
+            check(case, layout, way)
 
 
 @pytest.mark.parametrize(

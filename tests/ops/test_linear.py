@@ -47,8 +47,8 @@ def test_random_cases(isa: str, seed: int) -> None:
     size = F.linear(h.abs(), weight.double().abs(), bias.double().abs()) + residual.double().abs()
     pairs = dtype == torch.bfloat16 and isa == "avx512_bf16"
     product = torch.bfloat16 if pairs else torch.float32
-    compute = spec.tolerance(torch.float32, inputs, False, product) * (size + 1)
-    store = spec.tolerance(dtype, 1, False) * want.abs()
+    compute = spec.tolerance(torch.float32, inputs, product=product) * (size + 1)
+    store = spec.tolerance(dtype, 1) * want.abs()
     assert ((out.double() - want).abs() <= compute + store).all()
 
 

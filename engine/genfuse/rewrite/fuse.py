@@ -402,4 +402,6 @@ def _described(found: Unit, gradients: bool) -> Fused:
     limit = cpu_gradient_limit(patterns.shape(found.weight) or (), found.settings) if gradients else None
     if limit is not None or env.backend_missing("cpu") is not None:
         return Fused(name, steps, "aten", 0)
-    return Fused(name, steps, algorithm(found), 0 if gradients else packed_bytes(found))  # not kept in training
+    return Fused(
+        name, steps, algorithm(found), 0 if gradients else packed_bytes(found)
+    )  # not kept in training

@@ -43,7 +43,8 @@ layers, and so do Winograd's transforms.
 
 Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions, stride-2 ones with kernels
 of 3 to 6 along either axis, and the phases of stride-2 transposed ones; F(2x2, 3x3) what of that has at most 4x4 pixels
-(but stride 2 with fewer than 16 taps); unless s.accuracy is "exact", or None and x in half precision.
+(but stride 2 with fewer than 16 taps); F(6x6, 3x3) large pictures at stride 1, of float32 factors; unless s.accuracy is
+"exact", or None and x in half precision.
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 WINOGRAD_GROWTH = 3.0
 """How much larger Winograd's error may be than one running sum's, both relative to the largest sum of magnitudes
 under a tile. Measured on normal data of 16 to 512 channels: 1.2 to 1.8 times the largest error of such a sum."""
+
+
+LARGE_TILE = 2000.0
+"""Roundings that the transforms of F(6x6, 3x3) are worth, relative to the largest sum of magnitudes under a tile, times
+the square root of the reduction: each channel's are its own. Measured on normal data of 1 to 8 channels: 550 to 930;
+of 16 to 512, where the sums' own roundings count as well, a quarter of the whole bound at most."""
 
 
 WINOGRAD_FACTORS = 24.0
@@ -93,7 +100,7 @@ def cpu_gradient_limit(weight_shape: Sequence[int], settings: Settings) -> str |
 
 
 def tolerance(
-    dtype: torch.dtype, reduction: int, winograd: bool, product: torch.dtype = torch.float32
+    dtype: torch.dtype, reduction: int, tile: int = 0, product: torch.dtype = torch.float32
 ) -> float:
     """Error allowed relative to the sum of magnitudes, Σ|h·weight| + |bias| + |shift| + |residual|.
 
@@ -101,14 +108,15 @@ def tolerance(
     A sum of `reduction` float32 products rounds `reduction` times with random sign; four standard deviations.
     Norm and activation round a few times more (8). The result rounds once to its dtype. Where factors are rounded
     to `product`, each product is off by two roundings of it at most; Winograd's, rounded behind the transforms, by
-    more, with random sign.
+    more, with random sign. `tile` is Winograd's, 0 where there is none.
     """
-    compute, growth = UNIT_ROUNDOFF[torch.float32], WINOGRAD_GROWTH if winograd else 1.0
+    compute, growth = UNIT_ROUNDOFF[torch.float32], WINOGRAD_GROWTH if tile else 1.0
+    transforms = LARGE_TILE / math.sqrt(reduction) if tile > 4 else 0.0
     summed = 4.0 * math.sqrt(reduction) * compute * growth
     rounded = 0.0 if product == torch.float32 else 2.0 * UNIT_ROUNDOFF[product]
-    factors = rounded * (WINOGRAD_FACTORS / math.sqrt(reduction) if winograd else 1.0)
+    factors = rounded * (WINOGRAD_FACTORS / math.sqrt(reduction) if tile else 1.0)
     store = 0.0 if dtype == torch.float32 else UNIT_ROUNDOFF[dtype]
-    return summed + factors + 8.0 * compute + store
+    return summed + factors + (8.0 + transforms) * compute + store
 
 
 def flops(batch: int, out_channels: int, out_pixels: int, reduction: int) -> int:
