@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from genfuse.ops import check
 from genfuse.ops.conv_norm_act import Settings
+from genfuse.ops.running_stats import update_running_stats
 from genfuse_kernels.conv_norm_act.settings import Norm, NormTensors
 
 
@@ -30,26 +29,24 @@ def make_norm(norm: Norm, channels: int, num_groups: int, eps: float, affine: bo
     return nn.Identity()
 
 
-def prologue(
-    norm: nn.Module, settings: Settings, x: Tensor, skip: Tensor | None = None
-) -> tuple[Tensor, Tensor | None, Settings, NormTensors]:
-    """x, skip, settings and norm tensors for a unit that normalises x and skip.
-
-    In training, batch norm is PyTorch's own, which updates its running statistics: then x comes normalised.
-    """
+def prologue(norm: nn.Module, settings: Settings) -> tuple[Settings, NormTensors]:
+    """The norm tensors of a unit, and its settings: batch norm goes by the batch in training, else by what ran."""
     if not isinstance(norm, nn.BatchNorm2d):
         own = {"norm_weight": getattr(norm, "weight", None), "norm_bias": getattr(norm, "bias", None)}
-        return x, skip, settings, cast(NormTensors, own)
-    if norm.training:
-        check.sample("x", x)
-        if skip is not None:
-            check.dense("skip", skip, "(N, C, H, W)")
-        joined = x if skip is None else torch.cat([x, skip], 1)
-        return norm(joined), None, settings._replace(norm="none"), {}
-    tensors: NormTensors = {
-        "norm_weight": norm.weight,
-        "norm_bias": norm.bias,
-        "running_mean": norm.running_mean,
-        "running_var": norm.running_var,
-    }
-    return x, skip, settings, tensors
+        return settings, cast(NormTensors, own)
+    tensors: NormTensors = {"norm_weight": norm.weight, "norm_bias": norm.bias}
+    if not norm.training:
+        tensors |= {"running_mean": norm.running_mean, "running_var": norm.running_var}
+    return settings, tensors
+
+
+def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None) -> None:
+    """Behind a unit that read x and skip: in training, batch norm's running statistics follow the batch's."""
+    if not isinstance(norm, nn.BatchNorm2d) or not norm.training or not norm.track_running_stats:
+        return
+    momentum = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if momentum is None:  # the mean of all batches so far
+            momentum = 1 / float(norm.num_batches_tracked)
+    update_running_stats(x, norm.running_mean, norm.running_var, momentum or 0.0, skip)

@@ -13,6 +13,7 @@ from genfuse import env
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
+from genfuse.rewrite.batch_norms import split_batch_norms
 from genfuse.rewrite.edits import settle
 from genfuse.rewrite.folding import folded
 from genfuse.rewrite.layouts import settle_layouts
@@ -64,7 +65,9 @@ def fuse(
     units: list[Unit] = []
     settle(graph)
     _drop_unchanged(graph)
-    if not report.gradients:
+    if report.gradients:
+        split_batch_norms(graph)
+    else:
         convolve_pixels(graph)
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _CONVOLUTIONS:

@@ -176,8 +176,13 @@ class NormStep:
     running_var: Node | None = None
 
 
+def by_batch(input: torch.Tensor, weight: Any, bias: Any, eps: float) -> torch.Tensor:
+    """Batch norm in training without what it remembers: `batch_norms.split_batch_norms`."""
+    return F.batch_norm(input, None, None, weight, bias, True, 0.0, eps)
+
+
 def norm(node: Node) -> NormStep | None:
-    """The normalisation that a node is, if it is one that a unit knows; batch norm in inference only."""
+    """The normalisation that a node is, if it is one that a unit knows."""
     found = arguments(node) if node.op == "call_function" else None
     if found is None or not same_dtype(node, found.get("input")):
         return None
@@ -192,6 +197,8 @@ def norm(node: Node) -> NormStep | None:
         if found.get("running_mean") is not None:
             return None  # they would have to be updated
         return NormStep("instance", source, eps, 1, weight, bias)
+    if node.target is by_batch:
+        return NormStep("batch", source, eps, 1, weight, bias)
     if node.target is F.batch_norm and not found.get("training", False):
         mean, var = found.get("running_mean"), found.get("running_var")
         if mean is not None and var is not None:
