@@ -11,6 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
+from genfuse.ops.running_stats import update_running_stats
 from genfuse.rewrite import patterns
 
 _OPERATORS = {
@@ -58,6 +59,8 @@ def _edited(node: Node) -> list[Node]:
     found += out if isinstance(out, (tuple, list)) else [out]
     if node.target in (F.batch_norm, F.instance_norm) and given.get("training", given.get("use_input_stats")):
         found += [given.get("running_mean"), given.get("running_var")]
+    if node.target is update_running_stats:
+        found += node.args[1:3]
     return [tensor for tensor in found if isinstance(tensor, Node)]
 
 

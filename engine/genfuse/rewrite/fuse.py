@@ -63,11 +63,11 @@ def fuse(
     """Puts units into the graph and says so in its report; where it has gradients nothing is folded or handed on."""
     graph = module.graph
     units: list[Unit] = []
-    settle(graph)
-    _drop_unchanged(graph)
     if report.gradients:
         split_batch_norms(graph)
-    else:
+    settle(graph)
+    _drop_unchanged(graph)
+    if not report.gradients:
         convolve_pixels(graph)
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _CONVOLUTIONS:
