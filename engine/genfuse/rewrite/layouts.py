@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
+from genfuse.ops.running_stats import update_running_stats
 from genfuse.rewrite import patterns
 
 _READ_STRIDES: set[Any] = {
@@ -32,6 +33,8 @@ def settle_layouts(graph: Graph) -> None:
     Everywhere else a view of an image may have to be a copy.
     """
     for node in list(graph.nodes):
+        if node.target is update_running_stats:  # an edit, but not of the image, and the same in any layout
+            continue
         if patterns.draws(node) or not patterns.is_settled(node) or node.target in _READ_STRIDES:
             _put_back_inputs(node)
         elif node.op == "call_method" and node.target in ("view", "view_as"):
