@@ -124,7 +124,8 @@ struct Frame {
         sums_row = job.lane_part * kBlock;
         sums_point = job.row_part * kBlock * sums_row;
         Carver carver(memory);
-        staged = carver.take<float>(winograd::extent(geometry, 0, tile, 1) * columns * kBlock);
+        staged =
+            carver.take<float>(winograd::extent(geometry, 0, tile, job.conv.rows_a_unit) * columns * kBlock);
         source = carver.take<float>(job.conv.args->width * kBlock);
         gradient_row = geometry.out_step[1] * tile * tiles_wide * kBlock;
         gradient = carver.take<float>(tile * gradient_row);

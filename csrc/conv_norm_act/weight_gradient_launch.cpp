@@ -18,6 +18,7 @@ constexpr int64_t kUnits = 8, kStretches = 4;
 constexpr int64_t kLanesTogether = 3;                       // blocks that the widest kernel sums at once
 constexpr int64_t kMostRowBlocks = 4, kMostLaneBlocks = 3;  // of a unit of Winograd's: its sums likewise
 constexpr int64_t kSharedBytes = 16 << 20;                  // of transformed tiles that are summed at once
+constexpr int64_t kTilesAUnit = 16;                         // that a thread transforms one after the other
 // Channels up to which Winograd's transforms cost more than the products that they save.
 constexpr int64_t kFewChannels = 8;
 constexpr int64_t kInputBlocks = winograd::kInputBlocks;
@@ -160,6 +161,7 @@ class Call {
         job_.lane_part = std::min(blocks_of(job_.lane_channels()), kMostLaneBlocks);
         job_.row_part = std::min(blocks_of(job_.row_channels()), kMostRowBlocks);
         job_.last_row = at_once;
+        job_.conv.rows_a_unit = std::min(at_once, ceil_divide(kTilesAUnit, wide));
         const winograd_gradient::Frame frame(job_, nullptr);
         const int64_t input_floats = shares * winograd_gradient::kPoints * frame.input_plane;
         const int64_t gradient_floats = phases * winograd_gradient::kPoints * frame.gradient_plane;
@@ -171,7 +173,7 @@ class Call {
         for (int64_t row = 0; row < rows; row += at_once) {
             job_.first_row = row;
             job_.last_row = std::min(rows, row + at_once);
-            const int64_t count = job_.last_row - row;
+            const int64_t count = ceil_divide(job_.last_row - row, job_.conv.rows_a_unit);
             run_slots(GENFUSE_KERNEL(winograd_gradient_input_unit), job_,
                       count * ceil_divide(in_blocks, kInputBlocks), args_.threads);
             run_slots(GENFUSE_KERNEL(winograd_gradient_output_unit), job_,

@@ -4,6 +4,8 @@
 //
 // Phases of a transposed convolution are gradients of their own, shares of a strided one inputs of their own;
 // each pair of them gives other weights.
+#include <type_traits>
+
 #include "common/outer.h"
 #include "conv_norm_act/weight_gradient_job.h"
 #include "conv_norm_act/winograd_input.h"
@@ -18,6 +20,7 @@ using winograd_gradient::kPoints;
 using winograd_gradient::kWindow;
 
 constexpr int kTaps = 3;
+constexpr int kMostPhases = 4;  // of a transposed convolution of stride 2
 
 // The gradient as a polynomial at the points, divided as weights are (pack.cpp).
 GENFUSE_INLINE void transform_gradient(const f32 (&g)[kTile], f32 (&to)[kWindow]) {
@@ -38,19 +41,24 @@ GENFUSE_INLINE void transform_weights(const f32 (&m)[kWindow], f32 (&to)[kTaps])
     to[2] = plus_times(plus_times(m[5], 0.5f, even_a), 2.0f, even_b);
 }
 
-// A row of tiles whose first pixel is `pixels` and whose columns lie `step` pixels apart, to `to`: a plane a
-// point, 16 floats a tile.
-void transform_gradients(const Frame& frame, const float* pixels, int64_t step, uint64_t live, float* to) {
+// Pixels of a row of tiles: floats from one to the next, down and to the right.
+struct Pixels {
+    const float* first;
+    int64_t down, right;
+};
+
+// A row of tiles, to `to`: a plane a point, 16 floats a tile.
+void transform_gradients(const Frame& frame, const Pixels& pixels, uint64_t live, float* to) {
     for (int64_t x = 0; x < frame.tiles_wide; ++x) {
         for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
-            const float* const first = pixels + x * kTile * step * kBlock + lane;
+            const float* const first = pixels.first + x * kTile * pixels.right + lane;
             f32 vertical[kWindow][kTile];
 #pragma GCC unroll 4
             for (int j = 0; j < kTile; ++j) {
                 f32 column[kTile], transformed[kWindow];
 #pragma GCC unroll 4
                 for (int i = 0; i < kTile; ++i) {
-                    column[i] = load<f32>(first + i * frame.gradient_row + j * step * kBlock);
+                    column[i] = load<f32>(first + i * pixels.down + j * pixels.right);
                 }
                 transform_gradient(column, transformed);
 #pragma GCC unroll 6
@@ -88,29 +96,69 @@ void stage_gradient(const WeightGradientJob& job, const Frame& frame, int64_t n,
     }
 }
 
-// Points of a phase that any share needs.
-uint64_t live_of(const Geometry& geometry, const Phase& phase) {
-    winograd::Live live;
-    live.find(geometry, phase, kTile);
-    return live.any;
+// A pass's pixels of a row of tiles: where they lie if 16 channels do side by side and no tile juts out of
+// the image, else staged.
+template <class Stored>
+Pixels pass_pixels(const WeightGradientJob& job, const Frame& frame, int64_t n, int64_t k, int lanes,
+                   int64_t tiles, const Pass& pass) {
+    const Geometry& geometry = *job.conv.geometry;
+    const genfuse_image& image = *job.gradient;
+    const bool whole = (tiles + 1) * kTile <= geometry.pass_rows(pass) && lanes == kBlock &&
+                       geometry.out_width == geometry.out_step[1] * kTile * frame.tiles_wide;
+    if (std::is_same<Stored, float>::value && whole && image.layout == GENFUSE_CHANNELS_LAST) {
+        const int64_t row = pass.row + tiles * kTile * geometry.out_step[0];
+        return {row_of<const float>(image, n, k, row), geometry.out_step[0] * image.stride_h, image.stride_w};
+    }
+    stage_gradient<Stored>(job, frame, n, k, lanes, tiles, pass);
+    return {frame.gradient, frame.gradient_row, kBlock};
 }
 
-// Blocks [first, first + kInputBlocks) of all phases of one row of tiles.
+// One block of channels of all phases of one row of tiles; `live` has the points of each phase.
 template <class Stored>
-void output_unit(const WeightGradientJob& job, const Frame& frame, int64_t row, int64_t first) {
+void transform_row(const WeightGradientJob& job, const Frame& frame, int64_t row, int64_t block,
+                   const uint64_t* live) {
     const Geometry& geometry = *job.conv.geometry;
-    const int64_t n = row / frame.tiles_high, blocks = blocks_of(job.conv.out_channels);
-    for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
-        const int64_t left = job.conv.out_channels - block * kBlock;
-        const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
-        float* to = job.gradients + (block * frame.tiles + (row - job.first_row) * frame.tiles_wide) * kBlock;
-        for (const Pass& pass : geometry.passes) {
-            stage_gradient<Stored>(job, frame, n, block * kBlock, lanes, row % frame.tiles_high, pass);
-            for (const Phase& phase : pass.phases) {
-                transform_gradients(frame, frame.gradient + phase.column * kBlock, geometry.out_step[1],
-                                    live_of(geometry, phase), to);
-                to += kPoints * frame.gradient_plane;
-            }
+    const int64_t n = row / frame.tiles_high, left = job.conv.out_channels - block * kBlock;
+    const int lanes = static_cast<int>(left < kBlock ? left : kBlock);
+    float* to = job.gradients + (block * frame.tiles + (row - job.first_row) * frame.tiles_wide) * kBlock;
+    for (const Pass& pass : geometry.passes) {
+        const Pixels pixels =
+            pass_pixels<Stored>(job, frame, n, block * kBlock, lanes, row % frame.tiles_high, pass);
+        for (const Phase& phase : pass.phases) {
+            const Pixels own{pixels.first + phase.column * pixels.right, pixels.down,
+                             geometry.out_step[1] * pixels.right};
+            transform_gradients(frame, own, *live++, to);
+            to += kPoints * frame.gradient_plane;
+        }
+    }
+}
+
+// What a unit transforms: rows of tiles, and neighbouring blocks, whose lines of a pixel lie together.
+struct Part {
+    Part(const WeightGradientJob& job, int64_t unit, int64_t blocks) {
+        const int64_t parts = winograd::input_parts(blocks);
+        first = job.first_row + unit / parts * job.conv.rows_a_unit;
+        last = first + job.conv.rows_a_unit < job.last_row ? first + job.conv.rows_a_unit : job.last_row;
+        block = unit % parts * winograd::kInputBlocks;
+        end = block + winograd::kInputBlocks < blocks ? block + winograd::kInputBlocks : blocks;
+    }
+
+    int64_t first, last, block, end;
+};
+
+template <class Stored>
+void output_unit(const WeightGradientJob& job, const Frame& frame, const Part& part) {
+    uint64_t live[kMostPhases], *of_phase = live;
+    for (const Pass& pass : job.conv.geometry->passes) {
+        for (const Phase& phase : pass.phases) {
+            winograd::Live points;
+            points.find(*job.conv.geometry, phase, kTile);
+            *of_phase++ = points.any;
+        }
+    }
+    for (int64_t row = part.first; row < part.last; ++row) {
+        for (int64_t block = part.block; block < part.end; ++block) {
+            transform_row<Stored>(job, frame, row, block, live);
         }
     }
 }
@@ -245,28 +293,24 @@ void sum_unit(const WeightGradientJob& job, const Frame& frame, const Unit& unit
 
 }  // namespace
 
-// kInputBlocks blocks of a row of tiles of the input, transformed; the gradient's likewise.
+// kInputBlocks blocks of some rows of tiles of the input, transformed; the gradient's likewise.
 void winograd_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t blocks = blocks_of(job.conv.in_channels), parts = winograd::input_parts(blocks);
-    const int64_t row = job.first_row + unit / parts, first = unit % parts * winograd::kInputBlocks;
+    const Part part(job, unit, blocks_of(job.conv.in_channels));
     const Input input{
         job.inputs,          job.first_row, frame.input_plane, kBlock, kPoints * frame.input_plane,
         frame.tiles * kBlock};
     with_stored(job.conv.args->dtype, [&](auto stored) {
-        for (int64_t block = first; block < first + winograd::kInputBlocks && block < blocks; ++block) {
-            fill_input<decltype(stored), Singles>(job.conv, frame, input, block, row, row + 1);
+        for (int64_t block = part.block; block < part.end; ++block) {
+            fill_input<decltype(stored), Singles>(job.conv, frame, input, block, part.first, part.last);
         }
     });
 }
 
 void winograd_gradient_output_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t parts = winograd::input_parts(blocks_of(job.conv.out_channels));
-    with_stored(job.conv.args->dtype, [&](auto stored) {
-        output_unit<decltype(stored)>(job, frame, job.first_row + unit / parts,
-                                      unit % parts * winograd::kInputBlocks);
-    });
+    const Part part(job, unit, blocks_of(job.conv.out_channels));
+    with_stored(job.conv.args->dtype, [&](auto stored) { output_unit<decltype(stored)>(job, frame, part); });
 }
 
 // A part of the weights, over all tiles of the launch.

@@ -125,22 +125,25 @@ View view_of(const ConvJob& job, const Frame& frame, int number) {
     return view;
 }
 
-// A tile whose first pixel is `pixel`; `whole` where the window is read whole and all points are wanted.
-template <int tile, class Product, bool whole>
+// A tile whose first pixel is `pixel`. `reach` places of the window are read along both axes, from the first
+// on, and as many points wanted; 0: as the view says.
+template <int tile, class Product, int reach>
 void transform_tile(const View& view, const float* pixel, float* to, int64_t plane) {
     constexpr int window = window_of(tile);
     constexpr int steps = kLanes<float> / Product::kChannels;
+    const auto reads = [&view](int axis, int place) {
+        return reach ? place < reach : place >= view.first[axis] && place <= view.last[axis];
+    };
+    const int top = reach ? 0 : view.first[0], left = reach ? 0 : view.first[1];
     for (int part = 0; part < kParts; ++part, pixel += kLanes<float>, to += steps) {
         f32 vertical[window][window];
 #pragma GCC unroll 8
         for (int j = 0; j < window; ++j) {
-            const bool reads = whole || (j >= view.first[1] && j <= view.last[1]);
             f32 column[window], transformed[window];
 #pragma GCC unroll 8
             for (int i = 0; i < window; ++i) {
-                column[i] = whole || (reads && i >= view.first[0] && i <= view.last[0])
-                                ? load<f32>(pixel + (i - view.first[0]) * view.down +
-                                            (j - view.first[1]) * view.right)
+                column[i] = reads(0, i) && reads(1, j)
+                                ? load<f32>(pixel + (i - top) * view.down + (j - left) * view.right)
                                 : f32{};
             }
             transform_input(column, transformed);
@@ -154,16 +157,34 @@ void transform_tile(const View& view, const float* pixel, float* to, int64_t pla
 #pragma GCC unroll 8
             for (int j = 0; j < window; ++j) {
                 const int point = i * window + j;
-                if (whole || view.live >> point & 1) keep(Product(), to + point * plane, transformed[j]);
+                const bool wanted = reach ? i < reach && j < reach : view.live >> point & 1;
+                if (wanted) keep(Product(), to + point * plane, transformed[j]);
             }
         }
     }
 }
 
+// Whether a view's tiles read `reach` places from the window's first on along both axes, and want as many
+// points.
+template <int tile>
+bool reaches(const View& view, int reach) {
+    constexpr int window = window_of(tile);
+    for (int axis = 0; axis < 2; ++axis) {
+        if (view.first[axis] != 0 || view.last[axis] != reach - 1) return false;
+    }
+    for (int point = 0; point < window * window; ++point) {
+        const bool wanted = point / window < reach && point % window < reach;
+        if ((view.live >> point & 1) != static_cast<uint64_t>(wanted)) return false;
+    }
+    return true;
+}
+
 template <int tile, class Product>
 void transform_tiles(const View& view, const float* pixels, int64_t tiles, const Input& input, float* to) {
-    const auto transform =
-        ~view.live == 0 ? transform_tile<tile, Product, true> : transform_tile<tile, Product, false>;
+    constexpr int window = window_of(tile);
+    const auto transform = reaches<tile>(view, window)       ? transform_tile<tile, Product, window>
+                           : reaches<tile>(view, window - 1) ? transform_tile<tile, Product, window - 1>
+                                                             : transform_tile<tile, Product, 0>;
     for (int64_t x = 0; x < tiles; ++x) {
         transform(view, pixels + tile * x * view.right, to + x * input.tile, input.plane);
     }
