@@ -26,6 +26,7 @@ from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.timing import Effort
+from genfuse_bench.training_command import training
 from genfuse_bench.unit_command import conv_norm_act
 
 app = typer.Typer(help="Measure genfuse beside its peers.", no_args_is_help=True)
@@ -72,6 +73,7 @@ def bench() -> None:
 
 
 app.command("conv_norm_act")(conv_norm_act)
+app.command("training")(training)
 
 
 @app.command("sampler_step")

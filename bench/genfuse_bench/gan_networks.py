@@ -1,4 +1,4 @@
-"""Generators of GANs as their papers have them, with random weights."""
+"""Generators of GANs as their papers have them, and a critic, with random weights."""
 
 from __future__ import annotations
 
@@ -20,6 +20,19 @@ def dcgan_generator() -> nn.Module:
             nn.ReLU(True),
         ]
     return nn.Sequential(*layers, nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh())
+
+
+def dcgan_critic() -> nn.Module:
+    """64x64 pixels, as above."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
+    for channels in (64, 128, 256):
+        double = 2 * channels
+        layers += [
+            nn.Conv2d(channels, double, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(double),
+            nn.LeakyReLU(0.2, True),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(512, 1, 4, 1, 0, bias=False))
 
 
 class _Residual(nn.Module):

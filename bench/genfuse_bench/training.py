@@ -1,0 +1,215 @@
+"""Rows of `genfuse bench training`: whole steps of networks, and a convolution's two gradients, beside PyTorch's.
+
+A step is forward, the mean squared error to a fixed target, and backward; weights are edited before each, as an
+optimizer would. Everyone runs in one process in which glibc keeps freed memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import genfuse
+from genfuse_bench.timing import Call, Effort, Measurement, measure
+from genfuse_bench.workload import Inputs, channels_last, first
+
+OURS, PEERS = "ours", ("eager", "eager channels-last", "compile")
+
+TOLERANCE = 1e-3
+"""Of ours, relative to the largest gradient: a network in float32."""
+
+_STEPS, _CPU = range(1), torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """Milliseconds, medians; errors are of gradients against float64, relative to the largest of them."""
+
+    op: str
+    """training_step, weight_gradient or data_gradient"""
+    workload: str
+    shape: tuple[int, ...]
+    dtype: str
+    threads: int
+    device: str
+    ours_ms: float | None
+    peers_ms: dict[str, float]
+    best_peer: str | None
+    ratio: float | None
+    fastest_ms: dict[str, float]
+    """first deciles of all"""
+    error: float
+    torch_error: float
+    activation_mb: dict[str, float] = field(default_factory=dict)
+    """what autograd keeps from forward to backward, beside the parameters; of a step"""
+    windows: int = 0
+    dropped: int = 0
+    contended: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the error forbids to report a speed."""
+        return not self.error <= TOLERANCE
+
+
+class Step:
+    """A training step as something to be timed: the weights are edited before each."""
+
+    def __init__(self, module: nn.Module, call: Callable[..., Any], inputs: Inputs, target: Tensor) -> None:
+        self.module, self._call, self._inputs, self._target = module, call, inputs, target
+
+    def begin(self) -> None:
+        """What an optimizer would do, without its time."""
+        with torch.no_grad():
+            for parameter in self.module.parameters():
+                parameter.mul_(1)
+                parameter.grad = None
+
+    def step(self, i: int) -> None:
+        """Forward and backward."""
+        y = first(self._call(*self._inputs))
+        torch.autograd.backward((y - self._target.to(y.dtype)).square().mean())
+
+    def gradients(self) -> list[Tensor]:
+        """Of all parameters, in order."""
+        self.begin()
+        self.step(0)
+        return [p.grad.detach().clone() for p in self.module.parameters() if p.grad is not None]
+
+    def activation_bytes(self) -> int:
+        """Of the storages that autograd keeps from forward to backward, beside the parameters'."""
+        own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() not in own:
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            first(self._call(*self._inputs))
+        return sum(kept.values())
+
+
+def step_row(
+    name: str, module: nn.Module, inputs: Inputs, peers: Sequence[str], effort: Effort
+) -> TrainingRow:
+    """Ours beside the peers, held against float64 first."""
+    module.train()
+    with torch.no_grad():
+        target = torch.randn_like(first(copy.deepcopy(module)(*inputs)))
+    steps = {OURS: _step(OURS, module, inputs, target)}
+    steps |= {peer: _step(peer, module, inputs, target) for peer in peers}
+    exact = copy.deepcopy(module).double()
+    want = Step(exact, exact, tuple(x.double() for x in inputs), target.double()).gradients()
+    error, eager = (
+        _error(steps[who].gradients(), want) if who in steps else float("nan") for who in (OURS, PEERS[0])
+    )
+    kept = {who: step.activation_bytes() / 1e6 for who, step in steps.items()}
+    taken = measure(dict(steps), _STEPS, _CPU, effort)
+    return _row("training_step", name, tuple(inputs[0].shape), taken, error, eager, kept)
+
+
+def gradient_rows(
+    name: str, shape: tuple[int, ...], conv: nn.Conv2d | nn.ConvTranspose2d, effort: Effort
+) -> list[TrainingRow]:
+    """A convolution's weight gradient alone and its data gradient alone."""
+    from genfuse_kernels.conv_norm_act.data_gradient import data_gradient
+    from genfuse_kernels.conv_norm_act.settings import Settings
+    from genfuse_kernels.conv_norm_act.weight_gradient import weight_gradient
+
+    x = torch.randn(shape)
+    weight = conv.weight.detach()
+    gradient = torch.randn_like(conv(x).detach())
+    transposed = isinstance(conv, nn.ConvTranspose2d)
+    stride: Any = conv.stride
+    padding: Any = conv.padding
+    settings = Settings(stride=stride, padding=padding, transposed=transposed)
+    x_last, gradient_last, weight_last = (
+        t.contiguous(memory_format=torch.channels_last) for t in (x, gradient, weight)
+    )
+
+    def theirs(which: int, g: Tensor, image: Tensor, kernel: Tensor) -> Tensor:
+        wanted = [which == 0, which == 1, False]
+        found: Tensor = torch.ops.aten.convolution_backward(
+            g, image, kernel, None, conv.stride, conv.padding, conv.dilation, transposed, (0, 0), 1, wanted
+        )[which]
+        return found
+
+    size = (x.shape[2], x.shape[3])
+    ours: dict[str, tuple[int, Callable[[], Tensor]]] = {
+        "data_gradient": (
+            0,
+            lambda: data_gradient(gradient_last, weight, settings, size, channels_last=True),
+        ),
+        "weight_gradient": (1, lambda: weight_gradient(gradient_last, x_last, weight, settings)),
+    }
+    rows = []
+    for op, (which, call) in ours.items():
+        want = theirs(which, gradient.double(), x.double(), weight.double())
+        calls: dict[str, Callable[[], Tensor]] = {
+            OURS: call,
+            "eager": lambda which=which: theirs(which, gradient, x, weight),  # type: ignore[misc]
+            "eager channels-last": lambda which=which: theirs(which, gradient_last, x_last, weight_last),  # type: ignore[misc]
+        }
+        error, eager = (_error([calls[who]()], [want]) for who in (OURS, "eager"))
+        taken = measure({who: Call(each) for who, each in calls.items()}, _STEPS, _CPU, effort)
+        rows.append(_row(op, name, shape, taken, error, eager, {}))
+    return rows
+
+
+def _step(who: str, module: nn.Module, inputs: Inputs, target: Tensor) -> Step:
+    twin = copy.deepcopy(module)
+    if who == OURS:
+        optimized = genfuse.optimize(twin)
+        return Step(twin, optimized, inputs, target)
+    if who == "eager channels-last":
+        last: Any = twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return Step(twin, last, channels_last(inputs), channels_last((target,))[0])
+    return Step(twin, torch.compile(twin, dynamic=False) if who == "compile" else twin, inputs, target)
+
+
+def _row(
+    op: str,
+    workload: str,
+    shape: tuple[int, ...],
+    taken: Measurement,
+    error: float,
+    torch_error: float,
+    kept: dict[str, float],
+) -> TrainingRow:
+    peers = {who: us / 1e3 for who, us in taken.us.items() if who != OURS}
+    best = min(peers, key=lambda who: peers[who], default=None)
+    ours = taken.us[OURS] / 1e3 if error <= TOLERANCE else None
+    return TrainingRow(
+        op=op,
+        workload=workload,
+        shape=shape,
+        dtype="float32",
+        threads=torch.get_num_threads(),
+        device="cpu",
+        ours_ms=ours,
+        peers_ms=peers,
+        best_peer=best,
+        ratio=peers[best] / ours if best and ours else None,
+        fastest_ms={who: us / 1e3 for who, us in taken.fastest_us.items()},
+        error=error,
+        torch_error=torch_error,
+        activation_mb=kept,
+        windows=taken.windows,
+        dropped=taken.dropped,
+        contended=taken.contended,
+    )
+
+
+def _error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
+    """The largest, relative to the largest gradient."""
+    if [t.shape for t in got] != [t.shape for t in want]:
+        return float("inf")
+    largest = max(float(t.abs().max()) for t in want)
+    return max(float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)) / largest

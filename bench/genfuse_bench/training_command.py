@@ -1,0 +1,134 @@
+"""`genfuse bench training`: training steps, and the gradients of convolutions, beside PyTorch's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from genfuse import env
+from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.diffusion_networks import DIFFUSERS, cifar_unet, inputs_of
+from genfuse_bench.gan_networks import cyclegan_generator, dcgan_critic, dcgan_generator
+from genfuse_bench.machine import Machine
+from genfuse_bench.record import Record
+from genfuse_bench.timing import Effort
+from genfuse_bench.training import PEERS, TrainingRow, gradient_rows, step_row
+
+FULL, SHORT = Effort(4, 1.0, 12.0), Effort(1, 0.05, 0.1)
+
+NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = {
+    "unet": ("CIFAR-10 U-Net", cifar_unet, (8, 3, 32, 32)),
+    "unet_32": ("CIFAR-10 U-Net", cifar_unet, (32, 3, 32, 32)),
+    "generator": ("DCGAN generator", dcgan_generator, (64, 100, 1, 1)),
+    "critic": ("DCGAN critic", dcgan_critic, (64, 3, 64, 64)),
+    "cyclegan": ("CycleGAN generator", cyclegan_generator, (1, 3, 128, 128)),
+}
+
+
+def _conv(c: int, k: int, kernel: int, stride: int = 1, padding: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c, k, kernel, stride, padding, bias=False)
+
+
+CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], Callable[[], nn.Conv2d | nn.ConvTranspose2d]], ...] = (
+    ("3x3", (8, 128, 32, 32), lambda: _conv(128, 128, 3)),  # a diffusion U-Net's
+    ("3x3", (8, 256, 16, 16), lambda: _conv(256, 256, 3)),
+    ("3x3", (8, 512, 16, 16), lambda: _conv(512, 256, 3)),
+    ("3x3", (8, 256, 8, 8), lambda: _conv(256, 256, 3)),
+    ("3x3", (8, 256, 4, 4), lambda: _conv(256, 256, 3)),
+    ("3x3 s2", (8, 128, 32, 32), lambda: _conv(128, 128, 3, 2)),
+    ("1x1", (8, 256, 16, 16), lambda: _conv(256, 256, 1, 1, 0)),
+    ("3x3", (8, 3, 32, 32), lambda: _conv(3, 128, 3)),
+    ("3x3", (8, 128, 32, 32), lambda: _conv(128, 3, 3)),
+    ("4x4 s2", (64, 64, 32, 32), lambda: _conv(64, 128, 4, 2)),  # DCGAN's
+    ("transposed 4x4 s2", (64, 256, 8, 8), lambda: nn.ConvTranspose2d(256, 128, 4, 2, 1, bias=False)),
+)
+
+
+def training(
+    sections: Annotated[
+        str | None, typer.Option(help=f"Some of {','.join((*NETWORKS, 'gradients'))}.")
+    ] = None,
+    peers: Annotated[
+        str | None, typer.Option(help=f"Of the steps: some of {','.join(PEERS)}, or none.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Rough figures.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder that gets training_cpu.jsonl.")] = None,
+) -> None:
+    """Training steps of networks and the two gradients of convolutions, float32, beside PyTorch's."""
+    if threads:
+        torch.set_num_threads(threads)
+    every = [name for name in NETWORKS if not name.startswith("unet") or env.version(DIFFUSERS)]
+    wanted = _names("--sections", sections, (*NETWORKS, "gradients"), [*every, "gradients"])
+    chosen = [] if peers == "none" else _names("--peers", peers, PEERS, list(PEERS))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    machine, effort = Machine.here(), SHORT if quick else FULL
+    record = Record(output / "training_cpu.jsonl") if output else None
+    console.print(
+        f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
+    )
+    for section in wanted:
+        rows = _rows(section, chosen, effort)
+        console.print(_table(section, rows))
+        if record is not None:
+            record.add(rows, machine)
+    if record is not None:
+        console.print(f"-> {record.path}")
+
+
+def _rows(section: str, peers: Sequence[str], effort: Effort) -> list[TrainingRow]:
+    torch.manual_seed(0)
+    if section == "gradients":
+        return [
+            row for name, shape, make in CONVOLUTIONS for row in gradient_rows(name, shape, make(), effort)
+        ]
+    name, make, shape = NETWORKS[section]
+    inputs = inputs_of(name, shape) if section.startswith("unet") else (torch.randn(shape),)
+    torch._dynamo.reset()
+    return [step_row(name, make(), inputs, peers, effort)]
+
+
+def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
+    """Times, ratio, what is kept, errors."""
+    peers = list(dict.fromkeys(name for row in rows for name in row.peers_ms))
+    table = Table(title=f"{section}: ms (medians)", title_justify="left", pad_edge=False, box=None)
+    for heading in ("op", "workload", "shape"):
+        table.add_column(heading)
+    for heading in ("ours", *peers, "× best", "kept MB", "of eager's", "error", "PyTorch's"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for row in rows:
+        kept, eager = row.activation_mb.get("ours"), row.activation_mb.get("eager")
+        memory = ("" if kept is None else f"{kept:.0f}", f"{kept / eager:.0%}" if kept and eager else "")
+        times = [row.ours_ms, *(row.peers_ms.get(name) for name in peers), row.ratio]
+        note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
+        table.add_row(
+            row.op,
+            row.workload,
+            "×".join(map(str, row.shape)),
+            *("" if value is None else f"{value:.3g}" for value in times),
+            *memory,
+            f"{row.error:.1e}",
+            f"{row.torch_error:.1e}",
+            note,
+        )
+    return table
+
+
+def _names(option: str, text: str | None, known: Sequence[str], default: list[str]) -> list[str]:
+    """The comma-separated names, each of them known."""
+    names = default if text is None else [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
+    return names
