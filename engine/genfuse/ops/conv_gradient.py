@@ -7,6 +7,7 @@ gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
+from genfuse.ops.conv_launch import launch
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed
+from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed, needs_dispatcher
+from genfuse.ops.norm_stats import norm_stats
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
-from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit
 
 _MEASURED = ("batch", "instance", "group", "layer")
@@ -85,7 +88,7 @@ def _on_cpu(call: Call) -> tuple[Tensor, Tensor]:
 def _measured(x: Tensor, skip: Tensor | None) -> Tensor:
     """The statistics of all channels, as the norm would measure them."""
     with torch.no_grad():
-        parts = [torch.ops.genfuse.norm_stats(part) for part in (x, skip) if part is not None]
+        parts = [norm_stats(part) for part in (x, skip) if part is not None]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
@@ -98,11 +101,17 @@ class _Unit(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         from genfuse_kernels.common.packed_weights import passing  # needs the extension
 
+        of = dict(zip(NAMES, inputs, strict=True))
         with passing(inputs[1]):
-            result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*inputs, *settings, return_stats)
+            if needs_dispatcher(*inputs):
+                result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(
+                    *inputs, *settings, return_stats
+                )
+            else:
+                tensors: Any = {name: of[name] for name in TENSORS}
+                result = launch(inputs[0], inputs[1], inputs[2], settings, tensors, return_stats)  # type: ignore[arg-type]
         ctx.set_materialize_grads(False)
         ctx.settings, ctx.own_stats = settings, own_stats
-        of = dict(zip(NAMES, inputs, strict=True))
         unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
         kept = [None if name in unread else tensor for name, tensor in of.items()]
         ctx.save_for_backward(*kept, *(result if return_stats else (None, None)))
@@ -119,13 +128,7 @@ class _Unit(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         else:
-            from genfuse_kernels.common.packed_weights import passing
-
-            with passing(inputs[1]):
-                made = torch.ops.genfuse.conv_norm_act_backward(
-                    gradient, *inputs[:2], *inputs[3:], *ctx.settings, ctx.own_stats, list(needs)
-                )
-            found = [t if needed else None for t, needed in zip(made, needs, strict=True)]
+            found = _of_kernels(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         return (None, None, None, *found)
 
 
@@ -138,6 +141,46 @@ def _with_stats(gradient: Tensor | None, of_stats: Tensor, y: Tensor, y_stats: T
         mean = y.to(mean.dtype).mean((2, 3), keepdim=True)  # with a graph
     through = torch.addcmul(of_mean, (y - mean).to(of_mean.dtype), 2 * of_var).to(y.dtype)
     return through if gradient is None else gradient + through
+
+
+def _of_kernels(
+    gradient: Tensor,
+    inputs: list[Tensor | None],
+    settings: Settings,
+    own_stats: bool,
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The gradients by our kernels."""
+    from genfuse_kernels.common.packed_weights import passing
+
+    with passing(inputs[1]):
+        if needs_dispatcher(gradient, *inputs):
+            made = torch.ops.genfuse.conv_norm_act_backward(
+                gradient, *inputs[:2], *inputs[3:], *settings, own_stats, list(needs)
+            )
+            return [t if needed else None for t, needed in zip(made, needs, strict=True)]
+        of: Any = dict(zip(NAMES, inputs, strict=True))
+        tensors: Any = {name: of[name] for name in TENSORS}
+        found = _launch(gradient, of["x"], of["weight"], settings, tensors, own_stats, needs)
+    return [found.get(name) for name in NAMES]
+
+
+def _launch(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    settings: Settings,
+    tensors: UnitTensors,
+    own_stats: bool,
+    needs: Sequence[bool],
+) -> dict[str, Tensor]:
+    """Those that are needed, by name."""
+    from genfuse_kernels.conv_norm_act.cpu_gradient import conv_norm_act_gradient
+
+    wanted = {name for name, needed in zip(NAMES, needs, strict=True) if needed}
+    return conv_norm_act_gradient(
+        gradient, x, weight, settings, tensors, through_stats=own_stats, needs=wanted
+    )
 
 
 def _of_composed(
@@ -188,14 +231,10 @@ define(
 @torch.library.impl(LIBRARY, "conv_norm_act_backward", "CPU")
 def _backward(*arguments: Any) -> list[Tensor]:
     gradient, x, weight, *rest, own_stats, needs = arguments
-    from genfuse_kernels.conv_norm_act.cpu_gradient import conv_norm_act_gradient
-
     call = Call.of((x, weight, None, *rest, False))
-    wanted = [name for name, needed in zip(NAMES, needs, strict=True) if needed]
-    found = conv_norm_act_gradient(
-        gradient, x, weight, call.settings, call.tensors, through_stats=own_stats, needs=wanted
-    )
-    return [found.get(name, x.new_empty(0)) for name in NAMES]
+    found = _launch(gradient, x, weight, call.settings, call.tensors, own_stats, needs)
+    nothing = x.new_empty(0)
+    return [found.get(name, nothing) for name in NAMES]
 
 
 @fake("conv_norm_act_backward")

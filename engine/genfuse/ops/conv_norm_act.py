@@ -7,24 +7,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.conv_call import SCHEMA, TENSORS, Call
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
-from genfuse.ops.conv_geometry import output_size, paddings, pair, pictures
+from genfuse.ops.conv_geometry import paddings, pair, pictures
 from genfuse.ops.conv_gradient import differentiable
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
-from genfuse.ops.memory import empty, empty_stats
+from genfuse.ops.conv_launch import launch, outputs
+from genfuse.ops.library import (
+    LIBRARY,
+    define,
+    fake,
+    needs_dispatcher,
+    needs_gradient,
+    only_recorded,
+)
 from genfuse_kernels.conv_norm_act.settings import (
     Accuracy,
     Activation,
     Norm,
     PaddingMode,
     UnitTensors,
-    kernel_size,
 )
 from genfuse_kernels.conv_norm_act.settings import Settings as Settings
-from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
 Extent = int | tuple[int, ...]
 """One number for both axes, or (height, width); of a sequence one number or (length,)."""
@@ -180,40 +184,13 @@ def _unit(
     check_unit(x, weight, bias, settings, tensors)  # type: ignore[arg-type]
     given = [tensors.get(name) for name in TENSORS]
     if needs_dispatcher(x, weight, bias, *given):  # type: ignore[arg-type]
+        if only_recorded(x, weight, bias, *given):  # type: ignore[arg-type]
+            return differentiable(Call(x, weight, bias, settings, tensors, return_stats))
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(
             x, weight, bias, *given, *settings, return_stats
         )
         return result
-    return _launch(x, weight, bias, settings, tensors, return_stats)
-
-
-def _launch(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    settings: Settings,
-    tensors: UnitTensors,
-    return_stats: bool,
-) -> tuple[Tensor, Tensor]:
-    out, stats_out = _outputs(x, weight, settings, return_stats)
-    launch = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits(weight, settings))
-    if x.shape[0]:
-        launch(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
-    return out, stats_out
-
-
-def limits(weight: Tensor, settings: Settings, gradients: bool = False) -> dict[dispatch.Backend, str]:
-    """Why backends do not run a convolution of this size; `settings` for its padding and groups alone."""
-    limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
-    return {} if limit is None else {"cpu": limit}
-
-
-def _outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:
-    channels = weight.shape[1] * settings.groups if settings.transposed else weight.shape[0]
-    height, width = output_size(settings, kernel_size(weight.shape), (x.shape[2], x.shape[3]))
-    last = x.stride(1) == 1 and x.shape[1] > 1
-    out = empty(x, (x.shape[0], channels, height, width), x.dtype, channels_last=last)
-    return out, empty_stats(x, channels, return_stats)
+    return launch(x, weight, bias, settings, tensors, return_stats)
 
 
 # --- registration ---
@@ -226,14 +203,13 @@ define(
 @torch.library.impl(LIBRARY, "conv_norm_act", "CPU")
 @torch.library.impl(LIBRARY, "conv_norm_act", "CUDA")
 def _conv_norm_act(*arguments: Any) -> tuple[Tensor, Tensor]:
-    call = Call.of(arguments)
-    return _launch(*call)
+    return launch(*Call.of(arguments))
 
 
 @fake("conv_norm_act")
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = Call.of(arguments)
-    return _outputs(call.x, call.weight, call.settings, call.return_stats)
+    return outputs(call.x, call.weight, call.settings, call.return_stats)
 
 
 @torch.library.impl(LIBRARY, "conv_norm_act", "Autograd")

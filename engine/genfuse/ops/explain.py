@@ -12,7 +12,8 @@ import torch
 from genfuse import dispatch, measured
 from genfuse.dispatch import Choice
 from genfuse.ops.conv_geometry import paddings
-from genfuse.ops.conv_norm_act import Settings, conv_norm_act, limits
+from genfuse.ops.conv_launch import limits
+from genfuse.ops.conv_norm_act import Settings, conv_norm_act
 
 
 def explain(op: str, *args: Any, **kwargs: Any) -> Choice:

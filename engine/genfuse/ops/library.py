@@ -51,6 +51,15 @@ def needs_dispatcher(*tensors: Tensor | None) -> bool:
     return False
 
 
+def only_recorded(*tensors: Tensor | None) -> bool:
+    """Of a call that `needs_dispatcher`: whether it is for its gradients alone, of plain tensors."""
+    if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None or forward_ad._current_level >= 0:
+        return False
+    return all(
+        tensor is None or (type(tensor) in (Tensor, Parameter) and not tensor.is_neg()) for tensor in tensors
+    )
+
+
 def needs_gradient(*tensors: Any) -> bool:
     """Whether autograd has to record what is made of these tensors, or to carry their tangents along."""
     given = [tensor for tensor in tensors if isinstance(tensor, Tensor)]

@@ -77,7 +77,8 @@ def _projected(
     if not {"residual", "residual_skip"}.isdisjoint(needs):
         size = (residual.shape[2], residual.shape[3])
         whole = data_gradient(gradient, weight, plain, size, channels_last=_is_last(residual))
-        found |= zip(("residual", "residual_skip"), _parts(whole, residual.shape[1]), strict=True)
+        parts = zip(("residual", "residual_skip"), _parts(whole, residual.shape[1]), strict=True)
+        found |= {name: part for name, part in parts if name in needs}
     return found
 
 
@@ -93,7 +94,7 @@ def _read(
     size = (x.shape[2], x.shape[3])
     of_read = data_gradient(gradient, weight, settings, size, channels_last=_is_last(x))
     if _is_plain(settings, tensors):
-        return dict(zip(("x", "skip"), _parts(of_read, x.shape[1]), strict=True))
+        return {n: t for n, t in zip(("x", "skip"), _parts(of_read, x.shape[1]), strict=True) if n in needs}
     found = read_gradient(
         of_read, x, settings, tensors, through_stats=through_stats, needs=needs, overwrite=True
     )

@@ -1,0 +1,42 @@
+"""`conv_norm_act` on tensors that nobody traces: from checked arguments to a kernel."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from genfuse import dispatch
+from genfuse.ops.conv_geometry import output_size
+from genfuse.ops.memory import empty, empty_stats
+from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
+from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
+
+
+def launch(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    settings: Settings,
+    tensors: UnitTensors,
+    return_stats: bool,
+) -> tuple[Tensor, Tensor]:
+    """Output and statistics, empty where not wanted, by the backend that the rule chooses."""
+    out, stats_out = outputs(x, weight, settings, return_stats)
+    kernel = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits(weight, settings))
+    if x.shape[0]:
+        kernel(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
+    return out, stats_out
+
+
+def limits(weight: Tensor, settings: Settings, gradients: bool = False) -> dict[dispatch.Backend, str]:
+    """Why backends do not run a convolution of this size; `settings` for its padding and groups alone."""
+    limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
+    return {} if limit is None else {"cpu": limit}
+
+
+def outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:
+    """Room for both."""
+    channels = weight.shape[1] * settings.groups if settings.transposed else weight.shape[0]
+    height, width = output_size(settings, kernel_size(weight.shape), (x.shape[2], x.shape[3]))
+    last = x.stride(1) == 1 and x.shape[1] > 1
+    out = empty(x, (x.shape[0], channels, height, width), x.dtype, channels_last=last)
+    return out, empty_stats(x, channels, return_stats)
