@@ -30,6 +30,7 @@ def test_batch_norm_is_folded(name: str) -> None:
     model = nn.Sequential(convolution, norm).eval()
     optimized, x = genfuse.optimize(model), torch.randn(2, 16, *(20,) * axes)
     with torch.no_grad():
-        torch.testing.assert_close(optimized(x), model(x), rtol=1e-5, atol=1e-5)
+        want = model(x)
+        assert (optimized(x) - want).abs().max() <= 1e-5 * want.abs().max()
     (graph,) = optimized.report().graphs  # type: ignore[operator]
     assert "batch norm" in " ".join(graph.fused[0].steps), graph.fused
