@@ -21,7 +21,7 @@ class Fused:
     name: str
     steps: tuple[str, ...]
     algorithm: str
-    """"winograd" or "direct", or "aten" where PyTorch's own kernels run."""
+    """"winograd" or "direct", or "aten" where PyTorch's own kernels run; of the forward, where there are gradients."""
     packed_bytes: int
 
 
