@@ -38,25 +38,19 @@ void load_block(const PackJob& job, int64_t group, int64_t c, int64_t channels, 
                to);
 }
 
-// A vector of output channels from `column` on, of an input channel: steps of the sum, `columns` columns
-// each.
-GENFUSE_INLINE void put(Singles, float* to, int64_t columns, int64_t channel, int64_t column, f32 values) {
-    store(to + channel * columns + column, values);
+// A step of the sum over channels, of as many channels as it has: one, or two in bfloat16.
+GENFUSE_INLINE f32 step_of(Singles, const f32 (&channels)[1]) {
+    return channels[0];
 }
 
-// Two channels a step; of an odd number the last one's partner is zero.
-GENFUSE_INLINE void put(Pairs, float* to, int64_t columns, int64_t channel, int64_t column, f32 values) {
-    bfloat16 halves[kLanes<float>];
-    narrow(halves, values);
-    float* const pairs = to + channel / 2 * columns + column;
-    for (int lane = 0; lane < kLanes<float>; ++lane) {
-        uint32_t pair;
-        __builtin_memcpy(&pair, pairs + lane, sizeof pair);
-        uint16_t half;
-        __builtin_memcpy(&half, halves + lane, sizeof half);
-        pair = channel % 2 ? (pair & 0xFFFFu) | uint32_t{half} << 16 : half;
-        __builtin_memcpy(pairs + lane, &pair, sizeof pair);
+GENFUSE_INLINE f32 step_of(Pairs, const f32 (&channels)[2]) {
+    u32 rounded[2];
+    for (int i = 0; i < 2; ++i) {
+        bfloat16 halves[kLanes<float>];
+        narrow(halves, channels[i]);
+        rounded[i] = reinterpret_cast<u32>(widen(halves));
     }
+    return reinterpret_cast<f32>(rounded[0] >> 16 | rounded[1]);
 }
 
 // G without its divisors: the kernel as a polynomial at the points.
@@ -157,7 +151,7 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
 template <int tile, class Product>
 void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t columns, int64_t c,
                 int64_t channels, const float* block, float* planes, float* packed) {
-    constexpr int points = winograd::points_of(tile);
+    constexpr int points = winograd::points_of(tile), together = Product::kChannels;
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
     const int64_t part = first / winograd::kPart * winograd::kPart;
@@ -171,11 +165,16 @@ void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t c
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         for (int64_t column = 0; column < columns; column += kLanes<float>) {
             const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
-            for (int64_t i = 0; i < channels; ++i) {
-                f32 transformed[points];
-                transform_channel<tile>(taps, from + i * job.taps() * kBlock, transformed);
+            for (int64_t i = 0; i < channels; i += together) {
+                f32 transformed[together][points] = {};  // of an odd number the last one's partner is zero
+                for (int j = 0; j < together && i + j < channels; ++j) {
+                    transform_channel<tile>(taps, from + (i + j) * job.taps() * kBlock, transformed[j]);
+                }
                 for (int point = 0; point < points; ++point) {
-                    put(Product(), planes + point * plane, columns, i, column, transformed[point]);
+                    f32 of_step[together];
+                    for (int j = 0; j < together; ++j) of_step[j] = transformed[j][point];
+                    store(planes + point * plane + i / together * columns + column,
+                          step_of(Product(), of_step));
                 }
             }
         }
@@ -217,6 +216,7 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
 // [phase][group][panel][input block][tap][step of the block][column]
 template <class Product>
 void pack_direct(const PackJob& job, int64_t unit, float* block) {
+    constexpr int together = Product::kChannels;
     const Geometry& geometry = *job.geometry;
     const int64_t c = unit % job.in_blocks() * kBlock,
                   first = unit / job.in_blocks() % job.panels() * job.panel();
@@ -235,10 +235,15 @@ void pack_direct(const PackJob& job, int64_t unit, float* block) {
                             columns * taps * steps_of(*job.conv, c);
                 for (const Tap& tap : phase.taps) {
                     const int64_t place = tap.kernel_y * job.conv->kernel[1] + tap.kernel_x;
-                    for (int64_t i = 0; i < channels * kBlock; i += kLanes<float>) {
-                        const int64_t channel = i / kBlock, lane = i % kBlock;
-                        put(Product(), to, columns, channel, column + lane,
-                            load<f32>(block + (channel * job.taps() + place) * kBlock + lane));
+                    for (int64_t i = 0; i < channels; i += together) {
+                        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+                            f32 of_step[together] = {};
+                            for (int j = 0; j < together && i + j < channels; ++j) {
+                                of_step[j] =
+                                    load<f32>(block + ((i + j) * job.taps() + place) * kBlock + lane);
+                            }
+                            store(to + i / together * columns + column + lane, step_of(Product(), of_step));
+                        }
                     }
                     to += steps_of(*job.conv, channels) * columns;
                 }

@@ -124,7 +124,9 @@ class DDPM:
         t = torch.randint(NUM_TRAIN_TIMESTEPS, (n,), generator=generator)
         noise = torch.randn(images.shape, generator=generator)
         x_t = self._forward.noise(images, noise, t)
-        x_t = x_t.contiguous(memory_format=torch.channels_last)  # which units keep, and read without a transpose
+        x_t = x_t.contiguous(
+            memory_format=torch.channels_last
+        )  # which units keep, and read without a transpose
         target = noise if self.config.prediction == "epsilon" else self._forward.velocity(images, noise, t)
         output: Tensor = self.model(x_t, t.float(), self._dropped(labels, generator))
         error: Tensor = (output - target).square().mean(dim=(1, 2, 3))
