@@ -111,6 +111,7 @@ def refresh(weight: Tensor | None = None) -> None:
     """Forget what was made of this weight, or of all: for edits of a part through `.data`."""
     if weight is None:
         _kept.clear()
+        _room.floats = None
     else:
         _kept.pop(weight, None)
 
