@@ -297,8 +297,8 @@ class _Recorder(TorchDispatchMode):
         self._plan.lasting[id(owner)] = (owner, owner.data_ptr())
 
     def alias(self, tensor: Tensor) -> Tensor:
-        """The tensor as a plan may hold it."""
-        return self._plan.pool.alias(tensor) if self._plan.pool.has(tensor) else tensor
+        """The tensor as a plan may hold it: another object, that does not keep a buffer from being given out again."""
+        return tensor.detach() if self._plan.pool.has(tensor) else tensor
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
