@@ -31,6 +31,8 @@ class Backend:
     """of the model's parameters, by their identity"""
     frozen: bool = False
     report: Report = field(default_factory=Report)
+    calls: list[Callable[..., Any]] = field(default_factory=list)
+    """what it returned: lives as long as the backend, though Dynamo may hold it weakly"""
 
     def __call__(self, module: GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
         """The rewritten graph's forward."""
@@ -43,14 +45,13 @@ class Backend:
         report.plan = planned = Planned(module.forward)
         planned.frozen = self.frozen
         self.report.graphs.append(report)
-        if self.reproducible:
-            return planned
 
         def measuring(*args: Any) -> Any:
             with dispatch.backend(reproducible=False), measured.telling(report.tell):
                 return planned(*args)
 
-        return measuring
+        self.calls.append(planned if self.reproducible else measuring)
+        return self.calls[-1]
 
 
 def genfuse_backend(

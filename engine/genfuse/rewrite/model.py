@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import weakref
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
@@ -55,7 +58,8 @@ def optimize(
     refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
                 which may go unseen
     freeze()    stop looking whether weights were edited, and whether modules, attributes, hooks and global values that
-                the forward reads are others than before, which costs milliseconds a call; `freeze(False)` looks again
+                the forward reads are others than before, which costs milliseconds a call: until `refresh()` or
+                `freeze(False)` an edit of any of them may be seen or not, or in part
 
     TypeError for anything but a module or a `reproducible` that is no bool, ValueError for an unknown accuracy or a
     negative limit.
@@ -69,6 +73,11 @@ def optimize(
         raise TypeError(f"example is {type(example).__name__}, expected a tuple of arguments")
     check_options(accuracy=accuracy, memory_limit=memory_limit, reproducible=reproducible)
     backend = Backend(accuracy, memory_limit, reproducible, parameter_names(model))
+    to_backend: Any = weakref.ref(backend)
+
+    def compiling(module: GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        to_call: Any = weakref.ref(to_backend()(module, inputs))
+        return lambda *args: to_call()(*args)  # which Dynamo keeps for good, as it does this function
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return model(
@@ -79,7 +88,7 @@ def optimize(
         # a code object of its own: Dynamo counts what it compiles by code, over all models that share one
         code = forward.__code__.replace(co_name=f"forward_{type(model).__name__}")
         own = FunctionType(code, forward.__globals__, closure=forward.__closure__)
-        return torch.compile(own, backend=backend, dynamic=False, fullgraph=whole, **_LIMIT)
+        return torch.compile(own, backend=compiling, dynamic=False, fullgraph=whole, **_LIMIT)
 
     following = compiled(whole=False)
 
@@ -102,8 +111,7 @@ def optimize(
         def refresh(self) -> None:
             for tensor in (*model.parameters(), *model.buffers()):
                 packed_weights.refresh(tensor)
-            for plan in backend.report.plans:
-                plan.clear()
+            backend.report.clear()
             shortcuts.clear()
 
         def freeze(self, frozen: bool = True) -> None:
