@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from genfuse import dispatch, measured
 from genfuse.names import check_name
 from genfuse.rewrite.fuse import fuse
+from genfuse.rewrite.layouts import reads_around
 from genfuse.rewrite.names import name_parameters
 from genfuse.rewrite.options import check_options
 from genfuse.rewrite.plan import Planned, lasts
@@ -41,8 +42,9 @@ class Backend:
         given = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors if not lasts(t)]
         report = GraphReport(" and ".join(given) or "no tensors", gradients)
         name_parameters(module.graph, example_inputs, self.names)
+        never = "memory around an argument is read" if reads_around(module, example_inputs) else None
         fuse(module, report, self.accuracy, self.memory_limit)
-        report.plan = planned = Planned(module.forward)
+        report.plan = planned = Planned(module.forward, never)
         planned.frozen = self.frozen
         self.report.graphs.append(report)
 

@@ -35,9 +35,9 @@ def settle(graph: Graph) -> None:
         found = _edited(node)
         if len(found) == 1 and _is_private(node, found[0]):
             _make_ordinary(node)
-    memories = {_memory(tensor) for node in graph.nodes for tensor in _edited(node)} - {None}
+    memories = {patterns.memory(tensor) for node in graph.nodes for tensor in _edited(node)} - {None}
     for node in graph.nodes:
-        if memories and not memories.isdisjoint(map(_memory, (node, *node.all_input_nodes))):
+        if memories and not memories.isdisjoint(map(patterns.memory, (node, *node.all_input_nodes))):
             patterns.unsettle(node)
 
 
@@ -63,8 +63,8 @@ def _edited(node: Node) -> list[Node]:
 
 def _is_private(node: Node, edited: Node) -> bool:
     """Whether neither the tensor nor another name or view of its memory is the caller's, or read later."""
-    memory = _memory(edited)
-    earlier = [other for other in node.graph.nodes if other < node and _memory(other) == memory]
+    memory = patterns.memory(edited)
+    earlier = [other for other in node.graph.nodes if other < node and patterns.memory(other) == memory]
     return memory is not None and all(
         other.op.startswith("call_") and all(user is node or user < node for user in other.users)
         for other in earlier
@@ -92,9 +92,3 @@ def _make_ordinary(node: Node) -> None:
     elif given.get("inplace") is True and "out" not in node.kwargs and isinstance(given.get("input"), Node):
         node.args = (given["input"],)
         node.kwargs = {**{k: v for k, v in given.items() if k != "input"}, "inplace": False}
-
-
-def _memory(node: Node) -> int | None:
-    """What tells the storage of a node's tensor from others."""
-    tensor = patterns.value(node)
-    return None if tensor is None else tensor.untyped_storage()._cdata

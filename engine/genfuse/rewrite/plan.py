@@ -144,14 +144,15 @@ class Planned:
     modes, and while another thread is in a plan, the function itself runs.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Any], never: str | None = None) -> None:
+        """`never` says why no call may be planned, where that is known."""
+        self._function, self._is_plannable = function, never is None
         self._plans: dict[Any, Plan | None] = {}  # None: cannot be planned
         self.lock = threading.Lock()
         """Of whoever runs a plan."""
         self.frozen = False
         """Whether weights are taken to stay as they are, without a look at them."""
-        self.obstacle: str | None = None
+        self.obstacle = never
         """Why the last form of inputs had no plan."""
 
     @property
@@ -167,7 +168,7 @@ class Planned:
         values = (*args, *kwargs.values())
         tensors = [value for value in values if type(value) is Tensor]
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors) and env.backend_missing("cpu") is None
-        plain = not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
+        plain = self._is_plannable and not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
         if not (on_cpu and tensors and plain) or not self.lock.acquire(blocking=False):
             return self._function(*args, **kwargs)
         names = tuple(kwargs)
