@@ -28,6 +28,15 @@ _LIMIT: Any = (
 """Signatures that a model may be called with before Dynamo leaves further ones as they are; 8 where it is not asked."""
 
 
+class _Called:
+    """What an optimised class has before its model's: the model's own `__call__` is inside what is compiled."""
+
+    __call__ = nn.Module.__call__
+
+    def __init_subclass__(cls) -> None:
+        """Does not tell the model's class, which may keep a register of its subclasses."""
+
+
 def optimize(
     model: nn.Module,
     example: tuple[Any, ...] | None = None,
@@ -98,7 +107,7 @@ def optimize(
 
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
 
-    class Optimized(type(model)):  # type: ignore[misc]
+    class Optimized(_Called, type(model)):  # type: ignore[misc]
         """The model's class, called otherwise; an instance is made of the model's own attributes."""
 
         _compiled_call_impl = staticmethod(guarded)
@@ -136,7 +145,7 @@ def optimize(
 
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Optimized, name, getattr(type(model), name))
-    optimized: nn.Module = Optimized.__new__(Optimized)
+    optimized: nn.Module = object.__new__(Optimized)  # GraphModule's own would make another class
     object.__setattr__(optimized, "__dict__", model.__dict__)
     if example is not None:
         with torch.no_grad():

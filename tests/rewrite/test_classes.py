@@ -1,0 +1,64 @@
+"""Optimised models of classes that have ways of their own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import genfuse
+
+
+class Halved(nn.Module):
+    """Calls itself otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+    def __call__(self, x: Tensor) -> Any:
+        return super().__call__(x * 0.5) + 1
+
+
+def check(model: nn.Module) -> Any:
+    optimized: Any = genfuse.optimize(model)
+    with torch.no_grad():
+        for frozen in (False, True):
+            optimized.freeze(frozen)
+            for each in (optimized, copy.deepcopy(optimized)):
+                for _ in range(2):
+                    x = torch.randn(1, 3, 8, 8)
+                    torch.testing.assert_close(each(x), model(x), rtol=1e-5, atol=1e-5)
+    assert isinstance(optimized, type(model))
+    assert genfuse.optimize(optimized)(x).requires_grad
+    return optimized.report()
+
+
+def test_a_call_of_its_own_is_made_once() -> None:
+    assert check(Halved().eval()).fused
+
+
+def test_graph_modules() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    assert check(torch.fx.symbolic_trace(model)).fused
+    # its calls are ATen's, in which nothing is found to fuse
+    check(torch.export.export(model, (torch.randn(1, 3, 8, 8),)).module())
+
+
+def test_a_register_of_subclasses_is_not_told() -> None:
+    register: list[str] = []
+
+    class Registered(Halved):
+        def __init_subclass__(cls, *, name: str) -> None:
+            register.append(name)
+
+    class Named(Registered, name="named"):
+        pass
+
+    check(Named())
+    assert register == ["named"]
