@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -62,3 +63,61 @@ def test_a_register_of_subclasses_is_not_told() -> None:
 
     check(Named())
     assert register == ["named"]
+
+
+class Guided(Halved):
+    """Differentiates inside, whatever the caller's mode, and goes on without."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.conv(x).square().sum(), x)
+        return self.conv(gradient)
+
+
+class Recorded(Halved):
+    """All in one graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        with torch.enable_grad():
+            return y + self.conv(x).square()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [Guided, Recorded])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_that_are_enabled_inside(make: type[Halved], frozen: bool) -> None:
+    torch._dynamo.reset()
+    model = make().eval()
+    optimized: Any = genfuse.optimize(model)
+    optimized.freeze(frozen)
+    for _ in range(3):
+        x = torch.randn(1, 3, 8, 8)
+        got, want = optimized(x), model(x)
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+        assert got.requires_grad == want.requires_grad
+    if want.requires_grad:
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(got.sum(), model.conv.weight)
+            (expected,) = torch.autograd.grad(want.sum(), model.conv.weight)
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+class Stopped(Halved):
+    """Gradients do not reach what is called without them, though what reads it is called with them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = self.conv(x)
+        return nn.functional.relu(y) + self.conv(x)
+
+
+def test_gradients_that_are_disabled_inside() -> None:
+    torch._dynamo.reset()
+    model = Stopped()
+    optimized, x = genfuse.optimize(model), torch.randn(1, 3, 8, 8)
+    got, want = optimized(x), model(x)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    both = [torch.autograd.grad(y.square().sum(), model.conv.weight)[0] for y in (got, want)]
+    torch.testing.assert_close(*both, rtol=1e-4, atol=1e-4)

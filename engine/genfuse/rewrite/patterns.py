@@ -123,6 +123,11 @@ def is_settled(node: Node) -> bool:
     return "unsettled" not in node.meta
 
 
+def switched_to(node: Node) -> bool | None:
+    """Whether gradients are enabled from this call on, if it switches them."""
+    return node.args[0] is not False if node.target is torch._C._set_grad_enabled else None
+
+
 @dataclass(frozen=True)
 class ActivationStep:
     """An activation, its input, and the slope of a leaky ReLU."""
