@@ -57,3 +57,35 @@ def test_strides_are_the_models(name: str, gradients: bool) -> None:
         expected = torch.autograd.grad(want.square().sum(), model.conv.weight)[0]
         gradient = torch.autograd.grad(got.square().sum(), model.conv.weight)[0]
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-3 * float(expected.abs().max()))
+
+
+GAPS: dict[str, Callable[[], Tensor]] = {
+    "rows": lambda: torch.randn(4, 3, 8, 8)[::2],
+    "channels": lambda: torch.randn(2, 6, 8, 8)[:, 1:4],
+    "columns": lambda: torch.randn(2, 3, 8, 8)[..., ::2],
+    "large": lambda: torch.randn(8, 3, 64, 64)[::4],
+    "offset": lambda: torch.randn(4, 3, 8, 8)[2:],
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", GAPS)
+def test_memory_around_an_argument(name: str, frozen: bool) -> None:
+    class Strided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            part = x[:, :, 1:].as_strided((2, 3, 4, 4), x.stride(), 3)
+            return part + torch.as_strided(x, (2, 3, 4, 4), x.stride()) + self.conv(x).mean()
+
+    torch._dynamo.reset()
+    model = Strided()
+    optimized: Any = genfuse.optimize(model)
+    optimized.freeze(frozen)
+    for _ in range(3):
+        x = GAPS[name]()
+        torch.testing.assert_close(optimized(x), model(x), rtol=1e-5, atol=1e-5)
+    assert "memory around an argument is read" in str(optimized.report())

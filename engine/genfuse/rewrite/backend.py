@@ -12,7 +12,9 @@ from torch.fx import GraphModule
 
 from genfuse import dispatch, measured
 from genfuse.names import check_name
+from genfuse.rewrite import patterns
 from genfuse.rewrite.fuse import fuse
+from genfuse.rewrite.layouts import reads_around
 from genfuse.rewrite.names import name_parameters
 from genfuse.rewrite.options import check_options
 from genfuse.rewrite.plan import Planned, lasts
@@ -31,26 +33,39 @@ class Backend:
     """of the model's parameters, by their identity"""
     frozen: bool = False
     report: Report = field(default_factory=Report)
+    calls: list[Callable[..., Any]] = field(default_factory=list)
+    """what it returned: lives as long as the backend, though Dynamo may hold it weakly"""
 
     def __call__(self, module: GraphModule, example_inputs: list[Any]) -> Callable[..., Any]:
         """The rewritten graph's forward."""
         tensors = [value for value in example_inputs if isinstance(value, torch.Tensor)]
-        gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        enables = _enables_gradients(module)
+        gradients = enables or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
         given = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors if not lasts(t)]
         report = GraphReport(" and ".join(given) or "no tensors", gradients)
         name_parameters(module.graph, example_inputs, self.names)
+        never = "gradients are enabled inside" if enables else None
+        if reads_around(module, example_inputs):
+            never = "memory around an argument is read"
         fuse(module, report, self.accuracy, self.memory_limit)
-        report.plan = planned = Planned(module.forward)
+        report.plan = planned = Planned(module.forward, never)
         planned.frozen = self.frozen
         self.report.graphs.append(report)
-        if self.reproducible:
-            return planned
 
         def measuring(*args: Any) -> Any:
             with dispatch.backend(reproducible=False), measured.telling(report.tell):
                 return planned(*args)
 
-        return measuring
+        self.calls.append(planned if self.reproducible else measuring)
+        return self.calls[-1]
+
+
+def _enables_gradients(module: GraphModule) -> bool:
+    """Whether some call may need gradients although they are disabled where the graph begins."""
+    if torch.is_grad_enabled():
+        return False
+    graphs = [each.graph for each in module.modules() if isinstance(each, GraphModule)]
+    return any(patterns.switched_to(node) for graph in graphs for node in graph.nodes)
 
 
 def genfuse_backend(

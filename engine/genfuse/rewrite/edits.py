@@ -1,6 +1,7 @@
 """Calls that edit a tensor in place: made ordinary ones where nobody can tell, and kept away from units elsewhere.
 
-A unit stands where its last call stood and reads what its first one read: nothing that it reads may be edited between.
+So are calls where gradients are switched otherwise than where the graph begins. A unit stands where its last call stood
+and reads what its first one read: nothing that it reads may be edited between.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
@@ -31,15 +33,29 @@ _OTHER_OPERATORS = (
 
 
 def settle(graph: Graph) -> None:
-    """Takes edits out where nobody can tell, and marks all calls that have to do with what is edited still."""
+    """Takes edits out where nobody can tell, and marks all calls that must stay where and as they are."""
+    switched = _switched(graph)
     for node in list(graph.nodes):
         found = _edited(node)
-        if len(found) == 1 and _is_private(node, found[0]):
+        if node not in switched and len(found) == 1 and _is_private(node, found[0]):
             _make_ordinary(node)
-    memories = {_memory(tensor) for node in graph.nodes for tensor in _edited(node)} - {None}
+    memories = {patterns.memory(tensor) for node in graph.nodes for tensor in _edited(node)} - {None}
     for node in graph.nodes:
-        if memories and not memories.isdisjoint(map(_memory, (node, *node.all_input_nodes))):
+        edited = memories and not memories.isdisjoint(map(patterns.memory, (node, *node.all_input_nodes)))
+        if edited or node in switched:
             patterns.unsettle(node)
+
+
+def _switched(graph: Graph) -> set[Node]:
+    """Calls with gradients where the graph begins without, or without where it begins with them."""
+    at_start = enabled = torch.is_grad_enabled()
+    found: set[Node] = set()
+    for node in graph.nodes:
+        to = patterns.switched_to(node)
+        enabled = enabled if to is None else to
+        if enabled != at_start and node.op.startswith("call_"):
+            found.add(node)
+    return found
 
 
 def _edited(node: Node) -> list[Node]:
@@ -66,8 +82,8 @@ def _edited(node: Node) -> list[Node]:
 
 def _is_private(node: Node, edited: Node) -> bool:
     """Whether neither the tensor nor another name or view of its memory is the caller's, or read later."""
-    memory = _memory(edited)
-    earlier = [other for other in node.graph.nodes if other < node and _memory(other) == memory]
+    memory = patterns.memory(edited)
+    earlier = [other for other in node.graph.nodes if other < node and patterns.memory(other) == memory]
     return memory is not None and all(
         other.op.startswith("call_") and all(user is node or user < node for user in other.users)
         for other in earlier
@@ -95,9 +111,3 @@ def _make_ordinary(node: Node) -> None:
     elif given.get("inplace") is True and "out" not in node.kwargs and isinstance(given.get("input"), Node):
         node.args = (given["input"],)
         node.kwargs = {**{k: v for k, v in given.items() if k != "input"}, "inplace": False}
-
-
-def _memory(node: Node) -> int | None:
-    """What tells the storage of a node's tensor from others."""
-    tensor = patterns.value(node)
-    return None if tensor is None else tensor.untyped_storage()._cdata

@@ -50,7 +50,8 @@ def duplicate(to: Tensor, source: Tensor) -> None:
     """Copies values to a tensor of the same form."""
     from genfuse_kernels import _cpu
 
-    if source.nbytes <= _SMALL and source.is_contiguous() and to.is_contiguous():
+    is_plain = not (source.is_conj() or source.is_neg())
+    if is_plain and source.nbytes <= _SMALL and source.is_contiguous() and to.is_contiguous():
         item = source.itemsize
         _cpu.copy([source.numel()], item, (to.data_ptr(), [item]), (source.data_ptr(), [item]))
     else:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Graph, Node
+from torch.fx import Graph, GraphModule, Node
 
 from genfuse.ops.running_stats import update_running_stats
 from genfuse.rewrite import patterns
+from genfuse.rewrite.plan import lasts
 
 _READ_STRIDES: set[Any] = {
     torch.as_strided,
@@ -25,6 +27,25 @@ _READ_STRIDES: set[Any] = {
     "stride",
 }
 """Calls whose result depends on how their inputs lie in memory."""
+
+_READ_MEMORY = ("as_strided", "set", "storage", "untyped_storage", "data_ptr")
+"""Names, but for how they end, of calls that may read what lies around a tensor."""
+
+
+def reads_around(module: GraphModule, inputs: Sequence[Any]) -> bool:
+    """Whether some call may read memory around an argument, which a copy of the argument has not."""
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    given = [node for node, value in zip(placeholders, inputs, strict=True) if not lasts(value)]
+    for graph in (each.graph for each in module.modules() if isinstance(each, GraphModule)):
+        for node in graph.nodes:
+            name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+            name = name.partition(".")[0].rstrip("_").removesuffix("_copy").removesuffix("_scatter")
+            if not node.op.startswith("call_") or name not in _READ_MEMORY:
+                continue
+            memories = {patterns.memory(source) for source in node.all_input_nodes}
+            if graph is not module.graph or not memories.isdisjoint(map(patterns.memory, given)):
+                return True
+    return False
 
 
 def settle_layouts(graph: Graph) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import weakref
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
@@ -23,6 +26,15 @@ _LIMIT: Any = (
     {"recompile_limit": 64} if "recompile_limit" in inspect.signature(torch.compile).parameters else {}
 )
 """Signatures that a model may be called with before Dynamo leaves further ones as they are; 8 where it is not asked."""
+
+
+class _Called:
+    """What an optimised class has before its model's: the model's own `__call__` is inside what is compiled."""
+
+    __call__ = nn.Module.__call__
+
+    def __init_subclass__(cls) -> None:
+        """Does not tell the model's class, which may keep a register of its subclasses."""
 
 
 def optimize(
@@ -55,7 +67,8 @@ def optimize(
     refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
                 which may go unseen
     freeze()    stop looking whether weights were edited, and whether modules, attributes, hooks and global values that
-                the forward reads are others than before, which costs milliseconds a call; `freeze(False)` looks again
+                the forward reads are others than before, which costs milliseconds a call: until `refresh()` or
+                `freeze(False)` an edit of any of them may be seen or not, or in part
 
     TypeError for anything but a module or a `reproducible` that is no bool, ValueError for an unknown accuracy or a
     negative limit.
@@ -69,6 +82,11 @@ def optimize(
         raise TypeError(f"example is {type(example).__name__}, expected a tuple of arguments")
     check_options(accuracy=accuracy, memory_limit=memory_limit, reproducible=reproducible)
     backend = Backend(accuracy, memory_limit, reproducible, parameter_names(model))
+    to_backend: Any = weakref.ref(backend)
+
+    def compiling(module: GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        to_call: Any = weakref.ref(to_backend()(module, inputs))
+        return lambda *args: to_call()(*args)  # which Dynamo keeps for good, as it does this function
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return model(
@@ -79,7 +97,7 @@ def optimize(
         # a code object of its own: Dynamo counts what it compiles by code, over all models that share one
         code = forward.__code__.replace(co_name=f"forward_{type(model).__name__}")
         own = FunctionType(code, forward.__globals__, closure=forward.__closure__)
-        return torch.compile(own, backend=backend, dynamic=False, fullgraph=whole, **_LIMIT)
+        return torch.compile(own, backend=compiling, dynamic=False, fullgraph=whole, **_LIMIT)
 
     following = compiled(whole=False)
 
@@ -89,7 +107,7 @@ def optimize(
 
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
 
-    class Optimized(type(model)):  # type: ignore[misc]
+    class Optimized(_Called, type(model)):  # type: ignore[misc]
         """The model's class, called otherwise; an instance is made of the model's own attributes."""
 
         _compiled_call_impl = staticmethod(guarded)
@@ -102,8 +120,7 @@ def optimize(
         def refresh(self) -> None:
             for tensor in (*model.parameters(), *model.buffers()):
                 packed_weights.refresh(tensor)
-            for plan in backend.report.plans:
-                plan.clear()
+            backend.report.clear()
             shortcuts.clear()
 
         def freeze(self, frozen: bool = True) -> None:
@@ -128,7 +145,7 @@ def optimize(
 
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Optimized, name, getattr(type(model), name))
-    optimized: nn.Module = Optimized.__new__(Optimized)
+    optimized: nn.Module = object.__new__(Optimized)  # GraphModule's own would make another class
     object.__setattr__(optimized, "__dict__", model.__dict__)
     if example is not None:
         with torch.no_grad():

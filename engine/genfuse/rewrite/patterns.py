@@ -84,6 +84,13 @@ def is_given(node: Node) -> bool:
     return node.op in ("placeholder", "get_attr")
 
 
+def memory(node: Node) -> int | None:
+    """What tells the storage of a node's tensor from others."""
+    tensor = value(node)
+    is_strided = tensor is not None and tensor.layout == torch.strided
+    return tensor.untyped_storage()._cdata if is_strided else None
+
+
 def only_user(node: Node) -> Node | None:
     """The node that alone reads this one."""
     return next(iter(node.users)) if len(node.users) == 1 else None
@@ -114,6 +121,11 @@ def unsettle(node: Node) -> None:
 def is_settled(node: Node) -> bool:
     """Whether a call may be moved, as far as edits in place go."""
     return "unsettled" not in node.meta
+
+
+def switched_to(node: Node) -> bool | None:
+    """Whether gradients are enabled from this call on, if it switches them."""
+    return node.args[0] is not False if node.target is torch._C._set_grad_enabled else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ where the kernels behind it read. Results live in a pool of buffers that are reu
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -50,6 +51,23 @@ class _Call:
                 target.copy_(result)
 
 
+@dataclass(slots=True)
+class _Weight:
+    """A tensor that is the same in every run. The plan shares its memory; whether the tensor lives is the model's."""
+
+    owner: Callable[[], Tensor | None]
+    memory: Tensor
+    address: int
+    version: int | None = None
+    """of one that was packed"""
+
+    def is_current(self) -> bool:
+        owner = self.owner()
+        if owner is None or owner.data_ptr() != self.address:
+            return False
+        return self.version is None or packed_weights.version(owner) == self.version
+
+
 @dataclass
 class Plan:
     """What one call did, repeatable for other values of its inputs."""
@@ -62,17 +80,13 @@ class Plan:
     steps: list[_Call | tuple[int, int]] = field(default_factory=list)  # a range of the program's calls
     outputs: list[Any] = field(default_factory=list)  # leaves
     structure: Any = None
-    lasting: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # weights and their addresses, by id
-    versions: dict[int, tuple[Tensor, int]] = field(default_factory=dict)  # of weights that were packed
+    weights: dict[int, _Weight] = field(default_factory=dict)  # by id
     held: list[Tensor] = field(default_factory=list)  # packed weights, and what is the same in every run
 
     def is_current(self) -> bool:
         """Whether all weights are where and what they were."""
-        for tensor, address in self.lasting.values():
-            if tensor.data_ptr() != address:
-                return False
-        for tensor, version in self.versions.values():
-            if packed_weights.version(tensor) != version:
+        for weight in self.weights.values():
+            if not weight.is_current():
                 return False
         unchanged: bool = self.program.unchanged()
         return unchanged
@@ -124,35 +138,37 @@ on_run: ContextVar[Callable[[Run], None] | None] = ContextVar("genfuse_on_run", 
 class Planned:
     """`function` of tensors and constants, by a plan for each form of its inputs, under `torch.no_grad()`.
 
+    A plan goes when one of the parameters that it reads does: Dynamo keeps what it compiled, longer than the model.
+
     The function may depend on the inputs' values through tensors alone. With gradients enabled, under other dispatch
     modes, and while another thread is in a plan, the function itself runs.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[..., Any], never: str | None = None) -> None:
+        """`never` says why no call may be planned, where that is known."""
+        self._function, self._is_plannable = function, never is None
         self._plans: dict[Any, Plan | None] = {}  # None: cannot be planned
         self.lock = threading.Lock()
         """Of whoever runs a plan."""
         self.frozen = False
         """Whether weights are taken to stay as they are, without a look at them."""
-        self.obstacle: str | None = None
+        self.obstacle = never
         """Why the last form of inputs had no plan."""
 
     @property
     def nbytes(self) -> int:
         """Memory that the plans hold."""
-        return sum(plan.pool.nbytes for plan in self._plans.values() if plan is not None)
+        return sum(plan.pool.nbytes for plan in list(self._plans.values()) if plan is not None)
 
     def clear(self) -> None:
         """Forget all plans."""
-        with self.lock:
-            self._plans.clear()
+        self._plans.clear()  # without the lock: a garbage collection may be what calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         values = (*args, *kwargs.values())
         tensors = [value for value in values if type(value) is Tensor]
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors) and env.backend_missing("cpu") is None
-        plain = not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
+        plain = self._is_plannable and not torch.is_grad_enabled() and not needs_dispatcher(*tensors)
         if not (on_cpu and tensors and plain) or not self.lock.acquire(blocking=False):
             return self._function(*args, **kwargs)
         names = tuple(kwargs)
@@ -171,15 +187,15 @@ class Planned:
         if key is None:
             return function(*inputs)
         if key in self._plans:
-            plan = self._plans[key]
+            plan = self._plans.get(key)
             if plan is None:
                 return function(*inputs)
             if self.frozen or plan.is_current():
                 return self._told(plan, inputs, plan.run(inputs))
-            del self._plans[key]
+            self._plans.pop(key, None)
         while len(self._plans) >= _PLANS_KEPT:
-            del self._plans[next(iter(self._plans))]
-        plan, result, obstacle = _recorded(function, inputs)
+            self._plans.pop(next(iter(self._plans)), None)
+        plan, result, obstacle = _recorded(function, inputs, _forgetting(weakref.ref(self), key))
         if obstacle is not None:
             self._plans[key], self.obstacle = None, obstacle
             return result
@@ -191,6 +207,17 @@ class Planned:
         if tell is not None:
             tell(Run(self, plan, inputs, outputs))
         return outputs
+
+
+def _forgetting(planned: Callable[[], Planned | None], key: Any) -> Callable[[Any], None]:
+    """What to do when a parameter of this plan is gone."""
+
+    def forget(_: Any) -> None:
+        there = planned()
+        if there is not None:
+            there._plans.pop(key, None)
+
+    return forget
 
 
 def lasts(value: Any) -> bool:
@@ -231,13 +258,15 @@ def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     )
 
 
-def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Plan, Any, str | None]:
+def _recorded(
+    function: Callable[..., Any], inputs: tuple[Any, ...], forget: Callable[[Any], None]
+) -> tuple[Plan, Any, str | None]:
     """The plan, the outputs of this first run, and why the plan is of no use, if it is not."""
     from genfuse_kernels import _cpu
 
     plan = Plan(_cpu.Program(), Pool(), dispatch.is_reproducible())
     given: list[Any] = []
-    recorder = _Recorder(plan)
+    recorder = _Recorder(plan, forget)
     for value in inputs:
         static = plan.pool.like(value).copy_(value) if type(value) is Tensor and not lasts(value) else None
         plan.inputs.append(static)  # held, and so never given out again
@@ -245,7 +274,7 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
         if static is not None:
             plan.pool.track(static)
         elif isinstance(value, Tensor):
-            recorder.lasts(value)
+            recorder.reads(value)
     of_weights = packed_weights.on_use.set(recorder.packed)
     of_others = widened.on_made.set(plan.held.append)
     try:
@@ -260,14 +289,15 @@ def _recorded(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Pl
     ]
     plan.hand_back(inputs)
     leaves, plan.structure = tree_flatten(outputs)
-    plan.outputs = [recorder.alias(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    plan.outputs = [_alias(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     return plan, tree_map_only(Tensor, torch.clone, outputs), recorder.obstacle
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, forget: Callable[[Any], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._plan = plan
+        self._plan, self._forget = plan, forget
+        self._watched: set[tuple[int, int]] = set()
         self._constant: set[int] = set()  # storages
         self.edited: set[int] = set()
         """Storages that some call changed in place."""
@@ -286,19 +316,22 @@ class _Recorder(TorchDispatchMode):
             return
         plan.held += tree_leaves(made)
         for weight in weights:
-            if id(weight) not in plan.versions:
-                plan.versions[id(weight)] = (weight, packed_weights.version(weight))
-                plan.program.watch(weight.data_ptr(), packed_weights.memory_bytes(weight))
-                self.lasts(weight)
+            owner = self.reads(weight)
+            if owner.version is None:
+                owner.version = packed_weights.version(weight)
+            memory = (weight.data_ptr(), packed_weights.memory_bytes(weight))
+            if memory not in self._watched:
+                self._watched.add(memory)
+                plan.program.watch(*memory)
 
-    def lasts(self, tensor: Tensor) -> None:
+    def reads(self, tensor: Tensor) -> _Weight:
         """The plan reads this tensor's memory, or that of the weight that it is a view of, in every run."""
         owner: Tensor = tensor._base if tensor._is_view() and tensor._base is not None else tensor
-        self._plan.lasting[id(owner)] = (owner, owner.data_ptr())
-
-    def alias(self, tensor: Tensor) -> Tensor:
-        """The tensor as a plan may hold it."""
-        return self._plan.pool.alias(tensor) if self._plan.pool.has(tensor) else tensor
+        known = self._plan.weights.get(id(owner))
+        if known is None:
+            to_owner = weakref.ref(owner, self._forget) if lasts(owner) else lambda: owner
+            known = self._plan.weights[id(owner)] = _Weight(to_owner, owner.detach(), owner.data_ptr())
+        return known
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -321,7 +354,7 @@ class _Recorder(TorchDispatchMode):
         leaves, form = tree_flatten(result)
         for tensor in given:
             if not pool.has(tensor):
-                self.lasts(tensor)
+                self.reads(tensor)
         fresh = [
             isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() not in read for leaf in leaves
         ]
@@ -337,8 +370,8 @@ class _Recorder(TorchDispatchMode):
                 for leaf, new in zip(leaves, fresh, strict=True)
             ]
             if any(fresh) or (func._schema.is_mutable and not func.is_view):
-                targets = [self.alias(leaf) if new else None for leaf, new in zip(leaves, fresh, strict=True)]
-                held_args, held_kwargs = tree_map_only(Tensor, self.alias, (args, named))
+                targets = [_alias(leaf) if new else None for leaf, new in zip(leaves, fresh, strict=True)]
+                held_args, held_kwargs = tree_map_only(Tensor, _alias, (args, named))
                 plan.steps.append(_Call(func, held_args, held_kwargs, targets, self._packs))
         for leaf in leaves:
             if isinstance(leaf, Tensor):
@@ -385,6 +418,11 @@ class _Recorder(TorchDispatchMode):
             steps[-1] = (last[0], end)
         else:
             steps.append((begin, end))
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """The tensor as a plan may hold it: another object, for which neither a buffer nor a parameter lives longer."""
+    return tensor.detach()
 
 
 def _edited(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:

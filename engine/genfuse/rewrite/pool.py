@@ -35,17 +35,13 @@ class Pool:
         """A tensor without values, to be tracked."""
         last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
         count = 0 if 0 in shape else last + 1
-        return self._view(self._take(count * dtype.itemsize), dtype, 0, shape, stride)
+        storage = self._take(count * dtype.itemsize).untyped_storage()
+        return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, tuple(shape), tuple(stride))
 
     def like(self, tensor: Tensor) -> Tensor:
         """A tensor of the same form, to be tracked; dense where the strides overlap or leave gaps."""
         form = torch.empty_like(tensor, device="meta")
         return self.empty(tensor.shape, form.stride(), tensor.dtype)
-
-    def alias(self, tensor: Tensor) -> Tensor:
-        """The same memory as another tensor object, which does not keep the buffer from being given out again."""
-        buffer = self._buffers[self._address(tensor)]
-        return self._view(buffer, tensor.dtype, int(tensor.storage_offset()), tensor.shape, tensor.stride())
 
     def track(self, tensor: Tensor) -> None:
         """Counts the tensor as alive in its buffer, if it lies in one, until it is gone."""
@@ -69,14 +65,6 @@ class Pool:
     @staticmethod
     def _address(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
-
-    @staticmethod
-    def _view(
-        buffer: Tensor, dtype: torch.dtype, offset: int, shape: Sequence[int], stride: Sequence[int]
-    ) -> Tensor:
-        return torch.empty(0, dtype=dtype, device="cpu").set_(
-            buffer.untyped_storage(), offset, tuple(shape), tuple(stride)
-        )
 
     def _take(self, nbytes: int) -> Tensor:
         wanted = math.ceil(max(nbytes, 1) / _ROUND) * _ROUND

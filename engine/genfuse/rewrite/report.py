@@ -116,6 +116,11 @@ class Report:
         """Memory that the packed weights of all convolutions take, each counted once."""
         return sum({(unit.name, unit.algorithm): unit.packed_bytes for unit in self.fused}.values())
 
+    def clear(self) -> None:
+        """Forget all plans."""
+        for plan in self.plans:
+            plan.clear()
+
     def __str__(self) -> str:
         text = io.StringIO()
         Console(width=110, file=text).print(self)

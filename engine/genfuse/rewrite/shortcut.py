@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from genfuse.ops.library import needs_dispatcher
-from genfuse.rewrite.plan import Planned, Run, form, on_run
+from genfuse.rewrite.plan import Plan, Planned, Run, form, on_run
 
 _KEPT = 8
 _VALUES = (
@@ -35,7 +35,7 @@ class _Shortcut:
     """From the leaves of a call's arguments to its result, through one plan."""
 
     planned: Planned
-    run: Run
+    plan: Plan
     inputs: list[int | Any]  # the leaf's number, or what is given in every call
     is_leaf: list[bool]
     outputs: list[int | None]  # which of the plan's outputs a leaf of the result is; None: its constant
@@ -46,7 +46,7 @@ class _Shortcut:
         inputs = tuple(
             leaves[each] if leaf else each for each, leaf in zip(self.inputs, self.is_leaf, strict=True)
         )
-        made = self.run.plan.run_leaves(inputs)
+        made = self.plan.run_leaves(inputs)
         return tree_unflatten(
             [
                 constant if number is None else made[number]
@@ -140,7 +140,7 @@ class Shortcuts:
             place[id(value)] if leaf else value for value, leaf in zip(run.inputs, is_leaf, strict=True)
         ]
         constants = [end if number is None else None for end, number in zip(ends, outputs, strict=True)]
-        return _Shortcut(run.planned, run, inputs, is_leaf, outputs, constants, structure)
+        return _Shortcut(run.planned, run.plan, inputs, is_leaf, outputs, constants, structure)
 
 
 def _shared(tensors: list[Tensor]) -> tuple[int, ...]:
