@@ -119,6 +119,25 @@ class Holds(Looks):
         return F.relu(self.conv(x)) + self.other, 1.0
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_frozen_calls_with_sparse_arguments(layout: torch.layout) -> None:
+    class Mixes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3)
+
+        def forward(self, x: Tensor, mix: Tensor) -> Tensor:
+            return torch.sparse.mm(mix, self.conv(x).flatten(1))
+
+    model = Mixes().eval()
+    optimized = frozen(model)
+    for _ in range(3):
+        x, mix = torch.randn(4, 8, 6, 6), torch.randn(2, 4).relu().to_sparse(layout=layout)
+        torch.testing.assert_close(optimized(x, mix), model(x, mix), rtol=1e-4, atol=1e-5)
+
+
 def test_frozen_calls_that_need_the_guards() -> None:
     x, also = torch.randn(1, 8, 6, 6), torch.randn(1, 8, 6, 6)
     looks = Looks().eval()

@@ -115,3 +115,28 @@ def test_plans_go_with_the_optimised_model() -> None:
     gc.collect()
     for _ in range(2):
         torch.testing.assert_close(optimized(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+class Parts(nn.Module):
+    """Its weights are views that leave gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.big = nn.Parameter(torch.randn(64, 32, 3, 3))
+        self.rows = nn.Parameter(torch.randn(16, 64, 3, 3)[::2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(nn.functional.conv2d(x, self.big[:, :3]), self.rows)
+
+
+@torch.no_grad()
+def test_edits_of_weights_with_gaps_are_seen() -> None:
+    model = Parts()
+    optimized, x = genfuse.optimize(model), torch.randn(1, 3, 9, 9)
+    edits = (lambda: None, lambda: model.big.data[6:].mul_(2), lambda: model.rows.data[4:].mul_(3))
+    for edit in edits:
+        edit()
+        want = model(x)
+        by_ops = genfuse.ops.conv_norm_act(genfuse.ops.conv_norm_act(x, model.big[:, :3]), model.rows)
+        for got in (optimized(x), optimized(x), by_ops):
+            torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5 * float(want.abs().max()))

@@ -76,7 +76,7 @@ class Shortcuts:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, structure = self._flattened(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        plain = all(isinstance(leaf, _VALUES) for leaf in leaves)
+        plain = all(isinstance(leaf, _VALUES) for leaf in leaves) and all(map(_is_strided, tensors))
         if torch.is_grad_enabled() or not plain or needs_dispatcher(*tensors):
             return self._guarded(*args, **kwargs)
         given = form((), tuple(leaves))
@@ -141,6 +141,10 @@ class Shortcuts:
         ]
         constants = [end if number is None else None for end, number in zip(ends, outputs, strict=True)]
         return _Shortcut(run.planned, run.plan, inputs, is_leaf, outputs, constants, structure)
+
+
+def _is_strided(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided
 
 
 def _shared(tensors: list[Tensor]) -> tuple[int, ...]:

@@ -3,7 +3,8 @@
 A change in place is noticed by data pointer, version and, because edits through `.data` and of inference tensors
 escape the version counter, by a checksum over 16 cache lines spread over the weight: every edit of a whole tensor is
 seen. An edit through `.data` that meets none of the lines is not, be it a stretch of nearly 1/15 of the weight; of a
-weight of up to 1024 bytes all is read. `refresh` forgets what was made.
+weight of up to 1024 bytes all is read. Of a view with gaps the lines are spread over the gaps too, and where all
+lie there, an edit through `.data` of the view's own elements alone goes unseen. `refresh` forgets what was made.
 
 Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`), in
 memory that one layer takes after the other, so that it stays in the cache.
@@ -131,6 +132,9 @@ def version(tensor: Tensor) -> int:
 
 
 def memory_bytes(tensor: Tensor) -> int:
-    """Bytes from the tensor's first element on that are surely its own storage's."""
+    """Bytes from the tensor's first element to the end of its last one, gaps included, within its storage."""
+    elements = tensor.numel()
+    if elements > 0 and not tensor.is_contiguous():
+        elements = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     storage = int(tensor.untyped_storage().nbytes()) - int(tensor.storage_offset()) * tensor.element_size()
-    return min(tensor.numel() * tensor.element_size(), storage)
+    return min(elements * tensor.element_size(), storage)
