@@ -55,11 +55,16 @@ def choose(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setattr(measured, "_timed", timed)
 
 
+def close(got: Tensor, want: Tensor) -> bool:
+    """By any of the kernels: large tiles of Winograd are off by the most, 6e-5 of the root mean square."""
+    return bool((got - want).abs().max() <= 1e-4 * want.abs().max())
+
+
 def test_it_is_measured_once_and_kept(cache: Path) -> None:
     args = tensors()
     want = genfuse.ops.conv_norm_act(*args, **UNIT)
     y, (choice,) = heard(*args, **UNIT)
-    assert torch.allclose(y, want, atol=1e-4) and choice.seconds > 0
+    assert close(y, want) and choice.seconds > 0
     again, (same,) = heard(*args, **UNIT)
     assert same == choice and torch.equal(again, y)
     (file,) = (cache / "measured").iterdir()
@@ -77,7 +82,7 @@ def test_whatever_wins_runs_and_is_right(winner: str, monkeypatch: pytest.Monkey
     args = tensors()
     want = genfuse.ops.conv_norm_act(*args, **UNIT)
     y, (choice,) = heard(*args, **UNIT)
-    assert str(choice).startswith(winner) and torch.allclose(y, want, atol=1e-4)
+    assert str(choice).startswith(winner) and close(y, want)
     with genfuse.backend(reproducible=False):
         said = genfuse.explain("conv_norm_act", *args, **UNIT)
     assert said.backend == winner.split()[0] and said.reason.startswith(str(choice))
