@@ -134,6 +134,10 @@ def test_unknown_names() -> None:
         genfuse.backend("refrence"),
     ):  # type: ignore[arg-type]
         pass
+    with pytest.raises(TypeError, match="strict is 3, expected True or False"), genfuse.backend(strict=3):  # type: ignore[arg-type]
+        pass
+    with pytest.raises(TypeError, match="reproducible is 'no'"), genfuse.backend(reproducible="no"):  # type: ignore[arg-type]
+        pass
     with pytest.raises(
         ValueError, match=r"op is 'sampler_stp', expected one of .*; did you mean 'sampler_step'\?"
     ):

@@ -87,10 +87,13 @@ def backend(
                     sample's bits depend on it alone.
 
     A forced backend that cannot run the call raises `UnsupportedError`; it never falls back.
-    ValueError for an unknown name.
+    ValueError for an unknown name, TypeError for another option than True, False and None.
     """
     if name is not None:
         check_name("backend", name, BACKENDS)
+    for option, value in (("strict", strict), ("reproducible", reproducible)):
+        if value is not None and not isinstance(value, bool):
+            raise TypeError(f"{option} is {value!r}, expected True or False")
     was_forced = None if name is None else _forced.set(name)
     was_strict = None if strict is None else _strict.set(strict)
     was_reproducible = None if reproducible is None else _reproducible.set(reproducible)

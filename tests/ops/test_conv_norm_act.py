@@ -386,3 +386,15 @@ def test_weights_are_packed_once_whatever_a_loop_changes() -> None:
         want = torch.nn.functional.conv2d(h, weight, padding=1) * scale
         assert isinstance(y, Tensor) and torch.allclose(y, want, atol=1e-3)
     assert packed_weights.packed_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": 50}, r"padding is \(50, 50\), too large for 4 x 4 pixels, transposed"),
+        ({"stride": 2**29}, r"output would have shape \(1, 2, .*stride is"),
+    ],
+)
+def test_transposed_outputs_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        conv_norm_act(torch.randn(1, 2, 4, 4), torch.randn(2, 2, 3, 3), transposed=True, **options)

@@ -34,6 +34,20 @@ def test_hooks_after_the_first_call_are_noticed(where: str) -> None:
         torch.testing.assert_close(optimized(x), plain)
 
 
+@torch.no_grad()
+def test_hooks_of_all_modules() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))
+    optimized, x = genfuse.optimize(model), torch.randn(1, 4, 9, 9)
+    plain, seen = optimized(x), []
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, output: seen.append(module))
+    try:
+        torch.testing.assert_close(optimized(x), plain, rtol=1e-5, atol=1e-5)
+    finally:
+        handle.remove()
+    assert seen == [model[0], model[1], model]
+    assert torch.equal(optimized(x), plain)
+
+
 def test_sizes_that_are_not_known_are_warned_of() -> None:
     torch._dynamo.reset()
     model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())

@@ -77,5 +77,5 @@ def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (N, heads, tokens, channels)")
     n, heads, _, channels = q.shape
     keys = k.shape[2]
-    check.like("k", k, q, (n, heads, keys, channels))
-    check.like("v", v, q, (n, heads, keys, v.shape[3]))
+    check.like("k", k, q, (n, heads, keys, channels), "q")
+    check.like("v", v, q, (n, heads, keys, v.shape[3]), "q")

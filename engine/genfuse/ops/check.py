@@ -106,26 +106,28 @@ def counts(name: str, values: Sequence[int]) -> None:
         count(f"{name}[{place}]", value)
 
 
-def like(name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | None = None) -> None:
-    """Same shape, dtype and device as x; absent is fine."""
+def like(
+    name: str, tensor: Tensor | None, x: Tensor, shape: tuple[int, ...] | None = None, model: str = "x"
+) -> None:
+    """Same shape, dtype and device as x, which the user calls `model`; absent is fine."""
     if tensor is None:
         return
-    dense(name, tensor, "like x")
+    dense(name, tensor, f"like {model}")
     expected = tuple(x.shape) if shape is None else shape
     if tuple(tensor.shape) != expected:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} as x")
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {expected} as {model}")
     if tensor.dtype != x.dtype:
         raise TypeError(
-            f"{name} has dtype {tensor.dtype}, expected {x.dtype} as x; cast it with .to(x.dtype)"
+            f"{name} has dtype {tensor.dtype}, expected {x.dtype} as {model}; cast it with .to({model}.dtype)"
         )
-    same_device(name, tensor, x)
+    same_device(name, tensor, x, model)
 
 
-def same_device(name: str, tensor: Tensor, x: Tensor) -> None:
+def same_device(name: str, tensor: Tensor, x: Tensor, model: str = "x") -> None:
     """On x's device."""
     if tensor.device != x.device:
         raise ValueError(
-            f"{name} is on {tensor.device}, expected {x.device} as x; move it with .to(x.device)"
+            f"{name} is on {tensor.device}, expected {x.device} as {model}; move it with .to({model}.device)"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -120,12 +121,22 @@ def check_unit(
     outputs = _check_weight(weight, channels, s, x)
     kernel = kernel_size(weight.shape)
     size = convolved_size(s, kernel, (x.shape[2], x.shape[3]))
+    if s.transposed and min(x.shape[2:]) > 0 and min(size) < 1:
+        raise ValueError(
+            f"padding is {s.padding}, too large for {x.shape[2]} x {x.shape[3]} pixels, transposed: the output would "
+            f"have {size[0]} x {size[1]}"
+        )
     if min(x.shape[2:]) < 1 or size[0] < s.pool[0] or size[1] < s.pool[1]:
         raise ValueError(
             f"x has {x.shape[2]} x {x.shape[3]} pixels, too few for a kernel of {kernel[0]} x {kernel[1]}: the "
             f"output would have {size[0]} x {size[1]}{' before it is pooled' if s.pool != (1, 1) else ''}"
         )
     batch = x.shape[0]
+    if math.prod((batch, outputs, *size)) * x.element_size() >= 2**63:
+        raise ValueError(
+            f"the output would have shape {(batch, outputs, *size)}, more than memory has addresses: stride is "
+            f"{s.stride}, dilation {s.dilation}, padding {s.padding}"
+        )
     a_channel, a_sample = (channels,), (batch, channels)
     check_parameter("bias", bias, ((outputs,),), x)
     for name in ("norm_weight", "norm_bias"):

@@ -61,7 +61,8 @@ def optimize(
     Returns a module of a subclass that shares all attributes with the model: parameters, buffers, mode, hooks, whatever
     is set on either. Plans are made at the first call of each input signature, mode and gradient state. `copy.deepcopy`
     of it is an optimised copy, what `torch.save` keeps is the model. In inference every result has memory of its own:
-    results that in the model are views of each other, or of an argument, are copies here. It has three methods more:
+    results that in the model are views of each other, or of an argument, are copies here. While there are hooks for all
+    modules (`torch.nn.modules.module.register_module_forward_hook`), the model itself runs. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory of plans, packed weights and scratch
     refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
@@ -102,6 +103,9 @@ def optimize(
     following = compiled(whole=False)
 
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        # Dynamo has no guards for those of all modules
+        if nn.modules.module._has_any_global_hook():  # type: ignore[no-untyped-call]
+            return model(*args, **kwargs)
         with dynamo.config.patch(skip_nnmodule_hook_guards=False):  # hooks may come after the first call
             return following(*args, **kwargs)
 
