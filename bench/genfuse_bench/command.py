@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,6 +21,7 @@ from genfuse_bench.launches import launch_rows
 from genfuse_bench.loop import loop_row
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import memory_row
+from genfuse_bench.options import some_of
 from genfuse_bench.peers import PEERS, Peer
 from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
@@ -97,18 +98,19 @@ def sampler_step(
     """One step of every solver: its time beside diffusers' and the floor, memory, launches, graphs."""
     if threads:
         torch.set_num_threads(threads)
-    names = _some("--solvers", solvers, SOLVERS, QUICK_SOLVERS if quick else tuple(SOLVERS))
+    names = some_of("--solvers", solvers, SOLVERS, QUICK_SOLVERS if quick else tuple(SOLVERS))
     plan = Plan(
         solvers=[SOLVERS[name] for name in names],
         shapes=_shapes(shapes) if shapes else SHAPES[:1] if quick else SHAPES,
         dtypes=[
-            DTYPES[name] for name in _some("--dtype", dtype, DTYPES, ("float32",) if quick else tuple(DTYPES))
+            DTYPES[name]
+            for name in some_of("--dtype", dtype, DTYPES, ("float32",) if quick else tuple(DTYPES))
         ],
         device=_device(device),
         peer=_peer(peers),
         effort=QUICK if quick else Effort(),
     )
-    wanted = _some(
+    wanted = some_of(
         "--sections",
         sections,
         [s.value for s in Section],
@@ -195,22 +197,11 @@ def _peer(name: str) -> Peer | None:
     """The peer, or None with a word why not."""
     if name == "none":
         return None
-    (chosen,) = _some("--peers", name, PEERS, ()) or (name,)
+    (chosen,) = some_of("--peers", name, PEERS, ()) or (name,)
     missing = PEERS[chosen].missing()
     if missing:
         _console.print(f"peer {chosen}: {missing}", highlight=False)
     return None if missing else PEERS[chosen]
-
-
-def _some(option: str, text: str | None, known: Collection[str], default: Sequence[str]) -> Sequence[str]:
-    """The comma-separated names, each of them known."""
-    if text is None:
-        return default
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return names
 
 
 def _shapes(text: str) -> list[Shape]:

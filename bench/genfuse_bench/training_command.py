@@ -18,6 +18,7 @@ from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.diffusion_networks import DIFFUSERS, cifar_unet, inputs_of
 from genfuse_bench.gan_networks import cyclegan_generator, dcgan_critic, dcgan_generator
 from genfuse_bench.machine import Machine
+from genfuse_bench.options import some_of
 from genfuse_bench.record import Record
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import PEERS, TrainingRow, gradient_rows, step_row
@@ -69,8 +70,8 @@ def training(
     if threads:
         torch.set_num_threads(threads)
     every = [name for name in NETWORKS if not name.startswith("unet") or env.version(DIFFUSERS)]
-    wanted = _names("--sections", sections, (*NETWORKS, "gradients"), [*every, "gradients"])
-    chosen = [] if peers == "none" else _names("--peers", peers, PEERS, list(PEERS))
+    wanted = some_of("--sections", sections, (*NETWORKS, "gradients"), [*every, "gradients"])
+    chosen = [] if peers == "none" else some_of("--peers", peers, PEERS, list(PEERS))
     console = Console(width=None if sys.stdout.isatty() else 160)
     machine, effort = Machine.here(), SHORT if quick else FULL
     record = Record(output / "training_cpu.jsonl") if output else None
@@ -123,12 +124,3 @@ def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
             note,
         )
     return table
-
-
-def _names(option: str, text: str | None, known: Sequence[str], default: list[str]) -> list[str]:
-    """The comma-separated names, each of them known."""
-    names = default if text is None else [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return names

@@ -16,6 +16,7 @@ from genfuse_bench import sections as workloads
 from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows
 from genfuse_bench.machine import Machine
 from genfuse_bench.module_peers import MODULE_PEERS
+from genfuse_bench.options import some_of
 from genfuse_bench.record import Record
 from genfuse_bench.sections import SECTIONS
 from genfuse_bench.timing import Effort
@@ -53,8 +54,8 @@ def conv_norm_act(
         torch.set_num_threads(threads)
     if allocator not in (*ALLOCATORS, "both", None):
         raise typer.BadParameter(f"{allocator!r}, expected both, tuned or default", param_hint="--allocator")
-    wanted = _names("--sections", sections, SECTIONS, ["quick"] if quick else list(SECTIONS))
-    dtypes = [DTYPES[name] for name in _names("--dtype", dtype, DTYPES, [])]
+    wanted = some_of("--sections", sections, SECTIONS, ["quick"] if quick else list(SECTIONS))
+    dtypes = [DTYPES[name] for name in some_of("--dtype", dtype, DTYPES, [])]
     console = Console(width=None if sys.stdout.isatty() else 160)
     record = Record(output / "conv_norm_act_cpu.jsonl") if output else None
     machine, effort = Machine.here(), SHORT if quick else FULL
@@ -63,7 +64,7 @@ def conv_norm_act(
         f"{machine}\n{torch.get_num_threads()} threads for everyone; allocator: {with_allocator}",
         highlight=False,
     )
-    asked = [] if peers == "none" else _names("--peers", peers, MODULE_PEERS, _default_peers(quick))
+    asked = [] if peers == "none" else some_of("--peers", peers, MODULE_PEERS, _default_peers(quick))
     chosen = _installed(asked, console)
     allocators = ALLOCATORS if with_allocator == "both" else (with_allocator,)
     with _measurers(allocators, alone=quick and allocator is None) as measurers:
@@ -106,12 +107,3 @@ def _installed(names: Collection[str], console: Console) -> list[str]:
         if missing:
             console.print(f"peer {name}: {missing}", highlight=False, markup=False)
     return [name for name in names if not MODULE_PEERS[name].missing()]
-
-
-def _names(option: str, text: str | None, known: Collection[str], default: list[str]) -> list[str]:
-    """The comma-separated names, each of them known."""
-    names = default if text is None else [name.strip() for name in text.split(",")]
-    for name in names if text is not None else ():
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}", param_hint=option)
-    return names

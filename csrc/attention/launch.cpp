@@ -4,6 +4,7 @@
 
 #include "attention/job.h"
 #include "common/dispatch.h"
+#include "common/divide.h"
 #include "common/message.h"
 
 namespace genfuse {
@@ -34,10 +35,6 @@ genfuse_status check(const Args& args, genfuse_message* message) {
     if (args.out.stride_channel != 1)
         return invalid(message, "out has channels apart, expected them adjacent");
     return GENFUSE_OK;
-}
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
 }
 
 void run(const Args& args) {

@@ -77,17 +77,23 @@ class Program {
 // The program that records what this thread calls, or NULL.
 Program* recording();
 
-// Runs function(args, &message) without the interpreter's lock, and records it with all that it points to.
-template <class Args>
-void run_recorded(genfuse_status (*function)(const Args*, genfuse_message*), const Args& args,
-                  std::initializer_list<const void*> pointers) {
+// Calls function(args..., &message) without the interpreter's lock, and raises what its status stands for.
+template <class Function, class... Args>
+void call_released(Function function, Args... args) {
     genfuse_message message{};
     genfuse_status status;
     {
         pybind11::gil_scoped_release released;
-        status = function(&args, &message);
+        status = function(args..., &message);
     }
     raise_unless_ok(status, message);
+}
+
+// Runs function(args, &message) without the interpreter's lock, and records it with all that it points to.
+template <class Args>
+void run_recorded(genfuse_status (*function)(const Args*, genfuse_message*), const Args& args,
+                  std::initializer_list<const void*> pointers) {
+    call_released(function, &args);
     if (!recording()) return;
     std::vector<uintptr_t> addresses;
     for (const void* pointer : pointers) {

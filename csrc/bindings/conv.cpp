@@ -110,13 +110,7 @@ class Conv {
     }
 
     void pack(uintptr_t weight, uintptr_t packed, int32_t threads) const {
-        genfuse_message message{};
-        genfuse_status status;
-        {
-            py::gil_scoped_release released;
-            status = genfuse_conv_pack(&conv_, floats(weight), floats(packed), threads, &message);
-        }
-        raise_unless_ok(status, message);
+        call_released(genfuse_conv_pack, &conv_, floats(weight), floats(packed), threads);
     }
 
     void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
@@ -164,13 +158,7 @@ class Conv {
         args.weight = floats(weight);
         args.accumulate = accumulate;
         args.exact = exact;
-        genfuse_message message{};
-        genfuse_status status;
-        {
-            py::gil_scoped_release released;
-            status = genfuse_weight_gradient(&args, &message);
-        }
-        raise_unless_ok(status, message);
+        call_released(genfuse_weight_gradient, &args);
     }
 
   private:

@@ -33,13 +33,7 @@ void prologue_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t he
     args.film_scale_gradient = floats(film_scale);
     args.film_shift_gradient = floats(film_shift);
     args.stats_gradient = floats(stats);
-    genfuse_message message{};
-    genfuse_status status;
-    {
-        py::gil_scoped_release released;
-        status = genfuse_prologue_gradient(&args, &message);
-    }
-    raise_unless_ok(status, message);
+    call_released(genfuse_prologue_gradient, &args);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "common/dispatch.h"
+#include "common/divide.h"
 #include "common/message.h"
 #include "conv_norm_act/batched.h"
 #include "conv_norm_act/check.h"
@@ -18,10 +19,6 @@ namespace genfuse {
 namespace {
 
 using Args = genfuse_conv_norm_act_args;
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 // How a call is cut up. Nothing here changes a bit of the result: every sum runs in the same order however
 // rows and channels are dealt out.

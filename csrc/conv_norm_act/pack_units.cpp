@@ -98,27 +98,6 @@ constexpr float factor_of(int point) {
     return static_cast<float>(1 / (divisors[point / window] * divisors[point % window]));
 }
 
-// The taps of a phase that a share has, by their place in its 3x3 window.
-struct WindowTaps {
-    WindowTaps(const Geometry& geometry, const Phase& phase, int share, int32_t kernel_width) {
-        const int32_t* const step = geometry.in_step;
-        const winograd::Share down = winograd::share_of(geometry, 0, share / step[1]);
-        const winograd::Share right = winograd::share_of(geometry, 1, share % step[1]);
-        for (const Tap& tap : phase.taps) {
-            const int y = tap.y - geometry.first_tap[0], x = tap.x - geometry.first_tap[1];
-            if (y % step[0] != down.remainder || x % step[1] != right.remainder) continue;
-            list[count++] = {y / step[0] + down.place, x / step[1] + right.place,
-                             tap.kernel_y * kernel_width + tap.kernel_x};
-        }
-    }
-
-    struct Place {
-        int y, x, tap;
-    };
-    Place list[36];  // a folded kernel has several of a place
-    int count = 0;
-};
-
 // All points of one input channel and a vector of output channels, `lane` of 16.
 template <int tile>
 GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block,
@@ -149,8 +128,9 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
 // the products that it needs. The panel's part of a point is one stretch of memory and written as one:
 // `block` holds the weights, `planes` what they become.
 template <int tile, class Product>
-void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t columns, int64_t c,
-                int64_t channels, const float* block, float* planes, float* packed) {
+void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& live, int64_t first,
+                int64_t columns, int64_t c, int64_t channels, const float* block, float* planes,
+                float* packed) {
     constexpr int points = winograd::points_of(tile), together = Product::kChannels;
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
@@ -158,8 +138,6 @@ void pack_phase(const PackJob& job, const Phase& phase, int64_t first, int64_t c
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
     const int64_t plane = kBlock * columns + winograd::kPlanePad,
                   stretch = steps_of(*job.conv, channels) * columns;
-    winograd::Live live;
-    live.find(geometry, phase, tile);
     packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
@@ -204,10 +182,10 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
     }
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
-            pack_phase<tile, Product>(job, phase, first, columns, c, channels, block,
-                                      memory + job.panel() / kBlock * job.block_floats(), packed);
             winograd::Live live;
             live.find(geometry, phase, tile);
+            pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block,
+                                      memory + job.panel() / kBlock * job.block_floats(), packed);
             packed += live.products() * steps_of(*job.conv, geometry.group_in) * padded(geometry.group_out);
         }
     }

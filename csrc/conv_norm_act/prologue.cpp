@@ -32,18 +32,7 @@ void Prologue::carve(Carver& carver, const genfuse_conv_norm_act_args& args, int
 
 void Prologue::prepare(ConvJob& job) const {
     const genfuse_conv_norm_act_args& args = *job.args;
-    StatisticsJob statistics{};
-    statistics.x = &args.x;
-    statistics.skip = &args.skip;
-    statistics.dtype = args.dtype;
-    statistics.batch = args.batch;
-    statistics.channels = job.in_channels;
-    statistics.height = args.height;
-    statistics.width = args.width;
-    statistics.eps = args.prologue.eps;
-    statistics.centred = args.prologue.centred;
-    statistics.memory = job.memory;
-    statistics.memory_a_slot = job.memory_a_slot;
+    StatisticsJob statistics = statistics_of(job);
     if (measures(args.prologue)) {
         statistics.stats = stats_;
         const int64_t units = deal_statistics(statistics, args.threads);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/dispatch.h"
+#include "common/divide.h"
 #include "common/message.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/moments.h"
@@ -25,10 +26,6 @@ constexpr int64_t kKeptBytes = 512 << 10;    // of a set that stays in the L2 ca
 
 int64_t pixel_stride_of(const genfuse_image& image) {
     return image.layout == GENFUSE_PLANAR ? 1 : image.stride_w;
-}
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
 }
 
 bool takes_stats(const Args& args) {
@@ -261,20 +258,11 @@ class Call {
         job_.mean = mean_;
         job_.rstd = rstd_;
         if (!is_pixel_norm()) return;
-        StatisticsJob statistics{};
-        statistics.x = &args_.x;
-        statistics.skip = &args_.skip;
-        statistics.dtype = args_.dtype;
-        statistics.batch = args_.batch;
-        statistics.channels = job_.channels;
-        statistics.height = args_.height;
-        statistics.width = args_.width;
-        statistics.eps = prologue.eps;
-        statistics.centred = prologue.centred;
+        read_.memory = job_.memory;
+        read_.memory_a_slot = job_.memory_a_slot;
+        StatisticsJob statistics = statistics_of(read_);
         statistics.pixel_scale = pixel_scale_;
         statistics.pixel_offset = pixel_offset_;
-        statistics.memory = job_.memory;
-        statistics.memory_a_slot = job_.memory_a_slot;
         run_slots(GENFUSE_KERNEL(pixel_statistics_unit), statistics, args_.batch * args_.height,
                   args_.threads);
         read_.pixel_scale = pixel_scale_;

@@ -47,6 +47,24 @@ inline int64_t statistics_blocks(const StatisticsJob& job) {
     return blocks_of(job.x->channels) + (job.skip->data ? blocks_of(job.skip->channels) : 0);
 }
 
+// Of what a unit reads, as its prologue normalises it.
+inline StatisticsJob statistics_of(const ConvJob& job) {
+    const genfuse_conv_norm_act_args& args = *job.args;
+    StatisticsJob statistics{};
+    statistics.x = &args.x;
+    statistics.skip = &args.skip;
+    statistics.dtype = args.dtype;
+    statistics.batch = args.batch;
+    statistics.channels = job.in_channels;
+    statistics.height = args.height;
+    statistics.width = args.width;
+    statistics.eps = args.prologue.eps;
+    statistics.centred = args.prologue.centred;
+    statistics.memory = job.memory;
+    statistics.memory_a_slot = job.memory_a_slot;
+    return statistics;
+}
+
 // Units of a launch on some threads. A unit takes neighbouring blocks: each pixel's lines are read together.
 inline int64_t deal_statistics(StatisticsJob& job, int64_t threads) {
     constexpr int64_t most = kMostStatisticsBlocks;

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "common/dispatch.h"
+#include "common/divide.h"
 #include "common/message.h"
 #include "conv_norm_act/check.h"
 #include "conv_norm_act/prologue.h"
@@ -22,10 +23,6 @@ constexpr int64_t kTilesAUnit = 16;                         // that a thread tra
 // Channels up to which Winograd's transforms cost more than the products that they save.
 constexpr int64_t kFewChannels = 8;
 constexpr int64_t kInputBlocks = winograd::kInputBlocks;
-
-int64_t ceil_divide(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
 
 class Call {
   public:

@@ -14,7 +14,6 @@ namespace genfuse {
 namespace GENFUSE_ISA {
 namespace {
 
-using winograd::share_of;
 using winograd_gradient::Frame;
 using winograd_gradient::kPoints;
 using winograd_gradient::kWindow;
@@ -163,19 +162,6 @@ void output_unit(const WeightGradientJob& job, const Frame& frame, const Part& p
     }
 }
 
-// The kernel's place along an axis of a window's tap in a phase and share; −1 where it has none.
-int kernel_place(const Geometry& geometry, const Phase& phase, int axis, int remainder, int at) {
-    const winograd::Share share = share_of(geometry, axis, remainder);
-    for (const Tap& tap : phase.taps) {
-        const int from_first = (axis ? tap.x : tap.y) - geometry.first_tap[axis],
-                  step = geometry.in_step[axis];
-        if (from_first % step == remainder && from_first / step + share.place == at) {
-            return axis ? tap.kernel_x : tap.kernel_y;
-        }
-    }
-    return -1;
-}
-
 // What a unit sums: blocks of rows and of lanes.
 struct Unit {
     int64_t row_block, row_blocks, lane_block, lane_blocks;
@@ -231,23 +217,8 @@ void transform_sums(const Frame& frame, const float* sums, uint64_t live,
     }
 }
 
-// The window's taps that a phase and share have, and their places in the kernel.
-struct KernelPlaces {
-    KernelPlaces(const Geometry& geometry, const Phase& phase, int share, int32_t width) {
-        for (int tap = 0; tap < kTaps * kTaps; ++tap) {
-            const int y = kernel_place(geometry, phase, 0, share / geometry.in_step[1], tap / kTaps);
-            const int x = kernel_place(geometry, phase, 1, share % geometry.in_step[1], tap % kTaps);
-            if (y < 0 || x < 0) continue;
-            taps[count] = tap;
-            places[count++] = y * width + x;
-        }
-    }
-
-    int count = 0, taps[kTaps * kTaps], places[kTaps * kTaps];
-};
-
 void write_weights(const WeightGradientJob& job, const Frame& frame, const Unit& unit, uint64_t live,
-                   const KernelPlaces& kernel) {
+                   const WindowTaps& taps) {
     const int64_t row_end = job.row_channels(), lane_end = job.lane_channels();
     const int64_t step = int64_t{job.conv.args->conv.kernel[0]} * job.conv.args->conv.kernel[1];
     for (int64_t i = 0; i < unit.row_blocks * kBlock; ++i) {
@@ -259,9 +230,10 @@ void write_weights(const WeightGradientJob& job, const Frame& frame, const Unit&
             const int64_t lane = (unit.lane_block + block) * kBlock, left = lane_end - lane;
             float* to = job.lanes_are_inputs ? weight_of(job, 0, lane, row) : weight_of(job, 0, row, lane);
             for (int64_t j = 0; j < kBlock && j < left; ++j, to += step) {  // a row's weights lie together
-                for (int tap = 0; tap < kernel.count; ++tap) {
-                    float& weight = to[kernel.places[tap]];
-                    weight = (job.accumulate ? weight : 0.0f) + weights[kernel.taps[tap]][j];
+                for (int number = 0; number < taps.count; ++number) {
+                    const WindowTaps::Place& place = taps.list[number];
+                    float& weight = to[place.tap];
+                    weight = (job.accumulate ? weight : 0.0f) + weights[place.y * kTaps + place.x][j];
                 }
             }
         }
@@ -283,7 +255,7 @@ void sum_unit(const WeightGradientJob& job, const Frame& frame, const Unit& unit
                               frame.sums + point * frame.sums_point);
                 }
                 write_weights(job, frame, unit, live,
-                              KernelPlaces(geometry, phase, share, job.conv.args->conv.kernel[1]));
+                              WindowTaps(geometry, phase, share, job.conv.args->conv.kernel[1]));
                 inputs += kPoints * frame.input_plane;
             }
             gradients += kPoints * frame.gradient_plane;

@@ -1,5 +1,5 @@
-// Winograd's input transform: tiles of the staged image at the points, for the convolution and its weight
-// gradient alike.
+// What Winograd's convolution and its weight gradient share: the input's transform, and where taps stand in
+// its windows.
 #pragma once
 
 #include "common/gemm.h"
@@ -66,6 +66,27 @@ template <class Run>
 constexpr Run of_tile(int64_t tile, Run small, Run usual, Run large) {
     return tile == kSmallTile ? small : tile == kTile ? usual : large;
 }
+
+// The taps of a phase that a share has, by their place in its 3x3 window.
+struct WindowTaps {
+    WindowTaps(const Geometry& geometry, const Phase& phase, int share, int32_t kernel_width) {
+        const int32_t* const step = geometry.in_step;
+        const winograd::Share down = winograd::share_of(geometry, 0, share / step[1]);
+        const winograd::Share right = winograd::share_of(geometry, 1, share % step[1]);
+        for (const Tap& tap : phase.taps) {
+            const int y = tap.y - geometry.first_tap[0], x = tap.x - geometry.first_tap[1];
+            if (y % step[0] != down.remainder || x % step[1] != right.remainder) continue;
+            list[count++] = {y / step[0] + down.place, x / step[1] + right.place,
+                             tap.kernel_y * kernel_width + tap.kernel_x};
+        }
+    }
+
+    struct Place {
+        int y, x, tap;
+    };
+    Place list[36];  // a folded kernel has several of a place
+    int count = 0;
+};
 
 // The transformed input of rows of tiles from `first` on: of a tile's 16 channels at a point, at
 // data[point·plane + tile·(number) + share·(number) + block·(number)].

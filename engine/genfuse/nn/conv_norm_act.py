@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import finish, make_norm, prologue
+from genfuse.nn.norm import finish, make_norm, norm_tensors
 from genfuse.nn.parts import of_parts
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_norm, check_settings
@@ -121,8 +121,7 @@ class ConvNormAct(nn.Module):
         are channels behind x's.
         """
         own = of_parts(self.settings, self.conv, self.norm)
-        settings, norm = prologue(self.norm, own)
-        tensors = {**norm, "skip": skip, "shift": shift, "residual": residual}
-        y, _ = unit(x, self.conv.weight, self.conv.bias, settings, cast(UnitTensors, tensors))
+        tensors = {**norm_tensors(self.norm), "skip": skip, "shift": shift, "residual": residual}
+        y, _ = unit(x, self.conv.weight, self.conv.bias, own, cast(UnitTensors, tensors))
         finish(self.norm, x, skip)
         return y

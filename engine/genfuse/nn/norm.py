@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 
-from genfuse.ops.conv_norm_act import Settings
 from genfuse.ops.running_stats import update_running_stats
 from genfuse_kernels.conv_norm_act.settings import Norm, NormTensors
 
@@ -29,15 +26,15 @@ def make_norm(norm: Norm, channels: int, num_groups: int, eps: float, affine: bo
     return nn.Identity()
 
 
-def prologue(norm: nn.Module, settings: Settings) -> tuple[Settings, NormTensors]:
-    """The norm tensors of a unit, and its settings: batch norm goes by the batch in training, else by what ran."""
-    if not isinstance(norm, nn.BatchNorm2d):
-        own = {"norm_weight": getattr(norm, "weight", None), "norm_bias": getattr(norm, "bias", None)}
-        return settings, cast(NormTensors, own)
-    tensors: NormTensors = {"norm_weight": norm.weight, "norm_bias": norm.bias}
-    if not norm.training:
+def norm_tensors(norm: nn.Module) -> NormTensors:
+    """What a unit's norm reads: batch norm its running statistics too, but in training, where it goes by the batch."""
+    tensors: NormTensors = {
+        "norm_weight": getattr(norm, "weight", None),
+        "norm_bias": getattr(norm, "bias", None),
+    }
+    if isinstance(norm, nn.BatchNorm2d) and not norm.training:
         tensors |= {"running_mean": norm.running_mean, "running_var": norm.running_var}
-    return settings, tensors
+    return tensors
 
 
 def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None) -> None:

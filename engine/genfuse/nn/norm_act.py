@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import finish, make_norm, prologue
+from genfuse.nn.norm import finish, make_norm, norm_tensors
 from genfuse.nn.parts import of_parts
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_norm, check_settings
@@ -52,7 +52,7 @@ class NormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""
-        settings, norm = prologue(self.norm, of_parts(self.settings, self.norm))
-        y, _ = unit(x, settings, {**norm, "residual": residual})
+        own = of_parts(self.settings, self.norm)
+        y, _ = unit(x, own, {**norm_tensors(self.norm), "residual": residual})
         finish(self.norm, x)
         return y

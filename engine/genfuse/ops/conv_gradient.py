@@ -15,14 +15,13 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
-from genfuse.ops.conv_launch import launch
+from genfuse.ops.conv_launch import launch, limits
 from genfuse.ops.dropout import dropped
 from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed, needs_dispatcher
-from genfuse.ops.norm_stats import norm_stats
+from genfuse.ops.norm_stats import stats_of
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
-from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit
 
 _MEASURED = ("batch", "instance", "group", "layer")
 """Norms of statistics that are kept; those of a pixel are measured again."""
@@ -62,8 +61,7 @@ def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:
     """Why backends do not run this call where it needs gradients."""
     if is_transformed() or has_tangent(*(t for t in call.inputs if t is not None)):
         return {"cpu": "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"}
-    limit = cpu_gradient_limit(call.weight.shape, call.settings)
-    return {} if limit is None else {"cpu": limit}
+    return limits(call.weight, call.settings, gradients=True)
 
 
 def composed(call: Call) -> tuple[Tensor, Tensor]:
@@ -79,17 +77,10 @@ def _on_cpu(call: Call) -> tuple[Tensor, Tensor]:
     tensors, s = call.tensors, call.settings
     own = s.norm in _MEASURED and tensors.get("running_mean") is None and tensors.get("stats") is None
     if own:
-        tensors = {**tensors, "stats": _measured(call.x, tensors.get("skip"))}
+        tensors = {**tensors, "stats": stats_of(call.x, tensors.get("skip"))}
     inputs = call._replace(tensors=tensors).inputs
     result: tuple[Tensor, Tensor] = _Unit.apply(s, call.return_stats, own, *inputs)
     return result
-
-
-def _measured(x: Tensor, skip: Tensor | None) -> Tensor:
-    """The statistics of all channels, as the norm would measure them."""
-    with torch.no_grad():
-        parts = [norm_stats(part) for part in (x, skip) if part is not None]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class _Unit(torch.autograd.Function):

@@ -31,6 +31,13 @@ def norm_stats(x: Tensor) -> Tensor:
     return _launch(x)
 
 
+def stats_of(x: Tensor, skip: Tensor | None) -> Tensor:
+    """Of the channels of both, as a norm over them measures; without a graph."""
+    with torch.no_grad():
+        parts = [norm_stats(part) for part in (x, skip) if part is not None]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
 def _launch(x: Tensor) -> Tensor:
     stats = empty_stats(x, x.shape[1], True)
     dispatch.select("norm_stats", x.device, x.dtype)(stats, x)

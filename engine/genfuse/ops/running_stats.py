@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx.node import has_side_effect
 
-from genfuse.ops.norm_stats import norm_stats
+from genfuse.ops.norm_stats import stats_of
 
 
 @has_side_effect
@@ -30,8 +30,7 @@ def update_running_stats(
     if running_mean is None or running_var is None or values == 0:
         return
     with torch.no_grad():
-        parts = [norm_stats(part.detach()) for part in (x, skip) if part is not None]
-        of_sample = torch.cat(parts, 1).double()
+        of_sample = stats_of(x, skip).double()
         mean = of_sample[:, :, 0].mean(0)
         var = (of_sample[:, :, 1] + (of_sample[:, :, 0] - mean).square()).mean(0) * (values / (values - 1))
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)

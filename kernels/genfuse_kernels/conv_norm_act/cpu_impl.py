@@ -129,13 +129,7 @@ def run(
         projection=0 if projection is None else projection.data_ptr(),
     )
     conv.run(
-        DTYPE_CODES[x.dtype],
-        torch.get_num_threads(),
-        x.shape[0],
-        x.shape[2],
-        x.shape[3],
-        image(x),
-        None if skip is None else image(skip),
+        *read_by(x, skip),
         prologue,
         0 if weights is None else weights.data_ptr(),
         epilogue,
@@ -145,6 +139,14 @@ def run(
         way.rows,
         way.shared,
     )
+
+
+def read_by(x: Tensor, skip: Tensor | None) -> tuple[int, int, int, int, int, Image, Image | None]:
+    """What every kernel of a unit is given first: dtype, threads, batch, height, width, x and skip, `readable` ones."""
+    batch, _, height, width = x.shape
+    threads = torch.get_num_threads()
+    images = image(x), None if skip is None else image(skip)
+    return DTYPE_CODES[x.dtype], threads, batch, height, width, *images
 
 
 def prologue_of(s: Settings, channels: int, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:

@@ -56,13 +56,11 @@ def _fitted(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_
         most = max(s.stride[axis], s.dilation[axis]) - 1
         further[axis] = min(max(size[axis] - less[axis] - made, 0), most)
     back = back._replace(transposed=True, padding=padding, output_padding=(further[0], further[1]))
-    if (
-        s.stride == (1, 1) and less == (0, 0) and s.extra_padding == (0, 0)
-    ):  # what upsampling repeated is summed at once
+    if s.stride == (1, 1) and s.extra_padding == (0, 0):
+        # What upsampling repeated is summed on the way out.
         back = back._replace(pool=s.upsample, scale=float(s.upsample[0] * s.upsample[1]))
-        return _run(
-            gradient, weight, back, (size[0] // s.upsample[0], size[1] // s.upsample[1]), channels_last
-        )
+        pooled = (size[0] // s.upsample[0], size[1] // s.upsample[1])
+        return _run(gradient, weight, back, pooled, channels_last)
     whole = _run(gradient, weight, back, (size[0] - less[0], size[1] - less[1]), channels_last)
     return _summed(whole[:, :, -less[0] :, -less[1] :], s.upsample)
 

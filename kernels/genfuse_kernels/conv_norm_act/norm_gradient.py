@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from genfuse_kernels import _cpu
-from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
-from genfuse_kernels.conv_norm_act.cpu_impl import image, prologue_of, readable
+from genfuse_kernels.conv_norm_act.cpu_impl import image, prologue_of, read_by, readable
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.spec import measures
 from genfuse_kernels.norm_stats.cpu_impl import norm_stats
@@ -94,13 +93,7 @@ def read_gradient(
         tensors = {**tensors, "stats": _measured(x, skip)}
     prologue, _held = prologue_of(settings, given.shape[1], tensors)
     _cpu.prologue_gradient(
-        DTYPE_CODES[x.dtype],
-        torch.get_num_threads(),
-        x.shape[0],
-        x.shape[2],
-        x.shape[3],
-        image(x),
-        None if skip is None else image(skip),
+        *read_by(x, skip),
         prologue,
         through_stats,
         image(given),
@@ -108,7 +101,7 @@ def read_gradient(
         image(found["skip"]) if "skip" in found else None,
         into_x is not None,
         into_skip is not None,
-        **{name: found[name].data_ptr() for name in _PARAMETERS if name in found},
+        *(found[name].data_ptr() if name in found else 0 for name in _PARAMETERS),
     )
     return ReadGradient(**{name: tensor.to(wanted[name].dtype) for name, tensor in found.items()})
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse_kernels import _cpu
-from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
-from genfuse_kernels.conv_norm_act.cpu_impl import convolution, image, prologue_of, readable
+from genfuse_kernels.conv_norm_act.cpu_impl import convolution, image, prologue_of, read_by, readable
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 
 if TYPE_CHECKING:
@@ -57,13 +56,7 @@ def _launch(
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
     prologue, _held = prologue_of(settings, channels, tensors)
     conv.weight_gradient(
-        DTYPE_CODES[x.dtype],
-        torch.get_num_threads(),
-        x.shape[0],
-        x.shape[2],
-        x.shape[3],
-        image(x),
-        None if skip is None else image(skip),
+        *read_by(x, skip),
         prologue,
         image(gradient),
         out.data_ptr(),
