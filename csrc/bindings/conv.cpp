@@ -115,8 +115,8 @@ class Conv {
 
     void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
              const py::object& x, const py::object& skip, const genfuse_prologue& prologue, uintptr_t packed,
-             const genfuse_epilogue& epilogue, const py::object& residual, const py::object& residual_skip,
-             const py::object& out, int32_t rows, int32_t shared) const {
+             uintptr_t weight, const genfuse_epilogue& epilogue, const py::object& residual,
+             const py::object& residual_skip, const py::object& out, int32_t rows, int32_t shared) const {
         genfuse_conv_norm_act_args args{};
         args.blocking = {rows, shared};
         args.dtype = dtype;
@@ -129,6 +129,7 @@ class Conv {
         args.prologue = prologue;
         args.conv = conv_;
         args.packed = floats(packed);
+        args.weight = floats(weight);
         args.epilogue = epilogue;
         args.epilogue.residual = image_from(residual);
         args.epilogue.residual_skip = image_from(residual_skip);
@@ -137,7 +138,7 @@ class Conv {
         const genfuse_epilogue& e = args.epilogue;
         run_recorded(genfuse_conv_norm_act, args,
                      {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias,
-                      p.film_scale, p.film_shift, p.seeds, args.packed, e.bias, e.shift, e.stats,
+                      p.film_scale, p.film_shift, p.seeds, args.packed, args.weight, e.bias, e.shift, e.stats,
                       e.residual.data, e.residual_skip.data, e.projection, args.out.data});
     }
 
@@ -257,8 +258,8 @@ void bind_conv(py::module_& module) {
         .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"), py::arg("threads") = 1)
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
-             py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"), py::arg("out"),
-             py::arg("rows") = 0, py::arg("shared") = 0)
+             py::arg("weight"), py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"),
+             py::arg("out"), py::arg("rows") = 0, py::arg("shared") = 0)
         .def("weight_gradient", &Conv::weight_gradient, py::arg("dtype"), py::arg("threads"),
              py::arg("batch"), py::arg("height"), py::arg("width"), py::arg("x"), py::arg("skip"),
              py::arg("prologue"), py::arg("gradient"), py::arg("weight"), py::arg("accumulate"),

@@ -229,8 +229,8 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
     if (status == GENFUSE_OK) status = check_residual(args, message);
     if (status != GENFUSE_OK || args.batch == 0) return status;
     const bool weights = args.conv.algorithm != GENFUSE_CONV_NONE;
-    if (!args.x.data || !args.out.data || (weights && !args.packed)) {
-        return invalid(message, "x, out or the packed weights are absent%s", "");
+    if (!args.x.data || !args.out.data || (weights && !args.packed && !args.weight)) {
+        return invalid(message, "x, out or the weights are absent%s", "");
     }
     if (args.epilogue.activation < 0 || args.epilogue.activation >= GENFUSE_ACTIVATIONS) {
         return invalid(message, "output activation has code %d, which is none",

@@ -25,6 +25,8 @@ __attribute__((always_inline)) inline int lanes_of(const Geometry& geometry, int
     return static_cast<int>(left < kBlock ? left : kBlock);
 }
 
+struct PackJob;
+
 struct ConvJob {
     const genfuse_conv_norm_act_args* args;
     const Geometry* geometry;
@@ -44,7 +46,9 @@ struct ConvJob {
     int64_t part;       // direct: blocks of output channels of a unit
     bool shares_input;  // Winograd: all threads work on one transformed input of rows [first_row, last_row)
     float* shared;      // it, where they do
-    float* memory;      // each slot's own
+    const PackJob*
+        pack;  // Winograd: a unit is a part of the output channels, whose weights it packs itself; or NULL
+    float* memory;          // each slot's own
     int64_t memory_a_slot;  // floats
 };
 
@@ -63,6 +67,7 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_unit)          \
     UNIT(winograd_input_unit)    \
     UNIT(winograd_product_unit)  \
+    UNIT(winograd_part_unit)     \
     UNIT(direct_unit)            \
     UNIT(batched_unit)           \
     UNIT(planar_unit)            \

@@ -10,6 +10,7 @@
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
+#include "conv_norm_act/pack_job.h"
 #include "conv_norm_act/planar.h"
 #include "conv_norm_act/prologue.h"
 #include "conv_norm_act/statistics.h"
@@ -26,6 +27,7 @@ struct Blocking {
     int64_t rows, rows_a_unit, units, slice = 0, part = 0;
     bool shared = false;  // Winograd: all threads transform some rows' input, then all multiply it
     int64_t rows_shared = 0;
+    bool packs = false;  // Winograd, of weights that are not packed: each unit packs a part's
 };
 
 constexpr int64_t kInputBytes = 640 << 10;  // of a unit's transformed input that stays in the L2 cache
@@ -36,6 +38,7 @@ constexpr int64_t kWeightBytes =
 // Of weights that are read from it once a unit all the same, where with the whole transformed input, shared,
 // they would be more than it holds.
 constexpr int64_t kMostWeightBytes = 16 << 20, kCacheBytes = 24 << 20;
+constexpr int64_t kFewBytes = 3 << 20;      // of packed weights that stay near while they are packed and read
 constexpr int64_t kNearBytes = 4 << 20;     // of packed weights that a thread's own caches do not hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
@@ -70,6 +73,11 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     blocking.shared = idle || (weight_bytes > held && blocking.units > 1);
     if (args.blocking.shared) blocking.shared = args.blocking.shared > 0;
     const int64_t parts = ceil_divide(blocks_of(args.conv.out_channels), winograd::kPartBlocks);
+    // Weights that are packed for this call alone do not leave the caches where a unit packs what it
+    // multiplies.
+    blocking.packs = !args.packed && weight_bytes > kFewBytes && parts >= args.threads &&
+                     blocking.rows * wide * tile_bytes <= kSharedBytes;
+    blocking.shared |= blocking.packs;
     if (blocking.shared && parts >= args.threads) {  // units are parts of the channels, and rows go together
         blocking.rows_a_unit = ceil_divide(blocking.rows, ceil_divide(blocking.rows * wide, kMostTiles));
     }
@@ -267,6 +275,9 @@ class Call {
             batched::applies(args_.conv, geometry_)) {
             args_.conv.algorithm = GENFUSE_CONV_BATCHED;
         }
+        if (!args_.packed && args_.conv.algorithm != GENFUSE_CONV_NONE) {
+            pack_ = {&args_.conv, &geometry_, args_.weight, nullptr, nullptr, 0, true};
+        }
     }
 
     void run() {
@@ -279,9 +290,11 @@ class Call {
         job_.slice = blocking_.slice;
         job_.part = blocking_.part;
         job_.shares_input = blocking_.shared;
+        job_.pack = blocking_.packs ? &pack_ : nullptr;
         count_partials(winograd);
         carve(nullptr);
         carve(thread_arena(bytes_));
+        pack();
         prologue_.prepare(job_);
         if (winograd) {
             run_winograd();
@@ -298,6 +311,8 @@ class Call {
     ConvJob job_{};
     std::vector<int64_t> counts_;  // pixels of each partial result
     Prologue prologue_;
+    PackJob pack_{};           // of weights that are not packed yet
+    float* packed_ = nullptr;  // what they become, but where units pack their own
     size_t bytes_ = 0;
 
     void count_partials(bool winograd) {
@@ -330,9 +345,26 @@ class Call {
             job_.shared = carver.take<float>(frame.points * frame.input_plane(job_.rows));
         }
         slot = std::max(slot, static_cast<int64_t>(frame_bytes(job_) / sizeof(float)));
+        if (pack_.weight) {
+            const int64_t room = pack_slot_floats(args_.conv, geometry_);
+            if (job_.pack) {
+                pack_.memory_a_slot = room;
+                pack_.memory = carver.take<float>(room * args_.threads);
+            } else {
+                slot = std::max(slot, room);
+                packed_ = carver.take<float>(packed_floats(args_.conv, geometry_));
+            }
+        }
         job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;
         job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
         bytes_ = carver.used();
+    }
+
+    void pack() {
+        if (!pack_.weight || job_.pack) return;
+        pack_weights(args_.conv, geometry_, pack_.weight, packed_, job_.memory, job_.memory_a_slot,
+                     args_.threads);
+        args_.packed = packed_;
     }
 
     void run_winograd() {
@@ -347,7 +379,11 @@ class Call {
             job_.last_row = std::min(job_.rows, row + blocking_.rows_shared);
             const int64_t stretches = ceil_divide(job_.last_row - job_.first_row, job_.rows_a_unit);
             run_slots(GENFUSE_KERNEL(winograd_input_unit), job_, stretches * input_parts, args_.threads);
-            run_slots(GENFUSE_KERNEL(winograd_product_unit), job_, stretches * parts, args_.threads);
+            if (job_.pack) {
+                run_slots(GENFUSE_KERNEL(winograd_part_unit), job_, parts, args_.threads);
+            } else {
+                run_slots(GENFUSE_KERNEL(winograd_product_unit), job_, stretches * parts, args_.threads);
+            }
         }
     }
 };

@@ -67,21 +67,39 @@ void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_
 }
 
 // By units that threads share.
-void pack_units(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
-                int threads) {
-    PackJob job{&conv, &geometry, weight, packed, nullptr, 0};
-    job.memory_a_slot = job.slot_floats();
-    job.memory = static_cast<float*>(
-        thread_arena(static_cast<size_t>(job.memory_a_slot) * static_cast<size_t>(threads) * sizeof(float)));
+}  // namespace
+
+int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry) {
+    if (conv.algorithm == GENFUSE_CONV_WINOGRAD) return winograd::packed_floats(conv, geometry);
+    int64_t taps = 0;
+    for (const Pass& pass : geometry.passes) {
+        for (const Phase& phase : pass.phases) taps += static_cast<int64_t>(phase.taps.size());
+    }
+    return taps * steps_of(conv, geometry.group_in) * packed_channels(conv);
+}
+
+int64_t pack_slot_floats(const genfuse_conv& conv, const Geometry& geometry) {
+    const bool in_order = conv.algorithm == GENFUSE_CONV_DEPTHWISE || conv.algorithm == GENFUSE_CONV_PLANAR;
+    return in_order ? 0 : PackJob{&conv, &geometry, nullptr, nullptr, nullptr, 0, false}.slot_floats();
+}
+
+void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
+                  float* memory, int64_t memory_a_slot, int threads) {
+    const PackJob job{&conv, &geometry, weight, packed, memory, memory_a_slot, false};
     const int64_t units = job.panels() * job.in_blocks();
-    if (conv.algorithm == GENFUSE_CONV_WINOGRAD) {
-        run_slots(GENFUSE_KERNEL(pack_winograd_unit), job, units, threads);
-    } else {
-        run_slots(GENFUSE_KERNEL(pack_direct_unit), job, conv.groups * units, threads);
+    const Weight weights(conv, geometry, weight);
+    switch (conv.algorithm) {
+        case GENFUSE_CONV_DEPTHWISE:
+            return pack_depthwise(geometry, weights, conv.out_channels, packed);
+        case GENFUSE_CONV_PLANAR:
+            return pack_planar(geometry, weights, conv.groups, packed);
+        case GENFUSE_CONV_WINOGRAD:
+            return run_slots(GENFUSE_KERNEL(pack_winograd_unit), job, units, threads);
+        default:
+            return run_slots(GENFUSE_KERNEL(pack_direct_unit), job, conv.groups * units, threads);
     }
 }
 
-}  // namespace
 }  // namespace genfuse
 
 using namespace genfuse;
@@ -89,16 +107,7 @@ using namespace genfuse;
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message) {
     const genfuse_status status = check_conv(*conv, message);
     if (status != GENFUSE_OK) return status;
-    const Geometry geometry(*conv, 8, 8);
-    int64_t taps = 0;
-    for (const Pass& pass : geometry.passes) {
-        for (const Phase& phase : pass.phases) {
-            taps += static_cast<int64_t>(phase.taps.size());
-        }
-    }
-    const int64_t products = steps_of(*conv, geometry.group_in) * packed_channels(*conv);
-    *floats =
-        conv->algorithm == GENFUSE_CONV_WINOGRAD ? winograd::packed_floats(*conv, geometry) : products * taps;
+    *floats = packed_floats(*conv, Geometry(*conv, 8, 8));
     return GENFUSE_OK;
 }
 
@@ -107,15 +116,12 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
     const genfuse_status status = check_conv(*conv, message);
     if (status != GENFUSE_OK) return status;
     const Geometry geometry(*conv, 8, 8);
-    const Weight weights(*conv, geometry, weight);
     try {
-        if (conv->algorithm == GENFUSE_CONV_DEPTHWISE) {
-            pack_depthwise(geometry, weights, conv->out_channels, packed);
-        } else if (conv->algorithm == GENFUSE_CONV_PLANAR) {
-            pack_planar(geometry, weights, conv->groups, packed);
-        } else {
-            pack_units(*conv, geometry, weight, packed, std::max(1, threads));
-        }
+        const int64_t slot = pack_slot_floats(*conv, geometry);
+        threads = std::max(1, threads);
+        float* const memory =
+            static_cast<float*>(thread_arena(static_cast<size_t>(slot * threads) * sizeof(float)));
+        pack_weights(*conv, geometry, weight, packed, memory, slot, threads);
     } catch (const std::bad_alloc&) {
         invalid(message, "out of memory in conv_pack");
         return GENFUSE_OUT_OF_MEMORY;

@@ -138,7 +138,7 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
     const int64_t plane = kBlock * columns + winograd::kPlanePad,
                   stretch = steps_of(*job.conv, channels) * columns;
-    packed += live.products() * depth * part;
+    if (!job.one_part) packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         for (int64_t column = 0; column < columns; column += kLanes<float>) {
@@ -186,7 +186,7 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
             live.find(geometry, phase, tile);
             pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block,
                                       memory + job.panel() / kBlock * job.block_floats(), packed);
-            packed += live.products() * steps_of(*job.conv, geometry.group_in) * padded(geometry.group_out);
+            packed += live.products() * steps_of(*job.conv, geometry.group_in) * job.phase_columns(first);
         }
     }
 }

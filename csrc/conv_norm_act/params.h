@@ -107,7 +107,9 @@ typedef struct {
     genfuse_image x, skip;        /* skip: further channels behind x's, or absent */
     genfuse_prologue prologue;
     genfuse_conv conv;
-    const float* packed; /* what genfuse_conv_pack made for this conv, on the instruction set in use */
+    const float*
+        packed; /* what genfuse_conv_pack made for this conv, on the instruction set in use; or NULL */
+    const float* weight; /* then: as genfuse_conv_pack takes it, to be packed for this call alone */
     genfuse_epilogue epilogue;
     genfuse_image out;
     genfuse_blocking blocking;

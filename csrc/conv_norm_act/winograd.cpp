@@ -9,6 +9,7 @@
 // output is transformed: of a 4x4 kernel of stride 2, 100 products for 256, of a 3x3 one, 81 for 144.
 #include "conv_norm_act/ahead.h"
 #include "conv_norm_act/finish.h"
+#include "conv_norm_act/pack_job.h"
 #include "conv_norm_act/winograd_input.h"
 
 namespace genfuse {
@@ -188,7 +189,8 @@ Input input_of(const Frame& frame, float* data, int64_t first, int64_t rows) {
         data, first, frame.input_plane(rows), frame.depth, frame.share_depth, kBlock / Product::kChannels};
 }
 
-// All of one part of the output channels, for rows [first, last).
+// All of one part of the output channels, for rows [first, last). Where a unit packs its own weights, these
+// are the frame's.
 template <class Stored, class Product>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
                   int64_t last) {
@@ -196,7 +198,8 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
     const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
     const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
-    const float* of_phase = job.args->packed;
+    const int64_t columns = job.pack ? blocks * kBlock : padded(job.out_channels);
+    const float* of_phase = job.pack ? frame.packed : job.args->packed;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         Live live[2];
@@ -205,8 +208,8 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
         for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
             live[phase].find(geometry, pass.phases[phase], frame.tile);
             const int64_t products_deep = live[phase].products() * depth;
-            const float* const packed = of_phase + part * products_deep * kPart;
-            of_phase += products_deep * padded(job.out_channels);
+            const float* const packed = of_phase + (job.pack ? 0 : part * products_deep * kPart);
+            of_phase += products_deep * columns;
             float* const products =
                 frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
             multiply_points<Product>(job, frame, input, live[phase], packed, blocks, first, last, products,
@@ -266,6 +269,30 @@ void product_unit(const ConvJob& job, int64_t unit, int slot) {
                                   rows.last);
 }
 
+// The weights of a part into the frame, where they stay in the cache until the part's products are done.
+void pack_part(const ConvJob& job, const Frame& frame, int64_t part, int slot) {
+    PackJob pack = *job.pack;
+    pack.packed = frame.packed;
+    const int64_t panels = kPart / pack.panel(), first = part * panels;
+    for (int64_t panel = first; panel < first + panels && panel < pack.panels(); ++panel) {
+        for (int64_t block = 0; block < pack.in_blocks(); ++block) {
+            pack_winograd_unit(pack, panel * pack.in_blocks() + block, slot);
+        }
+    }
+}
+
+template <class Stored, class Product>
+void part_unit(const ConvJob& job, int64_t part, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    pack_part(job, frame, part, slot);
+    const int64_t stretches = (job.last_row - job.first_row + job.rows_a_unit - 1) / job.rows_a_unit;
+    for (int64_t stretch = 0; stretch < stretches; ++stretch) {
+        const Range rows = rows_of_unit(job, stretch);
+        product_part<Stored, Product>(job, frame, shared_input<Product>(job, frame), part, rows.first,
+                                      rows.last);
+    }
+}
+
 }  // namespace
 
 // Rows [unit·rows_a_unit, ...) from input to output.
@@ -286,6 +313,13 @@ void winograd_input_unit(const ConvJob& job, int64_t unit, int slot) {
 void winograd_product_unit(const ConvJob& job, int64_t unit, int slot) {
     with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
         product_unit<decltype(stored), decltype(factors)>(job, unit, slot);
+    });
+}
+
+// One part of the output channels of all rows, from the shared memory, with weights that are packed here.
+void winograd_part_unit(const ConvJob& job, int64_t unit, int slot) {
+    with_factors(job.args->dtype, job.args->conv.product, [&](auto stored, auto factors) {
+        part_unit<decltype(stored), decltype(factors)>(job, unit, slot);
     });
 }
 

@@ -120,7 +120,8 @@ inline int64_t input_parts(int64_t blocks) {
 }
 
 // Floats of the packed weights of all phases.
-inline int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry) {
+__attribute__((always_inline)) inline int64_t packed_floats(const genfuse_conv& conv,
+                                                            const Geometry& geometry) {
     int64_t products = 0;
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) {
@@ -130,6 +131,12 @@ inline int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry)
         }
     }
     return products * steps_of(conv, conv.in_channels) * padded(conv.out_channels);
+}
+
+// Of one part of the output channels.
+__attribute__((always_inline)) inline int64_t part_floats(const genfuse_conv& conv,
+                                                          const Geometry& geometry) {
+    return packed_floats(conv, geometry) / padded(conv.out_channels) * kPart;
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
@@ -153,6 +160,7 @@ struct Frame {
         output = carver.take<float>(tile * out_columns * kBlock);
         residual = carver.take<float>(geometry.out_width * kBlock);
         own_input = carver.take<float>(job.shares_input ? 0 : points * input_plane(job.rows_a_unit));
+        packed = carver.take<float>(job.pack ? part_floats(job.args->conv, geometry) : 0);
         used = carver.used();
     }
 
@@ -162,7 +170,7 @@ struct Frame {
     int tile, points;
     int64_t tiles_high, tiles_wide, columns, out_columns, phases, product_plane;
     int64_t share_depth, depth;  // steps of the sum over a share's channels, and over all shares'
-    float *staged, *source, *products, *output, *residual, *own_input;
+    float *staged, *source, *products, *output, *residual, *own_input, *packed;
     size_t used;
 };
 

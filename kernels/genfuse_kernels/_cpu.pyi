@@ -176,6 +176,7 @@ class Conv:
         skip: _Image | None,
         prologue: Prologue,
         packed: int,
+        weight: int,
         epilogue: Epilogue,
         residual: _Image | None,
         residual_skip: _Image | None,

@@ -38,7 +38,7 @@ def test_a_failed_call_leaves_nothing_behind(
 ) -> None:
     owner: Any
     owner, name = {
-        "pack": (cpu_impl, "pack"),
+        "pack": (cpu_impl, "_pack"),
         "pool": (Pool, "_take"),
         "fold": (genfuse.rewrite.folding, "_fold"),
     }[where]
@@ -102,7 +102,7 @@ def test_an_edit_and_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError("none left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cpu_impl, "pack", fails)
+        patch.setattr(cpu_impl, "_pack", fails)
         with pytest.raises(MemoryError, match="none left"):
             optimized(x)
     assert torch.allclose(optimized(x), model(x), atol=1e-4)

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import finish, make_norm, norm_tensors
+from genfuse.nn.norm import batch_stats, finish, make_norm, norm_tensors
 from genfuse.nn.parts import of_parts
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_norm, check_settings
@@ -18,8 +18,8 @@ class ConvNormAct(nn.Module):
     """``out_activation(conv(activation(norm(x))) + bias + shift + residual)``, pooled where wanted.
 
     One call of `genfuse.ops.conv_norm_act`: normalised and activated while the convolution reads, the rest while it
-    writes. The state dict is that of `torch.nn`'s modules ``norm`` and ``conv``. With gradients the unit runs on
-    PyTorch's own kernels, and so does batch norm in training, which updates its running statistics.
+    writes. The state dict is that of `torch.nn`'s modules ``norm`` and ``conv``; in training batch
+    norm goes by the batch's statistics and updates its running ones.
 
     Args:
         in_channels: C of the input, and of skip where one is given; divisible by ``num_groups`` for a group norm.
@@ -121,7 +121,9 @@ class ConvNormAct(nn.Module):
         are channels behind x's.
         """
         own = of_parts(self.settings, self.conv, self.norm)
-        tensors = {**norm_tensors(self.norm), "skip": skip, "shift": shift, "residual": residual}
-        y, _ = unit(x, self.conv.weight, self.conv.bias, own, cast(UnitTensors, tensors))
-        finish(self.norm, x, skip)
+        stats = batch_stats(self.norm, x, skip)
+        added = {"skip": skip, "shift": shift, "residual": residual}
+        tensors = cast(UnitTensors, {**norm_tensors(self.norm), "stats": stats, **added})
+        y, _ = unit(x, self.conv.weight, self.conv.bias, own, tensors, measured=stats is not None)
+        finish(self.norm, x, skip, stats)
         return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from genfuse.ops.norm_stats import stats_of
 from genfuse.ops.running_stats import update_running_stats
 from genfuse_kernels.conv_norm_act.settings import Norm, NormTensors
 
@@ -37,8 +38,13 @@ def norm_tensors(norm: nn.Module) -> NormTensors:
     return tensors
 
 
-def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None) -> None:
-    """Behind a unit that read x and skip: in training, batch norm's running statistics follow the batch's."""
+def batch_stats(norm: nn.Module, x: Tensor, skip: Tensor | None = None) -> Tensor | None:
+    """In training, what batch norm and its running statistics go by: the statistics (N, C + C', 2) of x and skip."""
+    return stats_of(x, skip) if isinstance(norm, nn.BatchNorm2d) and norm.training else None
+
+
+def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None, stats: Tensor | None = None) -> None:
+    """Behind a unit that read x and skip, of these `batch_stats`: running statistics follow the batch's."""
     if not isinstance(norm, nn.BatchNorm2d) or not norm.training or not norm.track_running_stats:
         return
     momentum = norm.momentum
@@ -46,4 +52,4 @@ def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None) -> None:
         norm.num_batches_tracked.add_(1)
         if momentum is None:  # the mean of all batches so far
             momentum = 1 / float(norm.num_batches_tracked)
-    update_running_stats(x, norm.running_mean, norm.running_var, momentum or 0.0, skip)
+    update_running_stats(x, norm.running_mean, norm.running_var, momentum or 0.0, skip, stats)

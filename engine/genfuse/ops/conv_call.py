@@ -60,3 +60,7 @@ class Call(NamedTuple):
         """By `NAMES`."""
         given: Any = self.tensors
         return (self.x, self.weight, self.bias, *(given.get(name) for name in TENSORS))
+
+    def measuring(self) -> Call:
+        """The call whose norm measures by itself."""
+        return self._replace(tensors={**self.tensors, "stats": None})

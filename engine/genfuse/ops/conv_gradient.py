@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.ops import library
+from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.conv_launch import launch, limits
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, has_tangent, is_transformed, needs_dispatcher
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse.ops.norm_stats import stats_of
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
@@ -27,17 +29,20 @@ _MEASURED = ("batch", "instance", "group", "layer")
 """Norms of statistics that are kept; those of a pixel are measured again."""
 
 
-def differentiable(call: Call) -> tuple[Tensor, Tensor]:
-    """Output and its statistics, empty where not wanted, with a graph behind them."""
+def differentiable(call: Call, measured: bool = False) -> tuple[Tensor, Tensor]:
+    """Output and its statistics, empty where not wanted, with a graph behind them.
+
+    measured  the norm's statistics are those of the images that it reads, and depend on them
+    """
     chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
     if chosen != "cpu":
-        return composed(call)
+        return composed(call.measuring() if measured else call)
     s = call.settings
     if s.out_activation == "none" and s.pool == (1, 1):
-        return _on_cpu(call)
+        return _on_cpu(call, measured)
     # The gradient of an output's activation is a pass of its own, and so is the activation then.
     plain = s._replace(out_activation="none", pool=(1, 1))
-    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False))
+    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False), measured)
     no_norm = (None,) * 9
     result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
         y,
@@ -59,9 +64,7 @@ def differentiable(call: Call) -> tuple[Tensor, Tensor]:
 
 def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:
     """Why backends do not run this call where it needs gradients."""
-    if is_transformed() or has_tangent(*(t for t in call.inputs if t is not None)):
-        return {"cpu": "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"}
-    return limits(call.weight, call.settings, gradients=True)
+    return limits(call.weight, call.settings, gradients=True) | library.gradient_limits(*call.inputs)
 
 
 def composed(call: Call) -> tuple[Tensor, Tensor]:
@@ -73,11 +76,13 @@ def composed(call: Call) -> tuple[Tensor, Tensor]:
     return y.to(x.dtype), stats
 
 
-def _on_cpu(call: Call) -> tuple[Tensor, Tensor]:
+def _on_cpu(call: Call, measured: bool) -> tuple[Tensor, Tensor]:
     tensors, s = call.tensors, call.settings
-    own = s.norm in _MEASURED and tensors.get("running_mean") is None and tensors.get("stats") is None
+    stats = tensors.get("stats")
+    own = s.norm in _MEASURED and tensors.get("running_mean") is None and (measured or stats is None)
     if own:
-        tensors = {**tensors, "stats": stats_of(call.x, tensors.get("skip"))}
+        found = stats_of(call.x, tensors.get("skip")) if stats is None else stats.detach()
+        tensors = {**tensors, "stats": found}
     inputs = call._replace(tensors=tensors).inputs
     result: tuple[Tensor, Tensor] = _Unit.apply(s, call.return_stats, own, *inputs)
     return result
@@ -185,22 +190,16 @@ def _of_composed(
 
     What is added to the convolution has no part in them but where it is a convolution itself.
     """
-    # Aliases: what one input may have been made of another is not part of this unit's gradient.
-    aliases = [None if t is None else t.view_as(t) for t in inputs]
-    of: Any = dict(zip(NAMES, aliases, strict=True))
-    if own_stats:
-        of["stats"] = None
-    tensors: Any = {name: of[name] for name in TENSORS}
-    y, _ = composed(Call(of["x"], of["weight"], None, settings, tensors, False))
-    wanted = [
-        i for i, needed in enumerate(needs) if needed and aliases[i] is not None and of[NAMES[i]] is not None
-    ]
-    found: list[Tensor | None] = [None] * len(NAMES)
-    asked: list[Any] = [aliases[i] for i in wanted]
-    if asked:
-        made = torch.autograd.grad(y, asked, gradient, create_graph=True, allow_unused=True)
-        for i, one in zip(wanted, made, strict=True):
-            found[i] = one
+
+    def compose(of: Sequence[Tensor | None]) -> Tensor:
+        tensors: Any = dict(zip(NAMES, of, strict=True))
+        x, weight, _ = (tensors.pop(name) for name in ("x", "weight", "bias"))
+        if own_stats:
+            tensors["stats"] = None
+        return composed(Call(x, weight, None, settings, tensors, False))[0]
+
+    found = composed_gradient(compose, inputs, gradient, needs)
+    of = dict(zip(NAMES, inputs, strict=True))
     added = gradient * settings.scale
     if needs[NAMES.index("residual")] and of["residual_weight"] is None:
         found[NAMES.index("residual")] = added

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse.ops import check
-from genfuse.ops.conv_call import SCHEMA, TENSORS, Call
+from genfuse.ops.conv_call import SCHEMA, Call
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
 from genfuse.ops.conv_geometry import paddings, pair, pictures
 from genfuse.ops.conv_gradient import differentiable
@@ -163,12 +163,16 @@ def unit(
     settings: Settings,
     tensors: UnitTensors,
     return_stats: bool = False,
+    measured: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`conv_norm_act` for callers that keep their settings, checked once; those of a sequence have height 1."""
+    """`conv_norm_act` for callers that keep their settings, checked once; those of a sequence have height 1.
+
+    measured   `stats` are x's and skip's own, which the norm would measure: their gradient goes on to x and skip
+    """
     check_axes(x, weight=weight, residual_weight=tensors.get("residual_weight"))
     if x.ndim == 4:
-        return _unit(x, weight, bias, settings, tensors, return_stats)
-    y, stats = _unit(x.unsqueeze(2), weight, bias, settings, pictures(tensors), return_stats)
+        return _unit(x, weight, bias, settings, tensors, return_stats, measured)
+    y, stats = _unit(x.unsqueeze(2), weight, bias, settings, pictures(tensors), return_stats, measured)
     return y.squeeze(2), stats
 
 
@@ -179,18 +183,18 @@ def _unit(
     settings: Settings,
     tensors: UnitTensors,
     return_stats: bool,
+    measured: bool,
 ) -> tuple[Tensor, Tensor]:
     """Of a picture; the weights keep their own axes, by which they are known once packed."""
     check_unit(x, weight, bias, settings, tensors)  # type: ignore[arg-type]
-    given = [tensors.get(name) for name in TENSORS]
-    if needs_dispatcher(x, weight, bias, *given):  # type: ignore[arg-type]
-        if only_recorded(x, weight, bias, *given):  # type: ignore[arg-type]
-            return differentiable(Call(x, weight, bias, settings, tensors, return_stats))
-        result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(
-            x, weight, bias, *given, *settings, return_stats
-        )
-        return result
-    return launch(x, weight, bias, settings, tensors, return_stats)
+    call = Call(x, weight, bias, settings, tensors, return_stats)
+    if not needs_dispatcher(*call.inputs):
+        return launch(*call)
+    if only_recorded(*call.inputs):
+        return differentiable(call, measured)
+    call = call.measuring() if measured else call
+    result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*call.inputs, *settings, return_stats)
+    return result
 
 
 # --- registration ---

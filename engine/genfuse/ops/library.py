@@ -11,6 +11,8 @@ from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 from torch.nn import Parameter
 
+from genfuse.dispatch import Backend
+
 LIBRARY = torch.library.Library("genfuse", "DEF")
 """`Library.define` costs 1.4 µs a call where the `custom_op` decorator costs 10."""
 
@@ -71,6 +73,13 @@ def needs_gradient(*tensors: Any) -> bool:
 def is_transformed() -> bool:
     """Whether the call is inside a transform of torch.func."""
     return _transforms() is not None
+
+
+def gradient_limits(*tensors: Tensor | None) -> dict[Backend, str]:
+    """Why backends of ours do not run a call on these tensors where it needs gradients, whatever its op."""
+    if is_transformed() or has_tangent(*(tensor for tensor in tensors if tensor is not None)):
+        return {"cpu": "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"}
+    return {}
 
 
 def has_tangent(*tensors: Tensor) -> bool:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.ops import check
 from genfuse.ops.conv_checks import check_axes
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty_stats
@@ -33,6 +34,8 @@ def norm_stats(x: Tensor) -> Tensor:
 
 def stats_of(x: Tensor, skip: Tensor | None) -> Tensor:
     """Of the channels of both, as a norm over them measures; without a graph."""
+    if skip is not None:
+        check.sample("skip", skip)
     with torch.no_grad():
         parts = [norm_stats(part) for part in (x, skip) if part is not None]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)

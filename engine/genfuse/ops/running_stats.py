@@ -16,10 +16,12 @@ def update_running_stats(
     running_var: Tensor | None,
     momentum: float,
     skip: Tensor | None = None,
+    stats: Tensor | None = None,
 ) -> None:
     """Move the running statistics towards the batch's by `momentum`, as `torch.nn.functional.batch_norm` does.
 
     x, skip   (N, C, H, W) and (N, C', H, W), or sequences without H
+    stats     (N, C + C', 2) of both, where they are measured already
     running_mean, running_var   (C + C',), changed in place; the variance is the unbiased one. None: nothing to move
 
     ValueError where a channel has a single value, of which there is no variance.
@@ -30,7 +32,7 @@ def update_running_stats(
     if running_mean is None or running_var is None or values == 0:
         return
     with torch.no_grad():
-        of_sample = stats_of(x, skip).double()
+        of_sample = (stats_of(x, skip) if stats is None else stats).double()
         mean = of_sample[:, :, 0].mean(0)
         var = (of_sample[:, :, 1] + (of_sample[:, :, 0] - mean).square()).mean(0) * (values / (values - 1))
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)

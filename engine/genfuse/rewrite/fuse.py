@@ -23,6 +23,7 @@ from genfuse.rewrite.norms import fuse_norms
 from genfuse.rewrite.pixels import convolve_pixels
 from genfuse.rewrite.projection import is_shortcut, project, run_sum
 from genfuse.rewrite.report import Fused, GraphReport, Left
+from genfuse.rewrite.statistics import hand_on_measured, hand_on_statistics
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
@@ -60,7 +61,7 @@ def fuse(
     accuracy: Accuracy | None,
     memory_limit: int | None = None,
 ) -> None:
-    """Puts units into the graph and says so in its report; where it has gradients nothing is folded or handed on."""
+    """Puts units into the graph and says so in its report; where it has gradients nothing is folded."""
     graph = module.graph
     units: list[Unit] = []
     if report.gradients:
@@ -88,8 +89,10 @@ def fuse(
     norms = fuse_norms(graph)
     fuse_additions(graph)
     linears, attentions = fuse_tokens(graph)
-    if not report.gradients:
-        _hand_on_statistics(graph, [*made.values(), *norms])
+    if report.gradients:
+        hand_on_measured(graph, made.values())
+    else:
+        hand_on_statistics(graph, [*made.values(), *norms])
     if not any(map(patterns.draws, graph.nodes)):
         _to_channels_last(graph, {*made.values(), *norms})
     settle_layouts(graph)
@@ -115,7 +118,8 @@ def run_unit(
     """What the rewritten graph calls."""
     if "folded" in named:
         weight, bias = folded(weight, bias, settings, named.pop("folded"))
-    out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats)
+    measured = named.pop("measured", False)
+    out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats, measured)
     return (out, stats) if return_stats else out
 
 
@@ -329,47 +333,6 @@ def _remove(graph: Graph, units: list[Unit]) -> None:
     for node in reversed(list(graph.nodes)):
         if not node.users and (node in gone or patterns.joined(node)):
             graph.erase_node(node)
-
-
-def _hand_on_statistics(graph: Graph, calls: list[Node]) -> None:
-    """A norm takes its statistics from the units that made its input, where they all are units."""
-    reading = [call for call in calls if _settings(call).norm in ("group", "instance", "layer")]
-    made_by = set(calls)
-    wanted = {
-        call: [source for source in (call.args[2], call.kwargs.get("skip")) if isinstance(source, Node)]
-        for call in reading
-    }
-    sources = {s for nodes in wanted.values() if all(n in made_by for n in nodes) for s in nodes}
-    stats: dict[Node, Node] = {}
-    outputs: dict[Node, Node] = {}
-    for source in sources:
-        source.args = (source.args[0], True, *source.args[2:])
-        with graph.inserting_after(source):
-            stats[source] = graph.call_function(_second, (source,))
-            outputs[source] = graph.call_function(_first, (source,))
-        outputs[source].meta = dict(source.meta)
-        own = (stats[source], outputs[source])
-        for user in [user for user in source.users if user not in own]:
-            user.replace_input_with(source, outputs[source])
-    for call, nodes in wanted.items():
-        if all(node in stats for node in nodes):
-            with graph.inserting_before(call):
-                both = [stats[node] for node in nodes]
-                given = both[0] if len(both) == 1 else graph.call_function(torch.cat, (both, 1))
-            call.kwargs = {**call.kwargs, "stats": given}
-
-
-def _settings(call: Node) -> Settings:
-    settings: Any = call.args[0]
-    return cast(Settings, settings)
-
-
-def _first(pair: tuple[Tensor, Tensor]) -> Tensor:
-    return pair[0]
-
-
-def _second(pair: tuple[Tensor, Tensor]) -> Tensor:
-    return pair[1]
 
 
 def _to_channels_last(graph: Graph, calls: set[Node]) -> None:

@@ -6,13 +6,11 @@ seen. An edit through `.data` that meets none of the lines is not, be it a stret
 weight of up to 1024 bytes all is read. Of a view with gaps the lines are spread over the gaps too, and where all
 lie there, an edit through `.data` of the view's own elements alone goes unseen. `refresh` forgets what was made.
 
-Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`), in
-memory that one layer takes after the other, so that it stays in the cache.
+Weights that are trained change with every step: what is made of them is used at once and not kept (`passing`).
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -50,14 +48,7 @@ def anew() -> Iterator[None]:
         _anew.reset(token)
 
 
-class _Room(threading.local):
-    """A thread's memory for what is not kept."""
-
-    floats: Tensor | None = None
-
-
 _passing: ContextVar[bool] = ContextVar("genfuse_packed_passing", default=False)
-_room = _Room()
 
 
 @contextmanager
@@ -70,18 +61,19 @@ def passing(weight: Tensor | None) -> Iterator[None]:
         _passing.reset(token)
 
 
-def room(floats: int) -> Tensor:
-    """Memory for what a weight is packed into, without values."""
-    if not _passing.get():
-        return torch.empty(floats, dtype=torch.float32, device="cpu")
-    if _room.floats is None or _room.floats.numel() < floats:
-        _room.floats = torch.empty(floats, dtype=torch.float32, device="cpu")
-    return _room.floats[:floats]
+def is_passing() -> bool:
+    """Whether what is made of a weight is not kept."""
+    return _passing.get()
+
+
+def dense(weight: Tensor) -> Tensor:
+    """The weight as contiguous float32, as kernels and packing read it."""
+    return weight.detach().to(torch.float32).contiguous()
 
 
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:
-    """`derived` from the weight as contiguous float32."""
-    return derived((weight,), key, lambda: pack(weight.detach().to(torch.float32).contiguous()))
+    """`derived` from the `dense` weight."""
+    return derived((weight,), key, lambda: pack(dense(weight)))
 
 
 def derived(weights: tuple[Tensor, ...], key: Hashable, make: Callable[[], Made]) -> Made:
@@ -112,7 +104,6 @@ def refresh(weight: Tensor | None = None) -> None:
     """Forget what was made of this weight, or of all: for edits of a part through `.data`."""
     if weight is None:
         _kept.clear()
-        _room.floats = None
     else:
         _kept.pop(weight, None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
-from genfuse_kernels.common.packed_weights import packed, room
+from genfuse_kernels.common.packed_weights import dense, is_passing, packed
 from genfuse_kernels.common.widened import widened
 from genfuse_kernels.conv_norm_act.settings import (
     ACTIVATIONS,
@@ -63,13 +63,13 @@ def conv_norm_act(
     projects = tensors.get("residual_weight") is not None
     size = (x.shape[2], x.shape[3])
     conv = convolution(tuple(weight.shape), settings, x.dtype, size, _cpu.isa(), projects, way.kernel)
-    weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
+    weights = weights_for(conv, settings, weight)
     run(conv, weights, out, stats_out, x, bias, settings, way=way, **tensors)
 
 
 def run(
     conv: _cpu.Conv,
-    weights: Tensor | None,
+    weights: Weights,
     out: Tensor,
     stats_out: Tensor | None,
     x: Tensor,
@@ -91,7 +91,7 @@ def run(
     residual_skip: Tensor | None = None,
     seeds: Tensor | None = None,
 ) -> None:
-    """One unit with weights as `conv` packs them; None for a unit without a convolution."""
+    """One unit of this convolution."""
     s = settings
     x = readable(x)
     skip = None if skip is None else readable(skip)
@@ -131,7 +131,8 @@ def run(
     conv.run(
         *read_by(x, skip),
         prologue,
-        0 if weights is None else weights.data_ptr(),
+        0 if weights.packed is None else weights.packed.data_ptr(),
+        0 if weights.dense is None else weights.dense.data_ptr(),
         epilogue,
         None if residual is None else image(residual),
         None if residual_skip is None else image(residual_skip),
@@ -299,13 +300,27 @@ _ROWS = (1, 2, 4, 8, 16)
 _SHARES = {-1: "", 0: "", 1: ", input shared"}
 
 
-def packing(conv: _cpu.Conv, settings: Settings) -> tuple[object, ...]:
-    """All that packed weights depend on but the weights."""
-    return form(settings), conv.algorithm, conv.product, _cpu.isa()
+class Weights(NamedTuple):
+    """A convolution's, as it packs them, or as they are: then they are packed while it runs."""
+
+    packed: Tensor | None
+    dense: Tensor | None
 
 
-def pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
-    to = room(conv.packed_size)
+NO_WEIGHTS = Weights(None, None)
+"""Of a unit without a convolution."""
+
+
+def weights_for(conv: _cpu.Conv, settings: Settings, weight: Tensor) -> Weights:
+    """Packed once and kept; those that train, as they are."""
+    if is_passing():
+        return Weights(None, dense(weight))
+    key = form(settings), conv.algorithm, conv.product, _cpu.isa()  # all that they depend on but the weight
+    return Weights(packed(weight, key, lambda made: _pack(conv, made)), None)
+
+
+def _pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
+    to = torch.empty(conv.packed_size, dtype=torch.float32, device="cpu")
     conv.pack(weight.data_ptr(), to.data_ptr(), torch.get_num_threads())
     return to
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse_kernels import _cpu
-from genfuse_kernels.common.packed_weights import packed
-from genfuse_kernels.conv_norm_act.cpu_impl import convolution, pack, packing, run
+from genfuse_kernels.conv_norm_act.cpu_impl import convolution, run, weights_for
 from genfuse_kernels.conv_norm_act.settings import Pair, Settings, kernel_size
 
 
@@ -71,7 +70,7 @@ def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_las
     # Half precision is stored; Winograd in float32 is exact beside its rounding, where nobody asked for more speed.
     factors = torch.float32 if s.accuracy is None else gradient.dtype
     conv = convolution(tuple(weight.shape), s, factors, read, _cpu.isa())
-    weights = packed(weight, packing(conv, s), lambda dense: pack(conv, dense))
+    weights = weights_for(conv, s, weight)
     channels = weight.shape[1] * s.groups if s.transposed else weight.shape[0]
     height, width = conv.output(*read)
     out = torch.empty(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from genfuse_kernels import _cpu
-from genfuse_kernels.common.packed_weights import packed
-from genfuse_kernels.conv_norm_act.cpu_impl import convolution, pack, packing, run
+from genfuse_kernels.conv_norm_act.cpu_impl import convolution, run, weights_for
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 _WIDTHS = (*range(72, 97), *range(48, 72))
@@ -18,7 +17,7 @@ def linear(
 ) -> None:
     """Fill `out`; see `spec`. Shapes, dtypes and devices are the caller's to check."""
     conv = convolution((*weight.shape, 1, 1), settings, x.dtype, (1, 1), _cpu.isa())
-    weights = packed(weight, packing(conv, settings), lambda dense: pack(conv, dense))
+    weights = weights_for(conv, settings, weight)
     for first, stop, width in _pieces(x.shape[0]):
         added = None if residual is None else _image(residual.contiguous()[first:stop], width)
         to, rows = _image(out[first:stop], width), _image(x.contiguous()[first:stop], width)
