@@ -24,7 +24,7 @@ class GroupNormUnit(nn.Module):
         y: Tensor = self.conv(nn.functional.silu(self.norm(x))) + residual
         return y
 
-    def ours(self, x: Tensor, residual: Tensor, *, accuracy: Accuracy) -> Tensor:
+    def ours(self, x: Tensor, residual: Tensor, *, accuracy: Accuracy | None) -> Tensor:
         """The same as one call."""
         return _call(
             x,
@@ -51,7 +51,7 @@ class TransposedUnit(nn.Module):
         y: Tensor = self.conv(nn.functional.relu(self.norm(x)))
         return y
 
-    def ours(self, x: Tensor, *, accuracy: Accuracy) -> Tensor:
+    def ours(self, x: Tensor, *, accuracy: Accuracy | None) -> Tensor:
         """The same as one call."""
         return _call(
             x,
@@ -77,7 +77,7 @@ class Convolution(nn.Module):
         y: Tensor = self.conv(x)
         return y
 
-    def ours(self, x: Tensor, *, accuracy: Accuracy) -> Tensor:
+    def ours(self, x: Tensor, *, accuracy: Accuracy | None) -> Tensor:
         """The same as one call."""
         return _call(x, self.conv, accuracy=accuracy)
 

@@ -34,7 +34,8 @@ class Conv {
   public:
     Conv(int32_t in_channels, int32_t out_channels, int32_t groups, Pair kernel, Pair stride, Pair padding,
          Pair extra_padding, Pair dilation, Pair output_padding, bool transposed, int32_t padding_mode,
-         Pair upsample, int32_t dtype, int64_t height, int64_t width, bool exact, bool plain, int32_t way) {
+         Pair upsample, int32_t dtype, int64_t height, int64_t width, int32_t accuracy, bool plain,
+         int32_t way) {
         conv_.in_channels = in_channels;
         conv_.out_channels = out_channels;
         conv_.groups = groups;
@@ -55,7 +56,7 @@ class Conv {
         int64_t out[2];
         raise_unless_ok(genfuse_conv_output(&conv_, 1 << 20, 1 << 20, out, &message), message);
         genfuse_conv ways[GENFUSE_CONV_MOST_WAYS];
-        ways_ = genfuse_conv_ways(&conv_, dtype, height, width, exact, plain, ways);
+        ways_ = genfuse_conv_ways(&conv_, dtype, height, width, accuracy, plain, ways);
         if (way < 0 || way >= ways_) {
             throw std::invalid_argument("way is " + std::to_string(way) + ", expected one of " +
                                         std::to_string(ways_) + ", from 0 on");
@@ -241,11 +242,11 @@ void bind_conv(py::module_& module) {
              py::arg("pool") = Pair{1, 1}, py::arg("stats") = 0, py::arg("projection") = 0);
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, Pair,
-                      int32_t, int64_t, int64_t, bool, bool, int32_t>(),
+                      int32_t, int64_t, int64_t, int32_t, bool, int32_t>(),
              py::arg("in_channels"), py::arg("out_channels"), py::arg("groups"), py::arg("kernel"),
              py::arg("stride"), py::arg("padding"), py::arg("extra_padding"), py::arg("dilation"),
              py::arg("output_padding"), py::arg("transposed"), py::arg("padding_mode"), py::arg("upsample"),
-             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("exact"), py::arg("plain"),
+             py::arg("dtype"), py::arg("height"), py::arg("width"), py::arg("accuracy"), py::arg("plain"),
              py::arg("way") = 0)
         .def_static(
             "without", [](int32_t channels) { return Conv(channels); }, py::arg("channels"))

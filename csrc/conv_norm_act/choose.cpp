@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kFoldedTiles = 16;
 // Tiles up to which a strided convolution of few taps is direct: by Winograd, one picture of so many takes up
 // to 1.7 times as long, and four take three quarters of the time.
-constexpr int64_t kFewTiles = 4;
+constexpr int64_t kFewTiles = 4, kManyTaps = 16;
 constexpr int64_t kFewLargeTiles = 9;      // from which large tiles may pay
 constexpr int64_t kMostPairs = 128 * 256;  // of channels, where AVX2 gains by them
 // Channels up to which a 3x3 convolution by its definition is faster than by Winograd, whose transforms cost
@@ -41,7 +41,7 @@ bool strided_pays(const genfuse_conv& conv, int64_t out_height, int64_t out_widt
     const int64_t tiles = tiles_of(out_height, tile) * tiles_of(out_width, tile);
     const int64_t taps = int64_t{conv.kernel[0]} * conv.kernel[1];
     const int64_t products = products_of(conv, 0, tile) * products_of(conv, 1, tile);
-    if (taps < 16 && tiles_of(out_height) * tiles_of(out_width) <= kFewTiles) return false;
+    if (taps < kManyTaps && tiles_of(out_height) * tiles_of(out_width) <= kFewTiles) return false;
     return 2 * out_height * out_width * taps >= 3 * tiles * products;
 }
 
@@ -91,10 +91,10 @@ class Ways {
 }  // namespace genfuse
 
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
-                          int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]) {
+                          int32_t accuracy, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]) {
     using namespace genfuse;
     const int64_t inputs = conv->in_channels / conv->groups, outputs = conv->out_channels / conv->groups;
-    const bool winograd = !exact && winograd_applies(*conv);
+    const bool winograd = accuracy != GENFUSE_EXACT && winograd_applies(*conv);
     const bool planar = plain && outputs <= planar::kMaxOutputs;
     const bool depthwise = plain && conv->groups > 1 && inputs <= depthwise::kMaxInputs && outputs < kBlock;
     const bool strided = !conv->transposed && conv->stride[0] * conv->stride[1] > 1;
@@ -102,28 +102,33 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
                        conv->padding_mode != GENFUSE_PAD_REFLECT;
     const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
     const int32_t product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
+    const bool close = pairs && accuracy == GENFUSE_CLOSE;
+    const int32_t transformed = close ? GENFUSE_FLOAT32 : product;
     const int64_t out_height = output_size(*conv, 0, height), out_width = output_size(*conv, 1, width);
     // One picture's products last no longer here than their weights take to come from memory, and the smaller
     // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
     const bool one_tile = winograd && (strided || conv->stride[0] * conv->stride[1] == 1) &&
                           tiles_of(out_height) * tiles_of(out_width) == 1;
-    const bool unpaid = strided && winograd && !strided_pays(*conv, out_height, out_width);
+    const bool few_taps = strided && conv->kernel[0] * conv->kernel[1] < kManyTaps;
+    const bool unpaid = winograd && ((strided && !strided_pays(*conv, out_height, out_width)) ||
+                                     (close && (one_tile || few_taps)));
     const bool has_large = winograd && !strided && !conv->transposed;
-    const bool large = has_large && !pairs && !folds && large_pays(*conv, out_height, out_width);
+    const bool large =
+        has_large && transformed == GENFUSE_FLOAT32 && !folds && large_pays(*conv, out_height, out_width);
     const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 
     Ways found(*conv, ways);
     if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
     if (planar && (!winograd || unpaid || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
     if (!winograd || inputs <= kMaxDirectInputs || one_row || unpaid) found.add(GENFUSE_CONV_DIRECT, product);
-    if (one_tile) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
+    if (one_tile) found.add(GENFUSE_CONV_WINOGRAD, transformed, winograd::kSmallTile);
     if (large) found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, winograd::kLargeTile);
     if (winograd) {
         const bool folded = folds && tiles_of(height) * tiles_of(width) >= kFoldedTiles;
-        found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kTile, folded);
-        if (folds) found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kTile, !folded);
+        found.add(GENFUSE_CONV_WINOGRAD, transformed, winograd::kTile, folded);
+        if (folds) found.add(GENFUSE_CONV_WINOGRAD, transformed, winograd::kTile, !folded);
         found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, winograd::kTile, folded);
-        found.add(GENFUSE_CONV_WINOGRAD, product, winograd::kSmallTile);
+        found.add(GENFUSE_CONV_WINOGRAD, transformed, winograd::kSmallTile);
         if (has_large) found.add(GENFUSE_CONV_WINOGRAD, GENFUSE_FLOAT32, winograd::kLargeTile);
     }
     found.add(GENFUSE_CONV_DIRECT, product);

@@ -38,6 +38,13 @@ typedef enum {
         4, /* what a direct convolution becomes where most taps read the border: weights are direct's */
 } genfuse_conv_algorithm;
 
+/* What a convolution may be off by beyond the roundings of its dtype. */
+typedef enum {
+    GENFUSE_FAST = 0,  /* Winograd of the images' dtype */
+    GENFUSE_EXACT = 1, /* none */
+    GENFUSE_CLOSE = 2, /* Winograd of float32, whose error half precision's own rounding hides */
+} genfuse_accuracy;
+
 /* What decides the algorithm and how weights are packed. */
 typedef struct {
     int32_t in_channels, out_channels, groups;
@@ -121,13 +128,14 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
 
 /* The kernels that the convolution has for images of this dtype and size, whatever their number: copies of it
  * with algorithm, tile, folded and product set. Returns how many; the first is the one to take where nothing
- * was measured: Winograd where the convolution has one and `exact` does not forbid it, with tiles of 2 for
- * small pictures and of 6 for large ones; products of bfloat16 where images are and the instruction set in
- * use has them. `plain`: the unit has neither dropout nor a projected residual, and pools both axes or none,
- * as planar and depthwise kernels want it. */
+ * was measured: Winograd where the convolution has one and `accuracy` (genfuse_accuracy) admits it, with
+ * tiles of 2 for small pictures and of 6 for large ones; products of bfloat16 where images are and the
+ * instruction set in use has them, and beside these Winograd of float32 alone where it saves three products
+ * of four. `plain`: the unit has neither dropout nor a projected residual, and pools both axes or none, as
+ * planar and depthwise kernels want it. */
 #define GENFUSE_CONV_MOST_WAYS 9
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
-                          int32_t exact, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);
+                          int32_t accuracy, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);
 
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);

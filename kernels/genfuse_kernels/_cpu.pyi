@@ -147,7 +147,7 @@ class Conv:
         dtype: int,
         height: int,
         width: int,
-        exact: bool,
+        accuracy: int,
         plain: bool,
         way: int = 0,
     ) -> None: ...

@@ -60,7 +60,7 @@ def check_weights(case: Case, gradient: Tensor) -> None:
     # Σ|gradient·h|, with the rounding of h that is no part of its own size: x·scale + offset may cancel.
     size = gradients(h.abs() + 0.3, case.weight, s, gradient.abs())[1]
     pixels = (gradient if not s.transposed else h).shape[2:].numel() * h.shape[0]
-    winograd = not s.is_exact(case.x.dtype)
+    winograd = s.accuracy != "exact"
     if winograd:  # its error spreads over a kernel
         size = size.amax((-1, -2), keepdim=True)
     allowed = spec.tolerance(torch.float32, pixels, 4 if winograd else 0) * size
@@ -75,7 +75,7 @@ def check_data(case: Case, gradient: Tensor, *, last: bool) -> None:
     assert got.shape == want.shape
     size = gradients(h, case.weight.abs(), s, gradient.abs())[0]
     reduction = case.weight.numel() // h.shape[1] * s.groups
-    winograd = not s.is_exact(case.x.dtype)
+    winograd = s.accuracy != "exact"
     if winograd:
         size = size.amax((2, 3), keepdim=True).expand_as(size)
     half = case.x.dtype if case.x.dtype == torch.bfloat16 else torch.float32

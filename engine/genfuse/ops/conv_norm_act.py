@@ -101,8 +101,8 @@ def conv_norm_act(
               caller adds to `bias`
     residual_skip    further channels behind those of such a residual
     pool      2 averages each 2x2 pixels of the result; a last odd row or column is dropped; not with transposed
-    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s, "fast" admits it; None is "fast" for float32
-              and "exact" for bfloat16 and float16
+    accuracy  "exact" forbids Winograd, whose bound is `spec.tolerance`'s, "fast" admits it; None, for bfloat16 and
+              float16, that of float32 alone, whose error is a hundredth of the result's rounding
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
     Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too; backward keeps x, skip,

@@ -49,7 +49,8 @@ def optimize(
 
     model         any module that torch.compile can trace; it is left as it is and shares its parameters
     example       arguments to make the first plan with, without gradient; otherwise the first call makes it
-    accuracy      "fast" admits Winograd, "exact" does not; None is "fast" in float32 and "exact" in half precision
+    accuracy      "fast" admits Winograd, "exact" does not; None, in half precision, that of float32 alone, whose error
+                  the results' rounding hides
     reproducible  False: every call in it runs on the kernel that was fastest for it on this processor, PyTorch's own
                   included; the first call measures what is not yet known (`genfuse.backend`)
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four to nine times as

@@ -16,6 +16,7 @@ from genfuse_kernels.common.widened import widened
 from genfuse_kernels.conv_norm_act.settings import (
     ACTIVATIONS,
     PADDING_MODES,
+    Accuracy,
     NormTensors,
     Pair,
     Settings,
@@ -198,9 +199,10 @@ def convolution(
     way       which of the kernels that it has; 0 is the one by rule
     """
     s = settings
-    exact = s.is_exact(dtype) or (s.upsample == (2, 2) and 2 in s.pool)  # folded phases are not pooled
+    pooled_phases = s.upsample == (2, 2) and 2 in s.pool  # folded ones are not pooled
+    accuracy = _ACCURACIES["exact" if pooled_phases else s.accuracy]
     plain = not projects and s.dropout == 0 and s.pool[0] == s.pool[1]
-    return _convolution(weight_shape, form(s), dtype, size, isa, exact, plain, way)
+    return _convolution(weight_shape, form(s), dtype, size, isa, accuracy, plain, way)
 
 
 Form = tuple[object, ...]
@@ -222,6 +224,10 @@ def form(settings: Settings) -> Form:
     )
 
 
+_ACCURACIES: dict[Accuracy | None, int] = {"fast": 0, "exact": 1, None: 2}
+"""`genfuse_accuracy` of csrc/conv_norm_act/params.h."""
+
+
 @lru_cache(maxsize=4096)
 def _convolution(
     weight_shape: tuple[int, ...],
@@ -229,7 +235,7 @@ def _convolution(
     dtype: torch.dtype,
     size: Pair,
     isa: str,
-    exact: bool,
+    accuracy: int,
     plain: bool,
     way: int,
 ) -> _cpu.Conv:
@@ -251,7 +257,7 @@ def _convolution(
         dtype=DTYPE_CODES[dtype],
         height=size[0],
         width=size[1],
-        exact=exact,
+        accuracy=accuracy,
         plain=plain,
         way=way,
     )

@@ -67,9 +67,7 @@ def _fitted(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_
 def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_last: bool) -> Tensor:
     """The unit's result, cut or filled with zeros to `size`: pixels that no output read have no gradient."""
     read = (gradient.shape[2], gradient.shape[3])
-    # Half precision is stored; Winograd in float32 is exact beside its rounding, where nobody asked for more speed.
-    factors = torch.float32 if s.accuracy is None else gradient.dtype
-    conv = convolution(tuple(weight.shape), s, factors, read, _cpu.isa())
+    conv = convolution(tuple(weight.shape), s, gradient.dtype, read, _cpu.isa())
     weights = weights_for(conv, s, weight)
     channels = weight.shape[1] * s.groups if s.transposed else weight.shape[0]
     height, width = conv.output(*read)

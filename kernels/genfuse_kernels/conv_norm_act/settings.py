@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypedDict, get_args
 
-import torch
 from torch import Tensor
 
 Norm = Literal["none", "batch", "instance", "group", "layer", "layer_pixel", "rms_pixel"]
@@ -40,7 +39,7 @@ class Settings(NamedTuple):
     scale     of the sum of convolution, bias, shift and residual, before the output's activation
     pool      1, or 2: the mean of each two pixels along the axis is one of the output, behind its activation; a last
               odd row or column is dropped
-    accuracy  "fast" admits Winograd, "exact" does not; None is "fast" in float32 and "exact" in half precision
+    accuracy  "fast" admits Winograd, "exact" does not; None admits that of float32, whose error half precision hides
     """
 
     stride: Pair = (1, 1)
@@ -63,10 +62,6 @@ class Settings(NamedTuple):
     out_activation: Activation = "none"
     pool: Pair = (1, 1)
     accuracy: Accuracy | None = None
-
-    def is_exact(self, dtype: torch.dtype) -> bool:
-        """Whether images of this dtype are convolved without Winograd."""
-        return self.accuracy == "exact" or (self.accuracy is None and dtype != torch.float32)
 
 
 class NormTensors(TypedDict, total=False):
