@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse.ops import check
+from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_call import SCHEMA, Call
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
 from genfuse.ops.conv_geometry import paddings, pair, pictures
@@ -105,6 +106,7 @@ def conv_norm_act(
               float16, that of float32 alone, whose error is a hundredth of the result's rounding
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
+    In an autocast region float32 images are read in its dtype, with weights and parameters as they are.
     Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too; backward keeps x, skip,
     the tensors above and the norm's statistics, and computes everything else anew. What is computed stands in
     `genfuse_kernels/conv_norm_act/spec.py`. ValueError or TypeError, naming the argument, before anything is computed;
@@ -170,6 +172,10 @@ def unit(
     measured   `stats` are x's and skip's own, which the norm would measure: their gradient goes on to x and skip
     """
     check_axes(x, weight=weight, residual_weight=tensors.get("residual_weight"))
+    if is_autocast(x):
+        images: Any = {name: tensors.get(name) for name in ("skip", "residual", "residual_skip")}
+        cast: Any = {**tensors, **{name: in_autocast(image) for name, image in images.items()}}
+        x, tensors = in_autocast(x), cast
     if x.ndim == 4:
         return _unit(x, weight, bias, settings, tensors, return_stats, measured)
     y, stats = _unit(x.unsqueeze(2), weight, bias, settings, pictures(tensors), return_stats, measured)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import check
+from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_checks import check_parameter, check_settings
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
 from genfuse.ops.memory import empty
@@ -34,6 +35,7 @@ def linear(
     weight     (K, C), bias (K,), in x's dtype or float32
     residual   (..., K) like x
 
+    In an autocast region float32 rows are read in its dtype.
     Returns (..., K). A row's bits depend on that row alone, which `torch.nn.functional.linear` does not promise.
     Differentiable by PyTorch's own kernels. ValueError or TypeError, naming the argument, before anything is computed.
     """
@@ -49,6 +51,8 @@ def unit(
 ) -> Tensor:
     """`linear` for callers that keep their settings, checked once."""
     _check(x, weight, bias, residual)
+    if is_autocast(x):
+        x, residual = in_autocast(x), in_autocast(residual)
     if needs_dispatcher(x, weight, bias, residual):
         s = settings
         result: Tensor = torch.ops.genfuse.linear(
