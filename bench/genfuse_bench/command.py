@@ -19,6 +19,7 @@ from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.graphs import graph_rows
 from genfuse_bench.launches import launch_rows
 from genfuse_bench.loop import loop_row
+from genfuse_bench.loss_curves_command import loss_curves
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import memory_row
 from genfuse_bench.options import some_of
@@ -75,6 +76,7 @@ def bench() -> None:
 
 app.command("conv_norm_act")(conv_norm_act)
 app.command("training")(training)
+app.command("loss_curves")(loss_curves)
 
 
 @app.command("sampler_step")

@@ -5,34 +5,34 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-def dcgan_generator() -> nn.Module:
-    """64x64 pixels (Radford et al. 2016), 512 channels at 4x4."""
+def dcgan_generator(width: int = 64) -> nn.Module:
+    """64x64 pixels (Radford et al. 2016), 8·width channels at 4x4: the paper's 512, or fewer."""
     layers: list[nn.Module] = [
-        nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False),
-        nn.BatchNorm2d(512),
+        nn.ConvTranspose2d(100, 8 * width, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(8 * width),
         nn.ReLU(True),
     ]
-    for channels in (512, 256, 128):
+    for channels in (8 * width, 4 * width, 2 * width):
         half = channels // 2
         layers += [
             nn.ConvTranspose2d(channels, half, 4, 2, 1, bias=False),
             nn.BatchNorm2d(half),
             nn.ReLU(True),
         ]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), nn.Tanh())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(width, 3, 4, 2, 1, bias=False), nn.Tanh())
 
 
-def dcgan_critic() -> nn.Module:
+def dcgan_critic(width: int = 64) -> nn.Module:
     """64x64 pixels, as above."""
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
-    for channels in (64, 128, 256):
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
+    for channels in (width, 2 * width, 4 * width):
         double = 2 * channels
         layers += [
             nn.Conv2d(channels, double, 4, 2, 1, bias=False),
             nn.BatchNorm2d(double),
             nn.LeakyReLU(0.2, True),
         ]
-    return nn.Sequential(*layers, nn.Conv2d(512, 1, 4, 1, 0, bias=False))
+    return nn.Sequential(*layers, nn.Conv2d(8 * width, 1, 4, 1, 0, bias=False))
 
 
 class _Residual(nn.Module):

@@ -12,12 +12,13 @@ from genfuse_bench.conv_norm_act import UnitRow
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
+from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
 from genfuse_bench.sampler_step import StepRow
 from genfuse_bench.training import TrainingRow
 
-Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow | TrainingRow
+Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow | TrainingRow | LossCurveRow
 
 
 class Record:
