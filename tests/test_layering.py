@@ -23,7 +23,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"ops", "lab"},
     {"dispatch", "train"},
     {"measured"},
-    {"data", "evaluate", "env", "errors", "names"},
+    {"data", "evaluate", "env", "errors", "names", "rollback"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -65,7 +65,7 @@ TRAININGS = {
     "ddpm": Training("DDPM", (digits_unet,), train_ddpm, lambda: digits(16), 16),
     "dcgan": Training(
         "DCGAN",
-        (lambda: dcgan_generator(16), lambda: dcgan_critic(16)),
+        (lambda: dcgan_generator(8), lambda: dcgan_critic(8)),
         train_dcgan,
         lambda: openmoji(64),
         16,

@@ -11,6 +11,7 @@ from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
 from genfuse.ops.explain import explain
 from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.rewrite import optimize
+from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, sample
 
 __version__ = "0.1.0"
@@ -27,6 +28,7 @@ __all__ = [
     "nn",
     "ops",
     "optimize",
+    "rollback_on_failure",
     "sample",
     "samplers",
     "set_cache_limit",

@@ -47,9 +47,6 @@ def finish(norm: nn.Module, x: Tensor, skip: Tensor | None = None, stats: Tensor
     """Behind a unit that read x and skip, of these `batch_stats`: running statistics follow the batch's."""
     if not isinstance(norm, nn.BatchNorm2d) or not norm.training or not norm.track_running_stats:
         return
-    momentum = norm.momentum
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if momentum is None:  # the mean of all batches so far
-            momentum = 1 / float(norm.num_batches_tracked)
-    update_running_stats(x, norm.running_mean, norm.running_var, momentum or 0.0, skip, stats)
+    update_running_stats(
+        x, norm.running_mean, norm.running_var, norm.momentum, skip, stats, norm.num_batches_tracked
+    )

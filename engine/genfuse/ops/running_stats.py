@@ -14,26 +14,41 @@ def update_running_stats(
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
-    momentum: float,
+    momentum: float | None,
     skip: Tensor | None = None,
     stats: Tensor | None = None,
+    num_batches_tracked: Tensor | None = None,
 ) -> None:
-    """Move the running statistics towards the batch's by `momentum`, as `torch.nn.functional.batch_norm` does.
+    """Move the running statistics towards the batch's by `momentum`, as `torch.nn.BatchNorm2d` does.
 
     x, skip   (N, C, H, W) and (N, C', H, W), or sequences without H
     stats     (N, C + C', 2) of both, where they are measured already
     running_mean, running_var   (C + C',), changed in place; the variance is the unbiased one. None: nothing to move
+    momentum  None: by one over the number of batches, which makes them the mean over all; not without the number
+    num_batches_tracked   () int64, counted up in place
 
     ValueError where a channel has a single value, of which there is no variance.
     """
     values = x.shape[0] * x[0, 0].numel() if x.shape[0] else 0
     if values == 1:
         raise ValueError(f"expected more than 1 value per channel in training, x has shape {tuple(x.shape)}")
+    if num_batches_tracked is not None:
+        num_batches_tracked.add_(1)
     if running_mean is None or running_var is None or values == 0:
         return
     with torch.no_grad():
         of_sample = (stats_of(x, skip) if stats is None else stats).double()
         mean = of_sample[:, :, 0].mean(0)
         var = (of_sample[:, :, 1] + (of_sample[:, :, 0] - mean).square()).mean(0) * (values / (values - 1))
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        running_var.lerp_(var.to(running_var.dtype), momentum)
+        for running, of_batch in ((running_mean, mean), (running_var, var)):
+            by = _momentum(momentum, num_batches_tracked, running.dtype)
+            running.lerp_(of_batch.to(running.dtype), by)
+
+
+def _momentum(
+    momentum: float | None, num_batches_tracked: Tensor | None, dtype: torch.dtype
+) -> float | Tensor:
+    """On the device where it is the count's, so that it may be recorded."""
+    if momentum is not None:
+        return momentum
+    return 0.0 if num_batches_tracked is None else num_batches_tracked.reciprocal().to(dtype)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.fx import Graph, Node
 
 from genfuse.ops.running_stats import update_running_stats
-from genfuse.rewrite import patterns
+from genfuse.rewrite import cumulative, patterns
 
 _OPERATORS = {
     operator.iadd: operator.add,
@@ -76,7 +76,9 @@ def _edited(node: Node) -> list[Node]:
     if node.target in (F.batch_norm, F.instance_norm) and given.get("training", given.get("use_input_stats")):
         found += [given.get("running_mean"), given.get("running_var")]
     if node.target is update_running_stats:
-        found += node.args[1:3]
+        found += [*node.args[1:3], node.kwargs.get("num_batches_tracked")]
+    if node.target is cumulative.batch_norm:
+        found += node.args[1:4]
     return [tensor for tensor in found if isinstance(tensor, Node)]
 
 

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from genfuse.rewrite import cumulative
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
 from genfuse.rewrite.options import check_options
 from genfuse.rewrite.report import Report
 from genfuse.rewrite.shortcut import Shortcuts
+from genfuse.rollback import rollback_on_failure
 from genfuse_kernels.common import packed_weights
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
@@ -63,7 +65,8 @@ def optimize(
     is set on either. Plans are made at the first call of each input signature, mode and gradient state. `copy.deepcopy`
     of it is an optimised copy, what `torch.save` keeps is the model. In inference every result has memory of its own:
     results that in the model are views of each other, or of an argument, are copies here. While there are hooks for all
-    modules (`torch.nn.modules.module.register_module_forward_hook`), the model itself runs. It has three methods more:
+    modules (`torch.nn.modules.module.register_module_forward_hook`), the model itself runs. A forward that fails leaves
+    running statistics, and all buffers of modules in training, as they were. It has three methods more:
 
     report()    what was fused, what not, and why, and the memory of plans, packed weights and scratch
     refresh()   forget packed weights and plans: for edits through `.data` of a part of a weight (below 1/15 of it),
@@ -112,10 +115,21 @@ def optimize(
 
     shortcuts = Shortcuts(model, guarded, compiled(whole=True))
 
+    def whole(call: Callable[..., Any]) -> Any:
+        """`call`, which in training moves the running statistics of all norms or of none."""
+
+        def trained(*args: Any, **kwargs: Any) -> Any:
+            if not (model.training or torch.is_grad_enabled()):
+                return call(*args, **kwargs)
+            with rollback_on_failure(model), cumulative.traceable(model):
+                return call(*args, **kwargs)
+
+        return staticmethod(trained)
+
     class Optimized(_Called, type(model)):  # type: ignore[misc]
         """The model's class, called otherwise; an instance is made of the model's own attributes."""
 
-        _compiled_call_impl = staticmethod(guarded)
+        _compiled_call_impl = whole(guarded)
         _original = model
 
         def report(self) -> Report:
@@ -132,7 +146,7 @@ def optimize(
             backend.frozen = frozen
             for plan in backend.report.plans:
                 plan.frozen = frozen
-            Optimized._compiled_call_impl = staticmethod(shortcuts if frozen else guarded)
+            Optimized._compiled_call_impl = whole(shortcuts if frozen else guarded)
 
         def __copy__(self) -> nn.Module:
             return again(copy.copy(model))
