@@ -76,7 +76,7 @@ TRAININGS = {
 def loss_curves(
     sections: Annotated[str | None, typer.Option(help=f"Some of {','.join(TRAININGS)}.")] = None,
     steps: Annotated[int, typer.Option(min=BLOCK, help="Of each training.")] = 300,
-    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each competitor.")] = 6,
+    seeds: Annotated[int, typer.Option(min=2, help="Trainings of each competitor.")] = 5,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
     ] = None,
