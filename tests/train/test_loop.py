@@ -18,7 +18,7 @@ from genfuse.data import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.nn import UNetConfig
 from genfuse.systems.ddpm import DDPMConfig, train
-from genfuse.train import TrainConfig, checkpoint
+from genfuse.train import TrainConfig, checkpoint, loop
 from genfuse.train.batches import Batches, step_generator
 from genfuse.train.ema import Ema
 
@@ -219,6 +219,49 @@ def test_a_diverging_run_stops(tmp_path: Path) -> None:
     broken.images.fill_(float("inf"))
     with pytest.raises(FloatingPointError, match="gradient of step 0 is not finite"):
         train(broken, tmp_path, DDPMConfig(MODEL), CONFIG)
+
+
+def test_a_failed_step_changes_nothing(tmp_path: Path) -> None:
+    """Neither weights nor running statistics nor averages, and the same trainer goes on as if it had not been."""
+
+    class System:
+        fails = False
+
+        def __init__(self) -> None:
+            torch.manual_seed(0)
+            self.model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3))
+
+        def loss(
+            self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        ) -> torch.Tensor:
+            found = self.model(images).square().mean()
+            return found * torch.nan if self.fails else found
+
+        def preview(self, model: nn.Module) -> torch.Tensor:
+            return torch.zeros(1, 1, 8, 8)
+
+        def metadata(self) -> dict[str, Any]:
+            return {"system": "test"}
+
+    def state(trainer: loop.Trainer) -> list[torch.Tensor]:
+        both = trainer.system.model, trainer.ema.model
+        return [value.clone() for model in both for value in model.state_dict().values()]
+
+    once, straight = (
+        loop.Trainer(System(), dataset(), CONFIG, tmp_path / name) for name in ("once", "straight")
+    )
+    for trainer in (once, straight):
+        trainer._advance()
+    before, system = state(once), once.system
+    assert isinstance(system, System)
+    system.fails = True
+    with pytest.raises(FloatingPointError, match="step 1 is not finite"):
+        once._advance()
+    assert all(map(torch.equal, state(once), before)) and once.step == 1
+    system.fails = False
+    for trainer in (once, straight):
+        trainer._advance()
+    assert all(map(torch.equal, state(once), state(straight)))
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:

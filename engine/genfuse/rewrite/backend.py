@@ -74,7 +74,9 @@ def genfuse_backend(
     """`torch.compile(model, backend="genfuse", dynamic=False, options={...})`: with `optimize`'s options.
 
     They are accuracy, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of unknown sizes
-    for all pictures from the second size on, in which nothing can be fused: a warning says so.
+    for all pictures from the second size on, in which nothing can be fused: a warning says so. Batch norms of momentum
+    None end Dynamo's graphs here, and a forward that fails leaves the running statistics of earlier layers moved, as
+    PyTorch's does; `optimize` has neither.
 
     ValueError for any other option, and what `optimize` raises for a value.
     """

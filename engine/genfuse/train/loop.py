@@ -18,6 +18,7 @@ from genfuse.data.atomic import atomic_path, check_folder
 from genfuse.data.dataset import ImageDataset
 from genfuse.data.grid import save_grid
 from genfuse.errors import CheckpointError
+from genfuse.rollback import rollback_on_failure
 from genfuse.train import checkpoint
 from genfuse.train.batches import Batches, step_generator
 from genfuse.train.config import TrainConfig
@@ -114,20 +115,21 @@ class Trainer:
                     on_step(self.step, loss)
 
     def _advance(self) -> float:
-        """One optimizer step; returns its loss."""
+        """One optimizer step; returns its loss. One that fails leaves weights, buffers and averages as they were."""
         model, config = self.system.model, self.config
         generator = step_generator(config.seed, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate_at(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.system.loss(*self.batches.draw(generator), generator)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient of step {self.step} is not finite (loss {loss.item()}): lower learning_rate "
-                f"and resume from the last checkpoint in {self.run}"
-            )
+        with rollback_on_failure(model):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.system.loss(*self.batches.draw(generator), generator)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            if not torch.isfinite(norm):
+                raise FloatingPointError(
+                    f"the gradient of step {self.step} is not finite (loss {loss.item()}): lower learning_rate "
+                    f"and resume from the last checkpoint in {self.run}"
+                )
         self.optimizer.step()
         self.ema.update(model, self.step)
         self.step += 1
