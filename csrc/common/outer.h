@@ -17,6 +17,13 @@ constexpr int kOuterRows = 4, kOuterBlocks = 1;
 constexpr int kOuterRows = 2, kOuterBlocks = 1;
 #endif
 
+// Blocks of the next pass over those that are left: of one alone the broadcast values would take longer than
+// the products.
+GENFUSE_INLINE int outer_blocks(int64_t left) {
+    if (left == kOuterBlocks + 1 && kOuterBlocks > 2) return 2;
+    return static_cast<int>(left < kOuterBlocks ? left : kOuterBlocks);
+}
+
 // Where one side's values lie: floats from a step to the next, from a line of steps, from a sample of lines;
 // of the lanes also from a block of 16 to the next.
 struct Places {

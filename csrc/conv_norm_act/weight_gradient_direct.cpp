@@ -94,10 +94,8 @@ struct Rows {
     int count = 0;
 };
 
-void sum_rows(const Unit& unit, const float* lanes, const Steps& steps, int64_t lane, Rows& rows) {
-    const int64_t left = unit.lane_blocks - lane;
-    outer_for(rows.count, static_cast<int>(left < kOuterBlocks ? left : kOuterBlocks))(
-        rows.from, lanes, steps, rows.sums, false);
+void sum_rows(const float* lanes, const Steps& steps, int wide, Rows& rows) {
+    outer_for(rows.count, wide)(rows.from, lanes, steps, rows.sums, false);
     rows.count = 0;
 }
 
@@ -114,7 +112,9 @@ void sum_phase(const WeightGradientJob& job, const Frame& frame, const Unit& uni
                       swapped ? of_input : of_gradient};
     const int64_t left = job.row_channels() - unit.row_block * kBlock;
     const int64_t channels = left < unit.row_blocks * kBlock ? left : unit.row_blocks * kBlock;
-    for (int64_t lane = 0; lane < unit.lane_blocks; lane += kOuterBlocks) {
+    int wide;
+    for (int64_t lane = 0; lane < unit.lane_blocks; lane += wide) {
+        wide = outer_blocks(unit.lane_blocks - lane);
         Rows rows;
         for (size_t number = 0; number < phase.taps.size(); ++number) {
             const Tap& tap = phase.taps[number];
@@ -130,7 +130,7 @@ void sum_phase(const WeightGradientJob& job, const Frame& frame, const Unit& uni
                 rows.sums[rows.count++] =
                     sums + place * frame.sums_tap + row * frame.sums_row + lane * kBlock;
                 if (rows.count == kOuterRows || (last && row + 1 == channels)) {
-                    sum_rows(unit, lanes, steps, lane, rows);
+                    sum_rows(lanes, steps, wide, rows);
                 }
             }
         }

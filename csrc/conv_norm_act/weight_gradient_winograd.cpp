@@ -175,9 +175,9 @@ void sum_point(const WeightGradientJob& job, const Frame& frame, const Unit& uni
     const float* const lanes = (job.lanes_are_inputs ? inputs : gradients) + unit.lane_block * block_floats;
     const Places places{kBlock, 0, 0, block_floats};
     const Steps steps{1, 1, frame.tiles, places, places};
-    for (int64_t lane = 0; lane < unit.lane_blocks; lane += kOuterBlocks) {
-        const int wide =
-            static_cast<int>(unit.lane_blocks - lane < kOuterBlocks ? unit.lane_blocks - lane : kOuterBlocks);
+    int wide;
+    for (int64_t lane = 0; lane < unit.lane_blocks; lane += wide) {
+        wide = outer_blocks(unit.lane_blocks - lane);
         for (int64_t row = 0; row < unit.row_blocks * kBlock; row += kOuterRows) {
             const float* of_row[kOuterRows];
             float* to[kOuterRows];
@@ -289,10 +289,10 @@ void winograd_gradient_output_unit(const WeightGradientJob& job, int64_t unit, i
 void winograd_gradient_sum_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
     const int64_t lane_parts = parts_of(job.lane_channels(), job.lane_part);
-    const int64_t row = unit / lane_parts * job.row_part, lane = unit % lane_parts * job.lane_part;
-    sum_unit(job, frame,
-             {row, blocks_there(job.row_channels(), row, job.row_part), lane,
-              blocks_there(job.lane_channels(), lane, job.lane_part)});
+    const int64_t row = unit / lane_parts * job.row_part, part = unit % lane_parts;
+    const int64_t lanes = blocks_of(job.lane_channels());
+    const int64_t lane = part * lanes / lane_parts, end = (part + 1) * lanes / lane_parts;  // of equal size
+    sum_unit(job, frame, {row, blocks_there(job.row_channels(), row, job.row_part), lane, end - lane});
 }
 
 }  // namespace GENFUSE_ISA
