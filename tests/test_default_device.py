@@ -42,6 +42,9 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "attention": lambda: ops.attention(TOKENS, TOKENS, TOKENS),
     "timestep_embedding": lambda: ops.timestep_embedding(torch.ones(3, device="cpu"), 8),
     "philox_normal": lambda: ops.philox_normal(torch.tensor([1, 2], device="cpu"), (2, 3)),
+    "clip_grad_norm": lambda: ops.clip_grad_norm([X.clone()], 1.0, are_gradients=True),
+    "clip_grad_norm of nothing": lambda: ops.clip_grad_norm([], 1.0),
+    "clip_grad_norm of float64": lambda: ops.clip_grad_norm([X.double()], 1.0, are_gradients=True),
     "sample": lambda: genfuse.sample(
         lambda x, t: 0.1 * x, (2, 3, 4, 4), sampler="ddim", steps=3, seeds=0, device="cpu"
     ),

@@ -19,9 +19,9 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"genfuse"},
     {"compat", "export"},
     {"systems", "rewrite", "schedulers"},
-    {"samplers", "nn", "penalties"},
+    {"samplers", "nn", "penalties", "train"},
     {"ops", "lab"},
-    {"dispatch", "train"},
+    {"dispatch"},
     {"measured"},
     {"data", "evaluate", "env", "errors", "names", "rollback"},
 )

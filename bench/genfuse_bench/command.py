@@ -18,6 +18,7 @@ from genfuse_bench import report
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.graphs import graph_rows
 from genfuse_bench.launches import launch_rows
+from genfuse_bench.list_command import tensor_lists
 from genfuse_bench.loop import loop_row
 from genfuse_bench.loss_curves_command import loss_curves
 from genfuse_bench.machine import Machine
@@ -75,6 +76,7 @@ def bench() -> None:
 
 
 app.command("conv_norm_act")(conv_norm_act)
+app.command("tensor_lists")(tensor_lists)
 app.command("training")(training)
 app.command("loss_curves")(loss_curves)
 

@@ -16,9 +16,10 @@ from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
 from genfuse_bench.sampler_step import StepRow
+from genfuse_bench.tensor_lists import ListRow
 from genfuse_bench.training import TrainingRow
 
-Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow | TrainingRow | LossCurveRow
+Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow | TrainingRow | LossCurveRow | ListRow
 
 
 class Record:

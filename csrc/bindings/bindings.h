@@ -18,6 +18,7 @@ void bind_attention(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_glue(pybind11::module_& module);
 void bind_gradient(pybind11::module_& module);
+void bind_lists(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);

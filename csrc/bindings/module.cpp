@@ -117,6 +117,7 @@ PYBIND11_MODULE(_cpu, module) {
     bind_conv(module);
     bind_glue(module);
     bind_gradient(module);
+    bind_lists(module);
     bind_memory(module);
     bind_ops(module);
     bind_plan(module);

@@ -305,6 +305,20 @@ def test_ema_follows_slowly() -> None:
     assert model.weight.item() == 1 and not ema.model.weight.requires_grad
 
 
+def test_ema_of_shared_weights_and_buffers() -> None:
+    """A weight that two layers share moves once; floating buffers are averaged, others copied."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False), nn.BatchNorm1d(2))
+    model[1].weight = model[0].weight
+    nn.init.zeros_(model[0].weight)
+    ema = Ema(model, decay=0.5)
+    nn.init.ones_(model[0].weight)
+    model[2].running_mean.fill_(4)
+    model[2].num_batches_tracked.fill_(7)
+    ema.update(model, step=1000)
+    assert ema.model[0].weight is ema.model[1].weight and ema.model[0].weight.tolist() == [[0.5, 0.5]] * 2
+    assert ema.model[2].running_mean.tolist() == [2, 2] and ema.model[2].num_batches_tracked.item() == 7
+
+
 def test_learning_rate() -> None:
     config = TrainConfig(steps=10, learning_rate=1.0, warmup_steps=2, cooldown_steps=4)
     assert [config.learning_rate_at(step) for step in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]

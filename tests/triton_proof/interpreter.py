@@ -5,7 +5,8 @@ Import it in a process that has TRITON_INTERPRET=1 set before Triton is. What it
     bfloat16     casts round to nearest even (the interpreter truncates); arithmetic on raw bfloat16, which it
                  would do on the bit patterns, raises
     comparisons  give int1: they keep the operands' dtype, and broadcasting one against a mask then fails
-    bounds       each unmasked address lies inside one kernel argument's own elements, and is aligned
+    bounds       each unmasked address lies inside one kernel argument's own elements, and is aligned; of kernels that
+                 are handed addresses, inside one of the tensors `within_reach`
     races        no element is written by two programs or two lanes, nor written by one program and read by
                  another
     traffic      bytes read and written, by argument
@@ -69,6 +70,10 @@ def record() -> Iterator[Traffic]:
         yield _traffic
     finally:
         _traffic = None
+
+
+within_reach: list[torch.Tensor] = []
+"""What kernels may touch beside their arguments: tensors whose addresses are handed to them in a table."""
 
 
 def _register(argument: Any) -> None:
@@ -205,7 +210,7 @@ def _instrument() -> None:
         if _traffic is not None:
             _traffic.launches += 1
         on_host = init_arguments(self, arguments, keywords)
-        _register((*on_host[0], *on_host[1].values()))
+        _register((*on_host[0], *on_host[1].values(), *within_reach))
         return on_host
 
     def create_masked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:

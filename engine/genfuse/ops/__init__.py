@@ -1,7 +1,10 @@
 """genfuse's ops: each checks its arguments, picks a backend and calls its kernel."""
 
 from genfuse.ops.attention import attention
+from genfuse.ops.clip_grad_norm import clip_grad_norm
+from genfuse.ops.clip_weights import clip_weights
 from genfuse.ops.conv_norm_act import conv_norm_act
+from genfuse.ops.ema_update import ema_update
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
 from genfuse.ops.norm_stats import norm_stats
@@ -12,7 +15,10 @@ from genfuse.ops.timestep_embedding import timestep_embedding
 
 __all__ = [
     "attention",
+    "clip_grad_norm",
+    "clip_weights",
     "conv_norm_act",
+    "ema_update",
     "linear",
     "norm_act",
     "norm_stats",

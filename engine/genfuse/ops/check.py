@@ -208,24 +208,24 @@ def writable(
 
     It overlaps no other output at all, and no two of its elements share memory.
     """
-    if not tensor.is_contiguous() and _overlaps_itself(tensor):
+    if not tensor.is_contiguous() and overlaps_itself(tensor):
         raise ValueError(
             f"{name} overlaps itself in memory (strides {tensor.stride()}), expected a place for each element"
         )
-    begin, end = _extent(tensor)
+    begin, end = extent(tensor)
     for others, same_is_fine in ((inputs, True), (outputs, False)):
         for other_name, other in others.items():
             if other is None or other.numel() == 0 or tensor.numel() == 0:
                 continue
             if same_is_fine and other.data_ptr() == tensor.data_ptr() and other.stride() == tensor.stride():
                 continue
-            low, high = _extent(other)
+            low, high = extent(other)
             if begin < high and low < end:
                 excuse = " without being the same tensor" if same_is_fine else ""
                 raise ValueError(f"{name} overlaps {other_name} in memory{excuse}; pass a copy")
 
 
-def _overlaps_itself(tensor: Tensor) -> bool:
+def overlaps_itself(tensor: Tensor) -> bool:
     """Whether two elements have one address: never where each stride passes all that smaller ones reach."""
     if tensor.numel() == 0:
         return False
@@ -241,7 +241,7 @@ def _overlaps_itself(tensor: Tensor) -> bool:
     return int(touched.count_nonzero()) < tensor.numel()
 
 
-def _extent(tensor: Tensor) -> tuple[int, int]:
+def extent(tensor: Tensor) -> tuple[int, int]:
     """First byte and one past the last byte that the tensor can touch."""
     last = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
     begin = tensor.data_ptr()

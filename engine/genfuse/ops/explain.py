@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
 
 from genfuse import dispatch, measured
 from genfuse.dispatch import Choice
+from genfuse.ops import tensor_list
 from genfuse.ops.conv_geometry import paddings
 from genfuse.ops.conv_launch import limits
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
+
+_OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
 
 def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     """Which backend would run `genfuse.ops.<op>(*args, **kwargs)`, and why not each other one.
 
-    The device and dtype are those of the first floating tensor among the arguments (float32 on the CPU where
-    there is none). Where a measurement decides (`backend(reproducible=False)`), the call is made, and the reason names
-    the kernel and its time. Printing the result gives the reasons, a line each.
+    The device and dtype are those of the first floating tensor among the arguments and the lists among them (float32 on
+    the CPU where there is none). Where a measurement decides (`backend(reproducible=False)`), the call is made, and the
+    reason names the kernel and its time. Printing the result gives the reasons, a line each.
     """
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    lists = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
+    tensors = [
+        value for value in (*args, *kwargs.values(), *chain(*lists)) if isinstance(value, torch.Tensor)
+    ]
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floating:
         return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
-    of_call = _limits(args, kwargs, gradients) if op == "conv_norm_act" else {}
+    of_call: Mapping[dispatch.Backend, str] = {}
+    if op == "conv_norm_act":
+        of_call = _limits(args, kwargs, gradients)
+    elif op in _OF_LISTS:
+        of_call = tensor_list.limits(*lists)
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
     return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice.backend) else choice
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,8 @@ LIBRARY = torch.library.Library("genfuse", "DEF")
 # Asked before every step: without the way through PyTorch's modules that is a fifth of a microsecond less.
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
+
+_PLAIN = frozenset((Tensor, Parameter))
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -51,6 +54,15 @@ def needs_dispatcher(*tensors: Tensor | None) -> bool:
         if tensor.is_neg() or (grad and tensor.requires_grad):
             return True
     return False
+
+
+def any_needs_dispatcher(tensors: Sequence[Tensor]) -> bool:
+    """`needs_dispatcher` of a long list, without a loop."""
+    if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None or forward_ad._current_level >= 0:
+        return True
+    if not _PLAIN.issuperset(map(type, tensors)) or any(map(Tensor.is_neg, tensors)):
+        return True
+    return is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
 
 
 def only_recorded(*tensors: Tensor | None) -> bool:

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from genfuse.ops import ema_update
+
 
 class Ema:
     """``ema.model`` is a copy of the network whose weights follow it slowly.
@@ -25,11 +27,14 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards ``model``'s weights; ``step`` counts updates from 0. Integer buffers are copied."""
+        """Move towards ``model``'s weights and buffers; ``step`` counts updates from 0. Integer buffers are copied."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = model.state_dict()
-        for name, average in self.model.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(current[name], 1 - decay)
-            else:
-                average.copy_(current[name])
+        pairs = [
+            *zip(self.model.parameters(), model.parameters(), strict=True),
+            *zip(self.model.buffers(), model.buffers(), strict=True),
+        ]
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        ema_update([average for average, _ in floating], [current for _, current in floating], decay)
+        for average, current in pairs:
+            if not average.is_floating_point():
+                average.copy_(current)

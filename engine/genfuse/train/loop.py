@@ -18,6 +18,7 @@ from genfuse.data.atomic import atomic_path, check_folder
 from genfuse.data.dataset import ImageDataset
 from genfuse.data.grid import save_grid
 from genfuse.errors import CheckpointError
+from genfuse.ops import clip_grad_norm
 from genfuse.rollback import rollback_on_failure
 from genfuse.train import checkpoint
 from genfuse.train.batches import Batches, step_generator
@@ -124,7 +125,7 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.system.loss(*self.batches.draw(generator), generator)
             loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            norm = clip_grad_norm(model.parameters(), config.grad_clip)
             if not torch.isfinite(norm):
                 raise FloatingPointError(
                     f"the gradient of step {self.step} is not finite (loss {loss.item()}): lower learning_rate "

@@ -1,0 +1,108 @@
+"""Lists of tensors for Triton kernels: one launch a dtype goes through all of them by a table of their addresses.
+
+A row of the table, int64 on the device: the tensors' addresses, the number of their elements, and a number of the call
+as the bits of its float64. Programs are tensors × SHARE; those of one tensor take its tiles in turn.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+SHARE = 32
+"""Programs a tensor: a network's largest of some million elements then have a few hundred tiles a program."""
+TILE = 1024
+THREADS = 128
+_TYPES = {
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+    torch.bfloat16: tl.bfloat16,
+    torch.float16: tl.float16,
+}
+
+
+class Table(NamedTuple):
+    """What a launch needs: the rows, a grid, and the constants that kernels share."""
+
+    rows: Tensor
+    grid: tuple[int, int]
+    constants: dict[str, Any]
+
+
+def tables(lists: Sequence[Sequence[Tensor]], number: float) -> Iterator[Table]:
+    """One a combination of dtypes, of tensors that are dense, those of one place in the same order of memory."""
+    groups = sorted(zip(*lists, strict=True), key=_dtypes)
+    bits = int.from_bytes(struct.pack("<d", number), "little", signed=True)
+    for dtypes, places in groupby(groups, _dtypes):
+        rows = [(*(t.data_ptr() for t in place), place[0].numel(), bits) for place in places]
+        aligned = all(address % 16 == 0 for row in rows for address in row[:-2])
+        names = dtypes.split()
+        types = [_TYPES[getattr(torch, name)] for name in names]
+        yield Table(
+            torch.tensor(rows, dtype=torch.int64, device="cpu").to(lists[0][0].device),
+            (len(rows), SHARE),
+            {
+                **{f"TYPE{i}": kind for i, kind in enumerate(types)},
+                "COMPUTE": tl.float64 if types[0] == tl.float64 else tl.float32,
+                "ALIGNED": aligned,
+                "TILE": TILE,
+                "num_warps": THREADS // 32,
+            },
+        )
+
+
+def _dtypes(place: Sequence[Tensor]) -> str:
+    return " ".join(str(tensor.dtype).removeprefix("torch.") for tensor in place)
+
+
+@contextmanager
+def dense(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors, or copies of those with gaps in their memory, whose values go back at the end of the block."""
+    runs = [tensor if _is_dense(tensor) else tensor.contiguous() for tensor in tensors]
+    yield runs
+    for tensor, run in zip(tensors, runs, strict=True):
+        if run is not tensor:
+            tensor.copy_(run)
+
+
+def ordered_as(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor's values in the order of memory of `like`, which is dense."""
+    return (
+        tensor
+        if tensor.stride() == like.stride()
+        else torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+    )
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() or torch.empty_like(tensor).stride() == tensor.stride()
+
+
+@triton.jit
+def run_of(row, COLUMN: tl.constexpr, TYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """A pointer to the first element of one of a row's tensors."""
+    address = tl.load(row + COLUMN)
+    if ALIGNED:
+        address = tl.multiple_of(address, 16)
+    return address.to(tl.pointer_type(TYPE))
+
+
+@triton.jit
+def number_of(row, COLUMN: tl.constexpr):
+    """The number of the call, float64."""
+    return tl.load(row + COLUMN).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def tile_of(tile, numel, TILE: tl.constexpr):
+    """Offsets of a tile's elements, int64 as `numel` and what counts up to it, and which of them exist."""
+    offset = tile * TILE + tl.arange(0, TILE)
+    return offset, offset < numel

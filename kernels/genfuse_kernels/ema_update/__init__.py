@@ -1,0 +1,1 @@
+"""`ema_update`: averages of parameters, all of a list in one pass."""
