@@ -2,9 +2,9 @@
 
     python -m genfuse_bench.cards        writes bench/results/cards.json and bench/results/cards.md
 
-A stand-in driver names the target; each launcher runs on CPU tensors with its kernel replaced by one that
-only compiles, so that the specialisation is the real one. ptxas, cuobjdump and nvdisasm come with Triton. A
-card is a floor and a gate (no spill, 128-bit accesses where the layout has them), never a time.
+A stand-in driver names the target; each launcher runs on CPU tensors and its kernels are compiled only, so that the
+specialisation is the real one. ptxas, cuobjdump and nvdisasm come with Triton. A card is a floor and a gate (no spill,
+128-bit accesses where the layout has them), never a time.
 """
 
 from __future__ import annotations
@@ -109,31 +109,30 @@ def standin_driver(target: int) -> Iterator[None]:
         driver._active = before
 
 
-class CompileOnly:
-    """Stands in for a kernel: `kernel[grid](...)` compiles the specialisation and keeps it."""
+@contextmanager
+def compiling_only() -> Iterator[list[tuple[str, Any]]]:
+    """Inside, kernels are compiled and not launched: (name, binary) of each launch, in order."""
+    from triton.runtime.jit import JITFunction
 
-    def __init__(self, kernel: Any) -> None:
-        self.kernel = kernel
-        self.compiled: Any = None
+    run = JITFunction.run
+    found: list[tuple[str, Any]] = []
 
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        def launch(*arguments: Any, **options: Any) -> None:
-            self.compiled = self.kernel.warmup(*arguments, grid=grid, **options)
+    def compile_only(self: Any, *arguments: Any, warmup: bool, **options: Any) -> Any:
+        found.append((self.fn.__name__, run(self, *arguments, warmup=True, **options)))
+        return found[-1][1]
 
-        return launch
+    JITFunction.run = compile_only
+    try:
+        yield found
+    finally:
+        JITFunction.run = run
 
 
 def compile_call(module: Any, op: str, *arguments: Any, **options: Any) -> Any:
     """The binary that `module.<op>(...)` would launch, from its launcher's own arguments."""
-    name = f"{op}_kernel"
-    kernel = getattr(module, name)
-    compiler = CompileOnly(kernel)
-    setattr(module, name, compiler)
-    try:
+    with compiling_only() as found:
         getattr(module, op)(*arguments, **options)
-    finally:
-        setattr(module, name, kernel)
-    return compiler.compiled
+    return dict(found)[f"{op}_kernel"]
 
 
 def _tool(name: str, cubin: bytes, *options: str) -> str:
@@ -194,7 +193,42 @@ def read_card(compiled: Any, kernel: str, case: str, target: int, dtype: torch.d
 
 
 def compiled_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
-    """(op, case, binary) of the calls that have a card, for the active target; the index is on the device."""
+    """(kernel, case, binary) of the calls that have a card, for the active target."""
+    yield from sampler_calls(dtype)
+    if dtype != torch.float64:
+        yield from norm_calls(dtype)
+
+
+def norm_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+    """Norms of 128 channels at 64 x 64, each kernel once a case."""
+    from genfuse_kernels.conv_norm_act.settings import Settings
+    from genfuse_kernels.norm_act.triton_impl import norm_act
+
+    parameters = {"norm_weight": torch.empty(128), "norm_bias": torch.empty(128)}
+    seeds = torch.zeros(4, dtype=torch.int64)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x, y = (torch.empty(4, 128, 64, 64, dtype=dtype, memory_format=memory_format) for _ in "xy")
+        layout = "channels_last" if memory_format == torch.channels_last else "contiguous"
+        silu = Settings(norm="group", num_groups=32, activation="silu")
+        calls: dict[str, tuple[Settings, dict[str, Any]]] = {
+            "group, silu": (silu, {}),
+            "group, silu, dropout, residual, statistics": (
+                silu._replace(dropout=0.1),
+                {"residual": y, "seeds": seeds, "stats_out": torch.empty(4, 128, 2)},
+            ),
+            "layer_pixel, gelu": (Settings(norm="layer_pixel", activation="gelu"), {}),
+            "batch, relu, pool": (Settings(norm="batch", activation="relu", pool=(2, 2)), {}),
+        }
+        for case, (settings, given) in list(calls.items())[: 2 if layout == "contiguous" else None]:
+            out = y[:, :, :: settings.pool[0], :: settings.pool[1]].clone(memory_format=memory_format)
+            with compiling_only() as found:
+                norm_act(out, given.pop("stats_out", None), x, settings, **parameters, **given)
+            for kernel, binary in dict(found).items():
+                yield kernel.removesuffix("_kernel"), f"{case}, {layout}", binary
+
+
+def sampler_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+    """The ops of a sampler; the index is on the device."""
     from genfuse_kernels.philox_normal import triton_impl as philox_normal
     from genfuse_kernels.sampler_reduce import triton_impl as sampler_reduce
     from genfuse_kernels.sampler_step import triton_impl as sampler_step

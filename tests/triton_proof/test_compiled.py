@@ -22,7 +22,17 @@ def rows(request) -> list[cards.Card]:
 
 
 def test_every_op_has_a_card(rows):
-    assert {row.kernel for row in rows} == {"philox_normal", "sampler_step", "sampler_reduce"}
+    assert {row.kernel for row in rows} == {
+        "philox_normal",
+        "sampler_step",
+        "sampler_reduce",
+        "norm_stats",
+        "norm_act",
+        "fold_moments",
+        "channel_table",
+        "batch_moments",
+        "pixel_table",
+    }
 
 
 def test_no_kernel_spills(rows):
@@ -31,6 +41,8 @@ def test_no_kernel_spills(rows):
 
 def test_flat_orders_move_128_bits(rows):
     for row in rows:
+        if row.kernel in ("norm_stats", "norm_act"):
+            assert "128" in row.loads and (row.kernel == "norm_stats" or "128" in row.stores), row
         if row.case in FLAT and row.kernel != "sampler_reduce":
             assert set(row.stores) == {"128"}, row
             assert row.kernel == "philox_normal" or row.loads["128"] >= 2, row

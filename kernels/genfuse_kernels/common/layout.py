@@ -130,6 +130,11 @@ def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool)
     return True
 
 
+def is_wide(*tensors: Tensor | None) -> bool:
+    """Whether offsets within a sample of one of them need 64 bits."""
+    return any(tensor is not None and _reach(tensor) >= INT32_LIMIT for tensor in tensors)
+
+
 def _reach(tensor: Tensor) -> int:
     return sum(
         (size - 1) * abs(stride) for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
