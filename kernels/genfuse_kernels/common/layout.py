@@ -60,8 +60,13 @@ def plane_strides(tensor: Tensor) -> tuple[int, int, int] | None:
 
 
 def fit(tensor: Tensor | None) -> Tensor | None:
+    """`as_planes`, of a tensor that may be absent."""
+    return None if tensor is None else as_planes(tensor)
+
+
+def as_planes(tensor: Tensor) -> Tensor:
     """The tensor itself where a kernel can walk over it, else a contiguous copy."""
-    return tensor if tensor is None or plane_strides(tensor) is not None else tensor.contiguous()
+    return tensor if plane_strides(tensor) is not None else tensor.contiguous()
 
 
 def operand(tensor: Tensor | None) -> Operand:

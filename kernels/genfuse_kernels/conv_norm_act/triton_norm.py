@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, operand
+from genfuse_kernels.common.layout import as_planes, fit, operand
 from genfuse_kernels.common.moments import TILE, merged, tile_moments
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
@@ -236,8 +236,7 @@ def _parameter(tensor: Tensor | None) -> tuple[Tensor | None, int]:
 
 
 def _pixel_table(x: Tensor, skip: Tensor | None, s: Settings) -> Tensor:
-    x = fit(x)  # type: ignore[assignment]
-    skip = fit(skip)
+    x, skip = as_planes(x), fit(skip)
     batch, channels, positions = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
     widest = triton.next_power_of_2(max(channels, 0 if skip is None else skip.shape[1]))
     block_c = min(widest, 64 if operand(x).channel == 1 else 32)
