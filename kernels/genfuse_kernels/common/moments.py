@@ -44,15 +44,16 @@ class Tiles(NamedTuple):
         }
 
 
-def tiles(channels: int, positions: int, channels_last: bool) -> Tiles:
-    """Tiles of TILE elements, long where memory is."""
+def tiles(channels: int, positions: int, channels_last: bool, share: int = 1) -> Tiles:
+    """Tiles of TILE/share elements, long where memory is; a kernel that keeps more values wants fewer of each."""
+    tile = TILE // share
     most_channels, most_positions = (triton.next_power_of_2(size) for size in (channels, positions))
     if channels_last:
         block_c = min(most_channels, 64)
-        block_p = min(most_positions, TILE // block_c)
+        block_p = min(most_positions, tile // block_c)
     else:
-        block_p = min(most_positions, TILE)
-        block_c = min(most_channels, TILE // block_p, 64)
+        block_p = min(most_positions, tile)
+        block_c = min(most_channels, tile // block_p, 64)
     block_p = max(block_p, 4)  # a Philox block's
     span = max(SPAN // (block_c * block_p), 1) * block_p
     return Tiles(block_c, block_p, triton.cdiv(channels, block_c), triton.cdiv(positions, span), span)

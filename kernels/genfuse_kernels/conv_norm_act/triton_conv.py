@@ -367,6 +367,8 @@ def convolve(
     plan = blocks_for(
         max(in_phase) if per_sample else 128, columns_of, inputs * taps if joined else inputs, precision, half
     )
+    if joined:  # addresses of every tap and channel at once take registers
+        plan = plan._replace(pixels=min(plan.pixels, 64))
     if few:  # no product, all in registers
         plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
     parts = [triton.cdiv(pixels, plan.pixels) for pixels in in_phase]

@@ -227,7 +227,7 @@ def _channel_sums(
 ) -> Tensor:
     """Σg and Σg·x̂ of each channel over space: (2, N, C) float64."""
     batch, channels, positions = gradient.shape[0], gradient.shape[1], gradient.shape[2] * gradient.shape[3]
-    plans = [tiles(part.shape[1], positions, operand(part).channel == 1) for part in images]
+    plans = [tiles(part.shape[1], positions, operand(part).channel == 1, 2) for part in images]
     most = max(plan.splits for plan in plans)
     sums = torch.zeros((2, most, batch * channels), dtype=torch.float64, device=gradient.device)
     for (_, first, part), plan in zip(_parts(images), plans, strict=True):
@@ -352,7 +352,7 @@ def _write(
     tensors: UnitTensors,
 ) -> None:
     batch, channels, positions = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
-    plan = tiles(channels, positions, operand(x).channel == 1)
+    plan = tiles(channels, positions, operand(x).channel == 1, 2)
     of_part = gradient[:, first : first + channels]
     read_gradient_kernel[(batch * plan.channel_blocks * plan.splits,)](
         operand(out),

@@ -110,10 +110,12 @@ def weight_gradient(
     )
     outputs, inputs, taps = dense.shape[1] // s.groups, weight.shape[1], size[0] * size[1]
     precision = precision_of(x.dtype, s.accuracy)
-    most = 128 if x.dtype != torch.float32 else 64
+    half = x.dtype != torch.float32
+    in_registers = precision == "ieee" and not half
+    most = 128 if half else 64
     block_a = min(max(triton.next_power_of_2(outputs), 16), most)
     block_b = min(max(triton.next_power_of_2(taps * inputs), 16), most)
-    block_p = 16 if precision == "ieee" and x.dtype == torch.float32 else 32
+    block_p = 16 if in_registers else 32
     tiles = triton.cdiv(outputs, block_a), triton.cdiv(taps * inputs, block_b)
     pixels = dense.shape[0] * made[0] * made[1]
     splits = max(1, min(_PROGRAMS // (tiles[0] * tiles[1] * s.groups), triton.cdiv(pixels, _LEAST_SPAN)))
@@ -144,7 +146,7 @@ def weight_gradient(
         BLOCK_B=block_b,
         BLOCK_P=block_p,
         WIDE=is_wide(dense, gathered),
-        num_warps=8 if block_a * block_b >= 128 * 128 else 4,
+        num_warps=8 if block_a * block_b >= 128 * 128 or in_registers else 4,
         num_stages=3,
         enable_fp_fusion=True,
     )
