@@ -2,9 +2,9 @@
 
     python -m genfuse_bench.cards        writes bench/results/cards.json and bench/results/cards.md
 
-A stand-in driver names the target; each launcher runs on CPU tensors with its kernel replaced by one that
-only compiles, so that the specialisation is the real one. ptxas, cuobjdump and nvdisasm come with Triton. A
-card is a floor and a gate (no spill, 128-bit accesses where the layout has them), never a time.
+A stand-in driver names the target; each launcher runs on CPU tensors and its kernels are compiled only, so that the
+specialisation is the real one. ptxas, cuobjdump and nvdisasm come with Triton. A card is a floor and a gate (no spill,
+128-bit accesses where the layout has them), never a time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from genfuse_bench.card_calls import all_calls
+from genfuse_bench.compiled import standin_driver
+
+Calls = Callable[[torch.dtype], Iterator[tuple[str, str, Any]]]
 
 RESULTS = Path(__file__).parents[1] / "results"
 TARGETS = (80, 90, 100)
@@ -67,73 +70,6 @@ class Card:
     def spills(self) -> bool:
         """Whether any value lives in local memory."""
         return bool(self.spill_bytes or self.local_bytes or self.local_accesses)
-
-
-@contextmanager
-def standin_driver(target: int) -> Iterator[None]:
-    """Make Triton compile for `sm_<target>` in this process, with no GPU and no driver."""
-    from triton.backends.compiler import GPUTarget
-    from triton.backends.driver import DriverBase
-    from triton.runtime import driver
-
-    class StandIn(DriverBase):  # type: ignore[misc]
-        """Knows a target and nothing else."""
-
-        @classmethod
-        def is_active(cls) -> bool:
-            return True
-
-        def get_current_target(self) -> Any:
-            return GPUTarget("cuda", target, 32)
-
-        def get_active_torch_device(self) -> torch.device:
-            return torch.device("cpu")
-
-        def get_current_device(self) -> int:
-            return target  # Triton caches by device: one a target
-
-        def get_current_stream(self, device: int) -> int:
-            return 0
-
-        def get_benchmarker(self) -> Any:
-            raise RuntimeError("a stand-in driver times nothing")
-
-        def map_python_to_cpp_type(self, ty: str) -> str:
-            return ty
-
-    before = driver._active
-    driver.set_active(StandIn())
-    try:
-        yield
-    finally:
-        driver._active = before
-
-
-class CompileOnly:
-    """Stands in for a kernel: `kernel[grid](...)` compiles the specialisation and keeps it."""
-
-    def __init__(self, kernel: Any) -> None:
-        self.kernel = kernel
-        self.compiled: Any = None
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Any:
-        def launch(*arguments: Any, **options: Any) -> None:
-            self.compiled = self.kernel.warmup(*arguments, grid=grid, **options)
-
-        return launch
-
-
-def compile_call(module: Any, op: str, *arguments: Any, **options: Any) -> Any:
-    """The binary that `module.<op>(...)` would launch, from its launcher's own arguments."""
-    name = f"{op}_kernel"
-    kernel = getattr(module, name)
-    compiler = CompileOnly(kernel)
-    setattr(module, name, compiler)
-    try:
-        getattr(module, op)(*arguments, **options)
-    finally:
-        setattr(module, name, kernel)
-    return compiler.compiled
 
 
 def _tool(name: str, cubin: bytes, *options: str) -> str:
@@ -193,59 +129,18 @@ def read_card(compiled: Any, kernel: str, case: str, target: int, dtype: torch.d
     )
 
 
-def compiled_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
-    """(op, case, binary) of the calls that have a card, for the active target; the index is on the device."""
-    from genfuse_kernels.philox_normal import triton_impl as philox_normal
-    from genfuse_kernels.sampler_reduce import triton_impl as sampler_reduce
-    from genfuse_kernels.sampler_step import triton_impl as sampler_step
-
-    compute = torch.float64 if dtype == torch.float64 else torch.float32
-    table, scales = torch.empty(8, 32, dtype=compute), torch.empty(4, 2, dtype=compute)
-    index, seeds = torch.zeros(1, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
-    none = dict.fromkeys(("uncond", "variance", "history", "noise", "noise_prev", "seeds", "scales"))
-    for memory_format in ("contiguous", "channels_last"):
-
-        def new(*leading: int, memory_format: str = memory_format) -> Tensor:
-            tensor = torch.empty(*leading, 4, 64, 64, dtype=dtype)
-            return (
-                tensor if memory_format == "contiguous" else tensor.view(*leading, 64, 64, 4).movedim(-1, -3)
-            )
-
-        x = new(4)
-
-        def step(case: str, x: Tensor = x, **given: Any) -> tuple[str, str, Any]:
-            inputs = none | {"stream": 0} | given
-            call = (new(4), None, x, new(4), table, index)
-            return "sampler_step", case, compile_call(sampler_step, "sampler_step", *call, **inputs)
-
-        everything = {
-            "uncond": new(4),
-            "variance": new(4),
-            "history": new(4, 4),
-            "seeds": seeds,
-            "scales": scales,
-        }
-        yield step(f"deterministic, {memory_format}")
-        yield step(f"multistep, {memory_format}", history=new(2, 4))
-        yield step(f"stochastic, {memory_format}", seeds=seeds)
-        yield step(f"everything, {memory_format}", **everything)
-        binary = compile_call(philox_normal, "philox_normal", new(4), seeds, index, 0)
-        yield "philox_normal", memory_format, binary
-        reduced = (scales, x, new(4), table, index)
-        binary = compile_call(sampler_reduce, "sampler_reduce", *reduced, uncond=new(4))
-        yield "sampler_reduce", memory_format, binary
-
-
-def cards(targets: tuple[int, ...] = TARGETS, dtypes: tuple[torch.dtype, ...] = DTYPES) -> list[Card]:
-    """Compile everything for every target and read the cards; RuntimeError under TRITON_INTERPRET."""
+def cards(
+    targets: tuple[int, ...] = TARGETS, dtypes: tuple[torch.dtype, ...] = DTYPES, calls: Calls = all_calls
+) -> list[Card]:
+    """Compile the calls for every target and read the cards; RuntimeError under TRITON_INTERPRET."""
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         raise RuntimeError("TRITON_INTERPRET is set; cards need the compiler: start a process without it")
     found = []
     for target in targets:
         with standin_driver(target):
             for dtype in dtypes:
-                for op, case, binary in compiled_calls(dtype):
-                    found.append(read_card(binary, op, case, target, dtype))
+                for kernel, case, binary in calls(dtype):
+                    found.append(read_card(binary, kernel, case, target, dtype))
     return found
 
 
@@ -258,8 +153,8 @@ def markdown(rows: list[Card]) -> str:
         "instructions by bits a thread moves. None of this is a time.",
         "",
         "| kernel | case | target | dtype | registers | spill, local (bytes) | shared (bytes) | occupancy "
-        "| loads | stores | instructions |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| tensor cores | loads | stores | instructions |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         loads, stores = (
@@ -269,7 +164,7 @@ def markdown(rows: list[Card]) -> str:
         lines.append(
             f"| {row.kernel} | {row.case} | {row.target} | {row.dtype} | {row.registers} "
             f"| {row.spill_bytes}, {row.local_bytes} | {row.shared_bytes} | {row.occupancy:.0%} "
-            f"| {loads} | {stores} | {row.instructions} |"
+            f"| {row.tensor_core} | {loads} | {stores} | {row.instructions} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -38,11 +38,11 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "attention": ("cpu", "aten", "reference"),
     "clip_grad_norm": ("cpu", "triton", "aten", "reference"),
     "clip_weights": ("cpu", "triton", "aten", "reference"),
-    "conv_norm_act": ("cpu", "aten", "reference"),
+    "conv_norm_act": ("cpu", "triton", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
-    "norm_act": ("cpu", "aten", "reference"),
-    "norm_stats": ("cpu", "aten", "reference"),
+    "norm_act": ("cpu", "triton", "aten", "reference"),
+    "norm_stats": ("cpu", "triton", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "aten", "reference"),
@@ -52,6 +52,9 @@ OPS: dict[str, tuple[Backend, ...]] = {
 
 FORWARD_ONLY = frozenset({"attention", "linear", "norm_act", "norm_stats", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
+
+FORWARD_ONLY_BY = frozenset({("conv_norm_act", "triton")})
+"""Kernels that autograd does not reach, of ops whose others it does: (op, backend)."""
 
 FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
 """Ops whose kernels take no float64."""
@@ -145,7 +148,7 @@ def obstacle(
     dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
-    if gradients and op in FORWARD_ONLY:
+    if gradients and (op in FORWARD_ONLY or (op, name) in FORWARD_ONLY_BY):
         return "gradients are needed, and it has no backward of this op yet"
     return None
 

@@ -190,12 +190,16 @@ def _enlarged(
     return size
 
 
-def allowed_error(case: Case, kernel: int = 0) -> Tensor:
+def allowed_error(case: Case, kernel: int = 0, product: torch.dtype | str | None = None) -> Tensor:
     """The error that `spec.tolerance` allows each element of the output, before it is stored; float64.
 
-    kernel  which of the convolution's, as `cpu_impl.Way` counts them
+    kernel   which of the convolution's, as `cpu_impl.Way` counts them
+    product  what factors are rounded to on another backend, where none is Winograd's
     """
-    conv = convolution_of(case, kernel)
+    tile = 0
+    if product is None:
+        conv = convolution_of(case, kernel)
+        tile, product = conv.tile, {"float32": torch.float32, "bfloat16": torch.bfloat16}[conv.product]
     case = case.double()
     s, tensors = case.settings, case.tensors
     # Σ|h·weight| + |bias| + |shift| + |residual|, h's own rounding included: x·scale + offset may cancel.
@@ -228,7 +232,7 @@ def allowed_error(case: Case, kernel: int = 0) -> Tensor:
         plain,
         **{name: t if t is None or name == "seeds" else t.abs() for name, t in sums.items()},
     )
-    if conv.tile:  # Winograd's error spreads over a tile
+    if tile:  # Winograd's error spreads over a tile
         size = size.amax((2, 3), keepdim=True).expand_as(size)
     reduction = case.weight[0].numel()
     if s.transposed:  # each output pixel meets every stride-th tap
@@ -238,8 +242,7 @@ def allowed_error(case: Case, kernel: int = 0) -> Tensor:
         reduction = case.weight.shape[0] // s.groups * taps
     if sums["residual_weight"] is not None:
         reduction += sums["residual_weight"].shape[1]
-    factors = {"float32": torch.float32, "bfloat16": torch.bfloat16}[conv.product]
-    return spec.tolerance(torch.float32, reduction, conv.tile, factors) * size
+    return spec.tolerance(torch.float32, reduction, tile, product) * size
 
 
 def uses_winograd(case: Case, kernel: int = 0) -> bool:

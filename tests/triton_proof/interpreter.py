@@ -11,8 +11,10 @@ Import it in a process that has TRITON_INTERPRET=1 set before Triton is. What it
                  another
     traffic      bytes read and written, by argument
 
-Calls of device functions are made cheaper. Threads of one program, atomics and `tl.dot` are not covered: dot
-on bfloat16 raises.
+    dot          bfloat16 by value; float32 as tensor cores read it: "tf32" without its low 13 bits, "tf32x3" with
+                 the products of the rest (Triton's F32DotTC)
+
+Calls of device functions are made cheaper. Threads of one program and atomics are not covered.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from triton.runtime.interpreter import GridExecutor, InterpretedFunction, Interp
 if os.environ.get("TRITON_INTERPRET") != "1":
     raise RuntimeError("TRITON_INTERPRET is not 1; set it before the process starts")
 
-MANY = -1
-"""Stands for 'more than one program' where a program's number is kept."""
+MANY, NOBODY = -1, -2
+"""Stand for more than one program and for none where a program's number is kept."""
 
 
 @dataclass
@@ -52,9 +54,31 @@ class _Launch:
     """One kernel launch: what it may touch and which program touched what."""
 
     extents: list[tuple[int, int]] = field(default_factory=list)
-    readers: dict[int, int] = field(default_factory=dict)
-    writers: dict[int, int] = field(default_factory=dict)
+    memory: _Memory | None = None
     patched: set[str] = field(default_factory=set)
+
+
+class _Memory:
+    """Which program last wrote and which read each byte of a launch's arguments."""
+
+    def __init__(self, extents: list[tuple[int, int]]) -> None:
+        apart: list[tuple[int, int]] = []
+        for start, end in sorted(extents):
+            if apart and start < apart[-1][1]:
+                apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+            else:
+                apart.append((start, end))
+        self.starts = np.array([start for start, _ in apart], np.int64)
+        sizes = np.array([end - start for start, end in apart], np.int64)
+        self.firsts = np.cumsum(sizes) - sizes
+        self.readers = np.full(sizes.sum(), NOBODY, np.int32)
+        self.writers = self.readers.copy()
+
+    def places(self, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the arrays have what lies at addresses inside the extents."""
+        of = np.searchsorted(self.starts, addresses, "right") - 1
+        places: NDArray[np.int64] = addresses - self.starts[of] + self.firsts[of]
+        return places
 
 
 _launch = _Launch()
@@ -117,23 +141,24 @@ def _program(builder: Any) -> int:
 def _check_races(touched: NDArray[np.int64], program: int, access: str) -> None:
     if access == "store" and np.unique(touched).size < touched.size:
         raise RuntimeError(f"race: two lanes of program {program} write the same element")
-    for address in touched.tolist():
-        writer = _launch.writers.get(address, program)
-        if writer != program:
-            raise RuntimeError(
-                f"race: {access} in program {program} of an element that program {writer} wrote"
-            )
-        if access == "store":
-            reader = _launch.readers.get(address, program)
-            if reader != program:
-                raise RuntimeError(
-                    f"race: store in program {program} of an element that another program reads"
-                )
-            _launch.writers[address] = program
-        else:
-            reader = _launch.readers.setdefault(address, program)
-            if reader != program:
-                _launch.readers[address] = MANY
+    if _launch.memory is None:
+        _launch.memory = _Memory(_launch.extents)
+    memory = _launch.memory
+    places = memory.places(touched)
+    writers = memory.writers[places]
+    others = writers[(writers != program) & (writers != NOBODY)]
+    if others.size:
+        raise RuntimeError(
+            f"race: {access} in program {program} of an element that program {others[0]} wrote"
+        )
+    readers = memory.readers[places]
+    foreign = (readers != program) & (readers != NOBODY)
+    if access == "load":
+        memory.readers[places] = np.where(foreign, MANY, program)
+        return
+    if foreign.any():
+        raise RuntimeError(f"race: store in program {program} of an element that another program reads")
+    memory.writers[places] = program
 
 
 def _is_bfloat16(handle: Any) -> bool:
@@ -172,7 +197,7 @@ _COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, 
 
 
 def _correct_arithmetic() -> None:
-    for name in ("binary_op", "unary_op", "ternary_op", "create_dot"):
+    for name in ("binary_op", "unary_op", "ternary_op"):
         original = getattr(InterpreterBuilder, name)
 
         def guarded(self: Any, *operands: Any, original: Any = original) -> TensorHandle:
@@ -185,6 +210,35 @@ def _correct_arithmetic() -> None:
             return TensorHandle(result.data, tl.int1) if operation in _COMPARISONS else result
 
         setattr(InterpreterBuilder, name, guarded)
+
+
+def _without_low_bits(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def _correct_dot() -> None:
+    def values(handle: TensorHandle) -> Any:
+        widened = handle.data
+        if _is_bfloat16(handle):
+            widened = (widened.astype(np.uint32) << 16).view(np.float32)
+        return widened.astype(np.float32)
+
+    def create_dot(self: Any, a: Any, b: Any, d: Any, precision: Any, most_imprecise: Any) -> TensorHandle:
+        left, right = values(a), values(b)
+        if a.dtype.scalar == tl.float32 and "TF32" in str(precision):
+            high_left, high_right = _without_low_bits(left), _without_low_bits(right)
+            product = high_left @ high_right
+            if "x3" in str(precision).lower():
+                low_left, low_right = (
+                    _without_low_bits(np.nan_to_num(whole - high))
+                    for whole, high in ((left, high_left), (right, high_right))
+                )
+                product = low_left @ high_right + high_left @ low_right + product
+        else:
+            product = left @ right
+        return TensorHandle(product + d.data, d.dtype.scalar)
+
+    InterpreterBuilder.create_dot = create_dot
 
 
 def _shorten_calls() -> None:
@@ -230,5 +284,6 @@ if not getattr(triton_interpreter, "genfuse_corrected", False):
     triton_interpreter.genfuse_corrected = True
     _correct_casts()
     _correct_arithmetic()
+    _correct_dot()
     _shorten_calls()
     _instrument()

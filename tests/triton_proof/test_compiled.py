@@ -10,19 +10,57 @@ import torch
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
-from genfuse_bench import cards  # noqa: E402
+from genfuse_bench import cards, compiled  # noqa: E402
+from genfuse_bench.card_calls import conv_calls, gradient_calls, norm_calls, sampler_calls  # noqa: E402
+from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
+from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
+from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
+from genfuse_kernels.norm_act.triton_impl import norm_act  # noqa: E402
+from triton_proof.seeds import WHOLE, rotating  # noqa: E402
 
 FLAT = ("deterministic, contiguous", "deterministic, channels_last", "everything, contiguous", "contiguous")
 
+TENSOR_CORES = ("conv_norm_act", "weight_gradient")
+"""Kernels that are matrix products, but for groups of one channel and float32 that is multiplied exactly."""
 
-@pytest.fixture(scope="module", params=[(80, torch.float32), (90, torch.bfloat16)], ids=["sm_80", "sm_90"])
+KERNELS = {
+    sampler_calls: {"philox_normal", "sampler_step", "sampler_reduce"},
+    norm_calls: {"norm_stats", "norm_act", "fold_moments", "channel_table", "batch_moments", "pixel_table"},
+    conv_calls: {"conv_norm_act"},
+    gradient_calls: {
+        "conv_norm_act",
+        "weight_gradient",
+        "fold_weights",
+        "gradient_sums",
+        "pixel_sums",
+        "read_gradient",
+    },
+}
+
+TARGETS = [(80, torch.float32), (90, torch.bfloat16)]
+TURN = rotating(1, 2)[0]
+"""Norms and convolutions are compiled for one of the targets a day: a kernel takes about a second."""
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids=["sm_80", "sm_90"])
 def rows(request) -> list[cards.Card]:
     target, dtype = request.param
-    return cards.cards((target,), (dtype,))
+    return cards.cards((target,), (dtype,), sampler_calls)
+
+
+@pytest.fixture(
+    scope="module", params=[norm_calls, conv_calls, gradient_calls], ids=lambda calls: calls.__name__
+)
+def of_units(request) -> list[cards.Card]:
+    found = []
+    for target, dtype in TARGETS if WHOLE else [TARGETS[TURN]]:
+        found += cards.cards((target,), (dtype,), request.param)
+    assert {row.kernel for row in found} == KERNELS[request.param]
+    return found
 
 
 def test_every_op_has_a_card(rows):
-    assert {row.kernel for row in rows} == {"philox_normal", "sampler_step", "sampler_reduce"}
+    assert {row.kernel for row in rows} == KERNELS[sampler_calls]
 
 
 def test_no_kernel_spills(rows):
@@ -36,10 +74,60 @@ def test_flat_orders_move_128_bits(rows):
             assert row.kernel == "philox_normal" or row.loads["128"] >= 2, row
 
 
+def test_units_neither_spill_nor_miss_the_tensor_cores_nor_128_bits(of_units):
+    for row in of_units:
+        assert not row.spills, row
+        if row.kernel in TENSOR_CORES and "exact" not in row.case and "depthwise" not in row.case:
+            assert row.tensor_core > 0 and "128" in row.stores, row
+        if row.kernel in ("norm_stats", "norm_act", "read_gradient", "gradient_sums"):
+            assert "128" in row.loads and (
+                row.kernel in ("norm_stats", "gradient_sums") or "128" in row.stores
+            ), row
+
+
+def test_sizes_of_one_compile():
+    """Triton makes constants of arguments that are 1, which the interpreter does not."""
+    x, weight, stats, seeds = (
+        torch.empty(1, 1, 1, 1),
+        torch.empty(1, 1, 1, 1),
+        torch.empty(1, 1, 2),
+        torch.zeros(1, dtype=torch.int64),
+    )
+    s = Settings(norm="batch", activation="silu", dropout=0.1, dropout_stream=1, transposed=True)
+    with compiled.standin_driver(80), compiled.compiling_only() as found:
+        norm_act(x, stats, x, s, residual=x, seeds=seeds)
+        conv_norm_act(x, stats, x, weight, None, s, residual=x, shift=x[0, 0], seeds=seeds)
+        conv_norm_act(
+            x,
+            None,
+            x,
+            weight,
+            None,
+            Settings(norm="rms_pixel"),
+            residual=x,
+            residual_weight=weight,
+        )
+        for norm in ("batch", "layer_pixel"):
+            conv_norm_act_gradient(
+                x,
+                x,
+                weight,
+                s._replace(norm=norm),
+                {"seeds": seeds},
+                through_stats=True,
+                needs=("x", "weight", "bias"),
+            )
+    assert {name.removesuffix("_kernel") for name, _ in found} >= KERNELS[gradient_calls] | {
+        "norm_act",
+        "pixel_table",
+    }
+
+
 def test_the_committed_cards_show_no_spill_on_any_target():
     rows = json.loads((cards.RESULTS / "cards.json").read_text())
     assert {row["target"] for row in rows} >= {"sm_80", "sm_90"}
     assert {row["dtype"] for row in rows} == {"float32", "bfloat16", "float16", "float64"}
+    assert {row["kernel"] for row in rows} >= KERNELS[sampler_calls]
     assert not [row for row in rows if row["spill_bytes"] or row["local_bytes"] or row["local_accesses"]]
 
 
@@ -61,8 +149,8 @@ class _Planted:
 
 
 def test_a_planted_spill_is_seen():
-    with cards.standin_driver(80):
-        binary = cards.compile_call(_Planted, "planted_spill", 2048)
+    with compiled.standin_driver(80):
+        binary = compiled.compile_call(_Planted, "planted_spill", 2048)
     assert cards.read_card(binary, "planted_spill", "", 80, torch.float32).spills
 
 

@@ -60,8 +60,13 @@ def plane_strides(tensor: Tensor) -> tuple[int, int, int] | None:
 
 
 def fit(tensor: Tensor | None) -> Tensor | None:
+    """`as_planes`, of a tensor that may be absent."""
+    return None if tensor is None else as_planes(tensor)
+
+
+def as_planes(tensor: Tensor) -> Tensor:
     """The tensor itself where a kernel can walk over it, else a contiguous copy."""
-    return tensor if tensor is None or plane_strides(tensor) is not None else tensor.contiguous()
+    return tensor if plane_strides(tensor) is not None else tensor.contiguous()
 
 
 def operand(tensor: Tensor | None) -> Operand:
@@ -128,6 +133,11 @@ def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool)
             return False
         expected *= size
     return True
+
+
+def is_wide(*tensors: Tensor | None) -> bool:
+    """Whether offsets within a sample of one of them need 64 bits."""
+    return any(tensor is not None and _reach(tensor) >= INT32_LIMIT for tensor in tensors)
 
 
 def _reach(tensor: Tensor) -> int:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse_kernels import _cpu
+from genfuse_kernels.conv_norm_act.border import summed, without_border
 from genfuse_kernels.conv_norm_act.cpu_impl import convolution, run, weights_for
 from genfuse_kernels.conv_norm_act.settings import Pair, Settings, kernel_size
 
@@ -28,8 +29,10 @@ def data_gradient(
     (top, left), (bottom, right) = s.padding, _ends(s)
     bordered = s._replace(padding=(0, 0), extra_padding=(0, 0), upsample=(1, 1))
     whole = _fitted(gradient, weight, bordered, (top + height + bottom, left + width + right), channels_last)
-    inner = _without_border(_without_border(whole, 2, top, bottom, s), 3, left, right, s)
-    return _summed(inner, s.upsample)
+    inner = without_border(
+        without_border(whole, 2, top, bottom, s.padding_mode), 3, left, right, s.padding_mode
+    )
+    return summed(inner, s.upsample)
 
 
 def _ends(s: Settings) -> Pair:
@@ -61,7 +64,7 @@ def _fitted(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_
         pooled = (size[0] // s.upsample[0], size[1] // s.upsample[1])
         return _run(gradient, weight, back, pooled, channels_last)
     whole = _run(gradient, weight, back, (size[0] - less[0], size[1] - less[1]), channels_last)
-    return _summed(whole[:, :, -less[0] :, -less[1] :], s.upsample)
+    return summed(whole[:, :, -less[0] :, -less[1] :], s.upsample)
 
 
 def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_last: bool) -> Tensor:
@@ -81,24 +84,3 @@ def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_las
     cut = out[:, :, : size[0], : size[1]]
     missing = (size[0] - cut.shape[2], size[1] - cut.shape[3])
     return F.pad(cut, (0, missing[1], 0, missing[0])) if max(missing) > 0 else cut
-
-
-def _summed(gradient: Tensor, factors: Pair) -> Tensor:
-    """The sum over the copies that upsampling made of each pixel."""
-    if factors == (1, 1):
-        return gradient
-    return F.avg_pool2d(gradient, factors) * float(factors[0] * factors[1])
-
-
-def _without_border(gradient: Tensor, axis: int, before: int, behind: int, s: Settings) -> Tensor:
-    """The border's gradient added to that of the pixels that it repeats."""
-    size = gradient.shape[axis] - before - behind
-    inner = gradient.narrow(axis, before, size).clone()
-    first, last = gradient.narrow(axis, 0, before), gradient.narrow(axis, before + size, behind)
-    if s.padding_mode == "reflect":
-        inner.narrow(axis, 1, before).add_(first.flip(axis))
-        inner.narrow(axis, size - 1 - behind, behind).add_(last.flip(axis))
-    else:
-        inner.narrow(axis, size - before, before).add_(first)
-        inner.narrow(axis, 0, behind).add_(last)
-    return inner

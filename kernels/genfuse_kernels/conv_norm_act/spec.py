@@ -39,7 +39,8 @@ is not finite stays NaN where it is dropped, as by torch.nn.functional.dropout.
 
 Half precision is storage, arithmetic is float32, sums over channels and taps too. Where x is bfloat16 and the processor
 has the instruction (AVX-512 BF16), the convolution's two factors are bfloat16: h rounds to it, as between PyTorch's own
-layers, and so do Winograd's transforms.
+layers, and so do Winograd's transforms. A GPU's factors are in x's dtype; float32 is
+multiplied as it is where "exact", in three parts on tensor cores where None, and as TF32 where "fast".
 
 Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 convolutions, stride-2 ones with kernels
 of 3 to 6 along either axis, and the phases of stride-2 transposed ones; F(2x2, 3x3) what of that has at most 4x4 pixels
@@ -100,8 +101,13 @@ def cpu_gradient_limit(weight_shape: Sequence[int], settings: Settings) -> str |
     return cpu_limit(weight_shape, settings)
 
 
+PRODUCT_ROUNDOFF: dict[str, float] = {"tf32": 2.0**-10, "tf32x3": 2.0**-21}
+"""What a factor is off by in a tensor core's float32 products: 10 bits kept, or those and the next 10 with what meets
+the first ones."""
+
+
 def tolerance(
-    dtype: torch.dtype, reduction: int, tile: int = 0, product: torch.dtype = torch.float32
+    dtype: torch.dtype, reduction: int, tile: int = 0, product: torch.dtype | str = torch.float32
 ) -> float:
     """Error allowed relative to the sum of magnitudes, Σ|h·weight| + |bias| + |shift| + |residual|.
 
@@ -114,7 +120,8 @@ def tolerance(
     compute, growth = UNIT_ROUNDOFF[torch.float32], WINOGRAD_GROWTH if tile else 1.0
     transforms = LARGE_TILE / math.sqrt(reduction) if tile > 4 else 0.0
     summed = 4.0 * math.sqrt(reduction) * compute * growth
-    rounded = 0.0 if product == torch.float32 else 2.0 * UNIT_ROUNDOFF[product]
+    of_factor = PRODUCT_ROUNDOFF[product] if isinstance(product, str) else UNIT_ROUNDOFF[product]
+    rounded = 0.0 if product == torch.float32 else 2.0 * of_factor
     factors = rounded * (WINOGRAD_FACTORS / math.sqrt(reduction) if tile else 1.0)
     store = 0.0 if dtype == torch.float32 else UNIT_ROUNDOFF[dtype]
     return summed + factors + (8.0 + transforms) * compute + store

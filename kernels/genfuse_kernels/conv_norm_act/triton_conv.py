@@ -1,0 +1,432 @@
+"""The convolution in Triton: an implicit GEMM of the output's pixels by its channels, sums over taps and inputs.
+
+Every kind is one form. Along an axis, the pixel `made` of the output reads with tap t
+
+    source pixel  made·stride + start + t·step          weight  first + t·tap_step
+
+and is the output's pixel phase + made·phase_step. A transposed convolution is one such for every phase of its stride
+(sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), and so is the gradient of a convolution's input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from genfuse_kernels.common.activation import activated
+from genfuse_kernels.common.layout import is_wide
+from genfuse_kernels.common.moments import fold_moments, room_for_parts, store_moments, tile_moments
+from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
+from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
+
+FACTORS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+
+
+class Axis(NamedTuple):
+    """One axis of one phase."""
+
+    made: int
+    stride: int
+    start: int
+    taps: int
+    step: int
+    first: int
+    tap_step: int
+    phase: int
+    phase_step: int
+
+
+class Image(NamedTuple):
+    """(N, C, H, W) by its strides, any; `pointer` None: absent."""
+
+    pointer: Tensor | None
+    batch: int
+    channel: int
+    row: int
+    column: int
+
+
+class Weights(NamedTuple):
+    """By the strides of a group, an input and an output channel in it, and a tap's row and column."""
+
+    pointer: Tensor | None
+    group: int
+    input: int
+    output: int
+    row: int
+    column: int
+
+
+def image(tensor: Tensor | None) -> Image:
+    """`tensor` as a kernel argument."""
+    return Image(None, 0, 0, 0, 0) if tensor is None else Image(tensor, *_strides(tensor))
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    """0 along axes of size 1, which keeps what is known of an address: its alignment."""
+    return [0 if size == 1 else stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+
+
+def forward_axis(size: int, stride: int, padding: int, taps: int, dilation: int) -> list[Axis]:
+    """Of a convolution that makes `size` pixels."""
+    return [Axis(size, stride, -padding, taps, dilation, 0, 1, 0, 1)]
+
+
+def transposed_axes(size: int, stride: int, padding: int, taps: int, dilation: int) -> list[Axis]:
+    """The phases of a transposed convolution, or of a convolution's gradient, that makes `size` pixels."""
+    common = math.gcd(stride, dilation)
+    found = []
+    for phase in range(min(stride, size)):
+        # tap r reads pixel (phase + padding − r·dilation)/stride beyond `made`, where that is whole
+        reached = [r for r in range(taps) if (phase + padding - r * dilation) % stride == 0]
+        first = reached[0] if reached else 0
+        start = (phase + padding - first * dilation) // stride
+        made = (size - phase + stride - 1) // stride
+        tap_step = stride // common
+        found.append(Axis(made, 1, start, len(reached), -dilation // common, first, tap_step, phase, stride))
+    return found
+
+
+@triton.jit
+def source_pixel(made, tap, axis, size, MODE: tl.constexpr, UPSAMPLE: tl.constexpr):
+    """What the pixel reads with the tap, along one axis, and whether it is inside."""
+    pixel = made * axis.stride + (axis.start + tap * axis.step)
+    if MODE == "reflect":
+        last = size * UPSAMPLE - 1
+        pixel = tl.where(pixel < 0, -pixel, pixel)
+        pixel = tl.where(pixel > last, 2 * last - pixel, pixel)
+    elif MODE == "circular":
+        pixel = tl.where(pixel < 0, pixel + size * UPSAMPLE, pixel)
+        pixel = tl.where(pixel >= size * UPSAMPLE, pixel - size * UPSAMPLE, pixel)
+    inside = (pixel >= 0) & (pixel < size * UPSAMPLE)
+    return pixel // UPSAMPLE if UPSAMPLE > 1 else pixel, inside
+
+
+@triton.jit
+def read(
+    x, table, sample, row, column, channel, exists, channels, slope,
+    ACTIVATION: tl.constexpr, FACTOR: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """x normalised and activated, zeros outside, as a factor of the product; everything broadcasts to the tile."""
+    if WIDE:
+        row, column, channel = row.to(tl.int64), column.to(tl.int64), channel.to(tl.int64)
+    address = x.pointer + sample * x.batch + (row * x.row + column * x.column + channel * x.channel)
+    value = tl.load(address, mask=exists, other=0.0)
+    if table is not None or ACTIVATION != "none":
+        value = value.to(tl.float32)
+        of_row = (channel >= 0) & (channel < channels)
+        value = normalised(value, table, None, sample * channels + channel, None, of_row, None)
+        value = tl.where(exists, activated(value, ACTIVATION, slope), 0.0)
+    return value.to(FACTOR)
+
+
+@triton.jit
+def _products(
+    acc, x, table, weight, rows, columns, sample, row, column, inside, group, k, outputs, height, width,
+    channels, inputs, slope,
+    MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, ACTIVATION: tl.constexpr, JOINED: tl.constexpr,
+    PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """acc plus the products of a group's taps and `inputs` channels; JOINED: these are one axis, for few channels."""
+    taps = rows.taps * columns.taps
+    blocks = tl.cdiv(inputs, BLOCK_K)
+    steps = tl.cdiv(taps * inputs, BLOCK_K) if JOINED else taps * blocks
+    for step in range(steps):
+        if JOINED:
+            index = step * BLOCK_K + tl.arange(0, BLOCK_K)
+            tap = index // inputs
+            c = index - tap * inputs
+            live = index < taps * inputs
+            of_a, of_b = tap[None, :], tap[:, None]
+        else:
+            tap = step // blocks
+            c = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
+            live = c < inputs
+            of_a, of_b = tap, tap
+        y, inside_y = source_pixel(row[:, None], of_a // columns.taps, rows, height, MODE, UP_H)
+        z, inside_z = source_pixel(column[:, None], of_a % columns.taps, columns, width, MODE, UP_W)
+        exists = inside[:, None] & inside_y & inside_z & live[None, :]
+        a = read(
+            x, table, sample, y, z, (group * inputs + c)[None, :], exists, channels, slope,
+            ACTIVATION, FACTOR, WIDE,
+        )  # fmt: skip
+        at_row = rows.first + of_b // columns.taps * rows.tap_step
+        at_column = columns.first + of_b % columns.taps * columns.tap_step
+        address = weight.pointer + group.to(tl.int64) * weight.group
+        address += c[:, None] * weight.input + k[None, :] * weight.output
+        address += at_row * weight.row + at_column * weight.column
+        b = tl.load(address, mask=live[:, None] & (k < outputs)[None, :], other=0.0).to(FACTOR)
+        acc = tl.dot(a, b, acc, input_precision=PRECISION)
+    return acc
+
+
+@triton.jit
+def _few_products(
+    acc, x, table, weight, rows, columns, sample, row, column, inside, k, outputs, all_outputs, height, width,
+    channels, inputs, slope,
+    MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, ACTIVATION: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """Of groups of few channels, where a matrix product would be mostly zeros: each output its own inputs."""
+    group = k // outputs
+    for step in range(rows.taps * columns.taps * inputs):
+        tap = step // inputs
+        c = step % inputs
+        y, inside_y = source_pixel(row[:, None], tap // columns.taps, rows, height, MODE, UP_H)
+        z, inside_z = source_pixel(column[:, None], tap % columns.taps, columns, width, MODE, UP_W)
+        of_k = (k < all_outputs)[None, :]
+        exists = inside[:, None] & inside_y & inside_z & of_k
+        channel = (group * inputs + c)[None, :]
+        a = read(
+            x, table, sample, y, z, channel, exists, channels, slope, ACTIVATION, tl.float32, WIDE
+        )  # fmt: skip
+        address = (
+            weight.pointer + group * weight.group + c * weight.input + (k - group * outputs) * weight.output
+        )
+        address += (rows.first + tap // columns.taps * rows.tap_step) * weight.row
+        address += (columns.first + tap % columns.taps * columns.tap_step) * weight.column
+        acc += a * tl.load(address, mask=k < all_outputs, other=0.0).to(tl.float32)[None, :]
+    return acc
+
+
+@triton.jit
+def _projected(
+    acc, x, weight, first, sample, row, column, inside, k, outputs, inputs,
+    PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """acc plus a 1x1 convolution of the residual, by the weights of its channels from `first` on."""
+    if x.pointer is not None:
+        for start in range(0, inputs, BLOCK_K):
+            c = start + tl.arange(0, BLOCK_K)
+            exists = inside[:, None] & (c < inputs)[None, :]
+            a = read(
+                x, None, sample, row[:, None], column[:, None], c[None, :], exists, inputs, 0.0,
+                "none", FACTOR, WIDE,
+            )  # fmt: skip
+            address = weight.pointer + (first + c)[:, None] * weight.input + k[None, :] * weight.output
+            mask = (c < inputs)[:, None] & (k < outputs)[None, :]
+            b = tl.load(address, mask=mask, other=0.0).to(FACTOR)
+            acc = tl.dot(a, b, acc, input_precision=PRECISION)
+    return acc
+
+
+@triton.jit(do_not_specialize=["part", "parts"])
+def conv_norm_act_kernel(
+    out, stats, partial, part, parts, x, table, weight, bias, shift, residual, residual_skip, residual_weight,
+    rows, columns, batch, height, width, channels, inputs, outputs, all_outputs, residual_channels,
+    skip_channels, stats_rows, row_blocks, blocks, column_blocks, slope, scale,
+    MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, POOL_H: tl.constexpr, POOL_W: tl.constexpr,
+    ACTIVATION: tl.constexpr, OUT_ACTIVATION: tl.constexpr, FEW: tl.constexpr, JOINED: tl.constexpr,
+    PER_SAMPLE: tl.constexpr, PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """A block of pixels times a block of a group's outputs; PER_SAMPLE: the pixels are those of one sample."""
+    made = rows.made * columns.made
+    row_block, column_block = tl.program_id(0) % row_blocks, tl.program_id(0) // row_blocks
+    if PER_SAMPLE:
+        sample = (row_block // blocks).to(tl.int64)
+        pixel = row_block % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = pixel < made
+    else:
+        pixel = row_block * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = pixel < made * batch
+        sample = (pixel // made).to(tl.int64)[:, None]
+        pixel = pixel % made
+    group = column_block // column_blocks
+    k = column_block % column_blocks * BLOCK_N + tl.arange(0, BLOCK_N)
+    output = group * outputs + k
+    of_k = k < (all_outputs if FEW else outputs)
+    exists = inside[:, None] & of_k[None, :]
+    total = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for member in tl.static_range(POOL_H * POOL_W):
+        row = pixel // columns.made * POOL_H + member // POOL_W
+        column = pixel % columns.made * POOL_W + member % POOL_W
+        acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        if FEW:
+            acc = _few_products(
+                acc, x, table, weight, rows, columns, sample, row, column, inside, k, outputs, all_outputs,
+                height, width, channels, inputs, slope, MODE, UP_H, UP_W, ACTIVATION, WIDE,
+            )  # fmt: skip
+        else:
+            acc = _products(
+                acc, x, table, weight, rows, columns, sample, row, column, inside, group, k, outputs, height,
+                width, channels, inputs, slope, MODE, UP_H, UP_W, ACTIVATION, JOINED, PRECISION, FACTOR,
+                BLOCK_K, WIDE,
+            )  # fmt: skip
+        row = rows.phase + row * rows.phase_step
+        column = columns.phase + column * columns.phase_step
+        if residual_weight.pointer is not None:
+            acc = _projected(
+                acc, residual, residual_weight, 0, sample, row, column, inside, output, all_outputs,
+                residual_channels, PRECISION, FACTOR, BLOCK_K, WIDE,
+            )  # fmt: skip
+            acc = _projected(
+                acc, residual_skip, residual_weight, residual_channels, sample, row, column, inside, output,
+                all_outputs, skip_channels, PRECISION, FACTOR, BLOCK_K, WIDE,
+            )  # fmt: skip
+        acc += load_or(bias, output, of_k, 0.0)[None, :]
+        if shift is not None:
+            acc += load_or(shift, sample * all_outputs + output[None, :], exists, 0.0)
+        if residual.pointer is not None and residual_weight.pointer is None:
+            acc += read(
+                residual, None, sample, row[:, None], column[:, None], output[None, :], exists, all_outputs,
+                0.0, "none", tl.float32, WIDE,
+            )  # fmt: skip
+        total += activated(acc * scale, OUT_ACTIVATION, slope)
+    total *= 1.0 / (POOL_H * POOL_W)
+    if stats is not None:
+        here = tl.minimum(BLOCK_M, made - row_block % blocks * BLOCK_M)
+        mean, squares = tile_moments(total, exists, here.to(tl.float32), 0)
+        store_moments(
+            stats, partial, sample * all_outputs + output, stats_rows, part + row_block % blocks, parts,
+            here.to(tl.float64), mean, squares, of_k,
+        )  # fmt: skip
+    row = rows.phase + pixel // columns.made * rows.phase_step
+    column = columns.phase + pixel % columns.made * columns.phase_step
+    if WIDE:
+        row, column, output = row.to(tl.int64), column.to(tl.int64), output.to(tl.int64)
+    address = out.pointer + sample * out.batch
+    address += (row * out.row + column * out.column)[:, None] + (output * out.channel)[None, :]
+    tl.store(address, total.to(out.pointer.dtype.element_ty), mask=exists)
+
+
+def kernel_strides(weight: Tensor, groups: int, inputs_first: bool) -> Weights:
+    """(K, C/groups, height, width), or with `inputs_first` (C, K/groups, height, width)."""
+    first, second, row, column = _strides(weight)
+    group = weight.shape[0] // groups * first
+    return Weights(weight, group, *((first, second) if inputs_first else (second, first)), row, column)
+
+
+class Blocks(NamedTuple):
+    """Sizes of a program's block, by shapes and dtype alone."""
+
+    pixels: int
+    outputs: int
+    inputs: int
+    warps: int
+
+
+def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: bool) -> Blocks:
+    """Of `pixels` that lie in a row, outputs of a group, and its inputs, taps counted where they are one axis."""
+    most = 128 if half else 64
+    block_m = min(max(triton.next_power_of_2(pixels), 16), most)
+    block_n = min(max(triton.next_power_of_2(outputs), 16), most)
+    block_k = min(max(triton.next_power_of_2(inputs), 16), 64 if half else 16 if precision == "ieee" else 32)
+    return Blocks(block_m, block_n, block_k, 8 if block_m * block_n >= 128 * 128 else 4)
+
+
+def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
+    """How factors are multiplied: half precision as it is; float32 in three parts, "fast" in one, "exact" as it is."""
+    if dtype != torch.float32:
+        return "ieee"
+    return {"exact": "ieee", "fast": "tf32", None: "tf32x3"}[accuracy]
+
+
+def convolve(
+    out: Tensor,
+    stats_out: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    s: Settings,
+    axes: tuple[list[Axis], list[Axis]],
+    *,
+    inputs_first: bool,
+    table: Tensor | None = None,
+    shift: Tensor | None = None,
+    residual: Tensor | None = None,
+    residual_weight: Tensor | None = None,
+    residual_skip: Tensor | None = None,
+) -> None:
+    """Fill `out` and `stats_out` by a launch for each phase; of `s` what is not geometry.
+
+    table         of x, whose activation then is `s.activation`
+    inputs_first  weight is (C, K/groups, height, width), else (K, C/groups, height, width)
+    """
+    batch, channels, height, width = x.shape
+    outputs, inputs = out.shape[1] // s.groups, channels // s.groups
+    few = s.groups > 1 and min(outputs, inputs) < 16
+    half = x.dtype != torch.float32
+    precision = precision_of(x.dtype, s.accuracy)
+    weights = kernel_strides(weight, s.groups, inputs_first)
+    projection = (
+        Weights(None, 0, 0, 0, 0, 0) if residual_weight is None else kernel_strides(residual_weight, 1, False)
+    )
+    phases = [(rows, columns) for rows in axes[0] for columns in axes[1]]
+    in_phase = [rows.made * columns.made for rows, columns in phases]
+    per_sample = (
+        stats_out is not None or table is not None or max(in_phase) >= 128 or batch * max(in_phase) >= 2**31
+    )
+    joined = not few and inputs < 16
+    taps = max(rows.taps * columns.taps for rows, columns in phases)
+    columns_of = out.shape[1] if few else outputs
+    plan = blocks_for(
+        max(in_phase) if per_sample else 128, columns_of, inputs * taps if joined else inputs, precision, half
+    )
+    if joined:  # addresses of every tap and channel at once take registers
+        plan = plan._replace(pixels=min(plan.pixels, 64))
+    if few:  # no product, all in registers
+        plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
+    parts = [triton.cdiv(pixels, plan.pixels) for pixels in in_phase]
+    partial = None if stats_out is None else room_for_parts(sum(parts), batch * out.shape[1], x)
+    column_blocks = triton.cdiv(columns_of, plan.outputs)
+    for i, (rows, columns) in enumerate(phases):
+        blocks = parts[i] if per_sample else 1
+        row_blocks = batch * blocks if per_sample else triton.cdiv(batch * in_phase[i], plan.pixels)
+        conv_norm_act_kernel[(row_blocks * column_blocks * (1 if few else s.groups),)](
+            image(out),
+            stats_out,
+            partial,
+            sum(parts[:i]),
+            sum(parts),
+            image(x),
+            table,
+            weights,
+            bias,
+            None if shift is None else shift.contiguous(),
+            image(residual),
+            image(residual_skip),
+            projection,
+            rows,
+            columns,
+            batch,
+            height,
+            width,
+            channels,
+            inputs,
+            outputs,
+            out.shape[1],
+            0 if residual is None else residual.shape[1],
+            0 if residual_skip is None else residual_skip.shape[1],
+            batch * out.shape[1],
+            row_blocks,
+            blocks,
+            column_blocks,
+            s.negative_slope,
+            s.scale,
+            MODE=s.padding_mode,
+            UP_H=s.upsample[0],
+            UP_W=s.upsample[1],
+            POOL_H=s.pool[0],
+            POOL_W=s.pool[1],
+            ACTIVATION=s.activation,
+            OUT_ACTIVATION=s.out_activation,
+            FEW=few,
+            JOINED=joined,
+            PER_SAMPLE=per_sample,
+            PRECISION=precision,
+            FACTOR=FACTORS[x.dtype],
+            BLOCK_M=plan.pixels,
+            BLOCK_N=plan.outputs,
+            BLOCK_K=plan.inputs,
+            WIDE=is_wide(x, out, residual, residual_skip),
+            num_warps=plan.warps,
+            num_stages=3,
+            enable_fp_fusion=True,
+        )
+    if stats_out is not None:
+        fold_moments(stats_out, partial)

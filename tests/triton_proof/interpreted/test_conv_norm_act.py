@@ -1,0 +1,124 @@
+"""`conv_norm_act` in Triton against its float64 reference, with every access checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import genfuse
+from genfuse_kernels.conv_norm_act import reference, triton_impl
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
+from genfuse_kernels.conv_norm_act.triton_conv import precision_of
+from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
+from ops.conv_cases import IMAGE_LAYOUTS, Case, allowed_error, make_case, random_case, rounding
+from ops.cpu_cases import laid_out, untouched_elsewhere
+from triton_proof.seeds import rotating
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def run(case: Case, shape: torch.Size, layout: str) -> tuple[Tensor, Tensor]:
+    """Output and statistics, in memory that was NaN before."""
+    out = laid_out(torch.full(shape, math.nan, dtype=case.x.dtype), layout)
+    stats = torch.full((*shape[:2], 2), math.nan)
+    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, **case.tensors)  # type: ignore[arg-type]
+    assert untouched_elsewhere(out)
+    return out, stats
+
+
+def check(case: Case, layout: str = "contiguous") -> None:
+    want = case.double().reference()
+    got, stats = run(case, want.shape, layout)
+    precision = precision_of(case.x.dtype, case.settings.accuracy)
+    product = case.x.dtype if precision == "ieee" else precision
+    allowed = allowed_error(case, product=product) + rounding(case, want)
+    if case.settings.out_activation != "none":
+        allowed = allowed + 4e-7
+    error = (got.double() - want).abs()
+    assert (error <= allowed).all(), (
+        f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"
+    )
+    expected = reference.channel_stats(want)
+    spread = (want.abs().amax((2, 3)) + allowed.amax((2, 3))) * 2e-6 + allowed.amax((2, 3))
+    assert ((stats[..., 0] - expected[..., 0]).abs() <= spread).all()
+    assert ((stats[..., 1] - expected[..., 1]).abs() <= 3 * spread * (1 + want.abs().amax((2, 3)))).all()
+
+
+@pytest.mark.parametrize("seed", rotating(6, 120))
+def test_random_units(seed: int) -> None:
+    rng = np.random.default_rng([31, seed])
+    check(random_case(rng, DTYPES[seed % 3]), IMAGE_LAYOUTS[seed % len(IMAGE_LAYOUTS)])
+
+
+@pytest.mark.parametrize(
+    "shape, settings, size, batch",
+    [
+        ((20, 24, 4, 4), Settings(transposed=True), (1, 1), 5),  # a generator's first layer
+        ((1, 24, 4, 4), Settings(norm="batch", activation="leaky_relu"), (4, 4), 9),  # a critic's last
+        ((12, 1, 3, 3), Settings(groups=12, padding=(1, 1), norm="layer_pixel"), (5, 7), 2),
+        ((18, 3, 7, 7), Settings(padding=(3, 3), padding_mode="reflect"), (9, 11), 1),
+        ((40, 40, 1, 1), Settings(norm="group", num_groups=4, activation="silu"), (6, 5), 2),
+        (
+            (12, 16, 4, 4),
+            Settings(transposed=True, stride=(2, 2), padding=(1, 1), norm="instance"),
+            (5, 6),
+            1,
+        ),
+        ((16, 12, 2, 2), Settings(transposed=True, stride=(3, 3)), (3, 4), 1),  # phases without a tap
+    ],
+    ids=str,
+)
+def test_shapes_of_networks(shape: Any, settings: Settings, size: Any, batch: int) -> None:
+    channels = shape[0] if settings.transposed else shape[1] * settings.groups
+    rng = np.random.default_rng(32)
+    check(make_case(rng, torch.float32, settings, batch, channels, shape, size), "channels_last")
+
+
+@pytest.mark.parametrize("seed", rotating(2, 30))
+def test_staging_changes_no_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the load path does to a pixel again and again is what the pass before does to it once."""
+    rng = np.random.default_rng([33, seed])
+    case = random_case(rng, DTYPES[seed % 3], ("any", "transposed"))
+    case.settings = case.settings._replace(dropout=0.0)
+    shape = case.double().reference().shape
+    monkeypatch.setattr(triton_impl, "CHEAP", ACTIVATIONS)
+    in_load_path = run(case, shape, "contiguous")
+    monkeypatch.setattr(triton_impl, "CHEAP", ())
+    for loaded, staged in zip(in_load_path, run(case, shape, "contiguous"), strict=True):
+        assert torch.equal(loaded, staged)
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "batch"])
+def test_a_samples_bits_are_its_own_and_repeat(norm: Any) -> None:
+    x, weight = torch.randn(3, 8, 6, 5), torch.randn(20, 8, 3, 3)
+    s = Settings(padding=(1, 1), norm=norm, num_groups=2, activation="relu")
+    given = {"running_mean": torch.randn(8), "running_var": torch.rand(8)} if norm == "batch" else {}
+
+    def of(samples: slice) -> Tensor:
+        out = torch.empty(x[samples].shape[0], 20, 6, 5)
+        conv_norm_act(out, None, x[samples], weight, None, s, **given)  # type: ignore[arg-type]
+        return out
+
+    whole = of(slice(None))
+    assert torch.equal(whole, of(slice(None))) and torch.equal(whole[2:], of(slice(2, 3)))
+
+
+def test_the_op_takes_it_where_asked() -> None:
+    x, weight = torch.randn(2, 6, 5, 7), torch.randn(4, 6, 3, 3)
+    with genfuse.backend("triton"):
+        assert genfuse.explain("conv_norm_act", x, weight).backend == "triton"
+        y, stats = genfuse.ops.conv_norm_act(x, weight, norm="batch", activation="silu", return_stats=True)
+        assert torch.allclose(reference.channel_stats(y), stats, atol=1e-5)
+        assert genfuse.ops.conv_norm_act(x[:0], weight).shape == (0, 4, 3, 5)
+        line = genfuse.ops.conv_norm_act(x[:, :, 0], weight[:, :, 0], padding=1)
+        with pytest.raises(genfuse.errors.UnsupportedError, match="no backward of this op yet"):
+            genfuse.ops.conv_norm_act(x, weight.requires_grad_())
+    weight = weight.detach()
+    want = reference.conv_norm_act(x, weight, None, Settings(norm="batch", activation="silu"))
+    assert torch.allclose(y, want, atol=1e-4)
+    assert torch.allclose(line, torch.nn.functional.conv1d(x[:, :, 0], weight[:, :, 0], padding=1), atol=1e-4)
