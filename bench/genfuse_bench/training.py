@@ -7,6 +7,7 @@ optimizer would. Everyone runs in one process in which glibc keeps freed memory.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,16 +94,26 @@ class Step:
     def activation_bytes(self) -> int:
         """Of the storages that autograd keeps from forward to backward, beside the parameters'."""
         own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
-        kept: dict[int, int] = {}
+        kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
 
-        def pack(tensor: Tensor) -> Tensor:
-            if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() not in own:
-                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
+        def pack(tensor: Tensor) -> _Kept:
+            holder = _Kept(tensor)
+            kept.add(holder)
+            return holder
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            first(self._call(*self._inputs))
-        return sum(kept.values())
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+            y = first(self._call(*self._inputs))
+        storages = [each.tensor.untyped_storage() for each in kept if each.tensor.layout == torch.strided]
+        sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+        del y  # until here: what nobody can ask for any more is not kept
+        return sum(size for pointer, size in sizes.items() if pointer not in own)
+
+
+class _Kept:
+    """What autograd holds in a tensor's place, for as long as it does."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
 
 
 def step_row(

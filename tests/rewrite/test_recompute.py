@@ -12,13 +12,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
 import genfuse
 from genfuse.nn import ResBlock
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act, unit
 from genfuse.ops.recompute import recipe_of
+from genfuse_bench.training import Step
 from rewrite.models import DCGANDiscriminator, cyclegan_generator
 
 
@@ -113,19 +114,6 @@ def same(got: list[Tensor | None], want: list[Tensor | None]) -> None:
         assert a is b is None or (a is not None and b is not None and torch.equal(a, b))
 
 
-def kept_bytes(call: Any, module: nn.Module, x: Tensor) -> int:
-    own = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
-    kept: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        call(x)
-    return sum(t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in own)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_the_same_bits_in_less_memory(name: str) -> None:
     module, x = made(name)
@@ -136,7 +124,8 @@ def test_the_same_bits_in_less_memory(name: str) -> None:
     for ours, buffer in zip(other.buffers(), twin.buffers(), strict=True):
         assert torch.equal(ours, buffer)
     graph = saving.report().graphs[-1]
-    fewer = kept_bytes(saving, other, x) < kept_bytes(plain, twin, x)
+    kept, most = (Step(m, call, (x,), x).activation_bytes() for m, call in ((other, saving), (twin, plain)))
+    fewer = kept < most
     assert fewer == bool(graph.recomputed) and (fewer or name.startswith("chain"))
     if graph.recomputed:
         assert "compute it again" in str(saving.report())

@@ -139,4 +139,4 @@ def run_op(*arguments: Any) -> tuple[Tensor, Tensor]:
     """The op by its arguments, and the recipe of its input."""
     *given, recipe = arguments
     call = Call.of(tuple(given))
-    return unit(*call, recipe)
+    return unit(*call, recipe=recipe)
