@@ -7,6 +7,7 @@ optimizer would. Everyone runs in one process in which glibc keeps freed memory.
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ import genfuse
 from genfuse_bench.timing import Call, Effort, Measurement, measure
 from genfuse_bench.workload import Inputs, channels_last, first
 
-OURS, PEERS = "ours", ("eager", "eager channels-last", "compile")
+OURS, LOW, PEERS = "ours", "ours low", ("eager", "eager channels-last", "compile")
 
 TOLERANCE, GROWTH, MOST = 1e-3, 2.0, 1e-2
 """Of ours, relative to the largest gradient: a network in float32, or twice what PyTorch's own are off by, but never
@@ -52,6 +53,8 @@ class TrainingRow:
     """first deciles of all"""
     error: float
     torch_error: float
+    low_ms: float | None = None
+    """of a step with `optimize(memory="low")`"""
     activation_mb: dict[str, float] = field(default_factory=dict)
     """what autograd keeps from forward to backward, beside the parameters; of a step"""
     windows: int = 0
@@ -91,16 +94,26 @@ class Step:
     def activation_bytes(self) -> int:
         """Of the storages that autograd keeps from forward to backward, beside the parameters'."""
         own = {p.untyped_storage().data_ptr() for p in self.module.parameters()}
-        kept: dict[int, int] = {}
+        kept: weakref.WeakSet[_Kept] = weakref.WeakSet()
 
-        def pack(tensor: Tensor) -> Tensor:
-            if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr() not in own:
-                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
+        def pack(tensor: Tensor) -> _Kept:
+            holder = _Kept(tensor)
+            kept.add(holder)
+            return holder
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            first(self._call(*self._inputs))
-        return sum(kept.values())
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+            y = first(self._call(*self._inputs))
+        storages = [each.tensor.untyped_storage() for each in kept if each.tensor.layout == torch.strided]
+        sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+        del y  # until here: what nobody can ask for any more is not kept
+        return sum(size for pointer, size in sizes.items() if pointer not in own)
+
+
+class _Kept:
+    """What autograd holds in a tensor's place, for as long as it does."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
 
 
 def step_row(
@@ -110,16 +123,16 @@ def step_row(
     module.train()
     with torch.no_grad():
         target = torch.randn_like(first(copy.deepcopy(module)(*inputs)))
-    steps = {OURS: _step(OURS, module, inputs, target)}
-    steps |= {peer: _step(peer, module, inputs, target) for peer in peers}
+    steps = {who: _step(who, module, inputs, target) for who in (OURS, LOW, *peers)}
     exact = copy.deepcopy(module).double()
     want = Step(exact, exact, tuple(x.double() for x in inputs), target.double()).gradients()
-    error, eager = (
-        _error(steps[who].gradients(), want) if who in steps else float("nan") for who in (OURS, PEERS[0])
+    error, low, eager = (
+        _error(steps[who].gradients(), want) if who in steps else float("nan")
+        for who in (OURS, LOW, PEERS[0])
     )
     kept = {who: step.activation_bytes() / 1e6 for who, step in steps.items()}
     taken = measure(dict(steps), _STEPS, _CPU, effort)
-    return _row("training_step", name, tuple(inputs[0].shape), taken, error, eager, kept)
+    return _row("training_step", name, tuple(inputs[0].shape), taken, max(error, low), eager, kept)
 
 
 def gradient_rows(
@@ -172,8 +185,8 @@ def gradient_rows(
 
 def _step(who: str, module: nn.Module, inputs: Inputs, target: Tensor) -> Step:
     twin = copy.deepcopy(module)
-    if who == OURS:
-        optimized = genfuse.optimize(twin)
+    if who in (OURS, LOW):
+        optimized = genfuse.optimize(twin, memory="low" if who == LOW else None)
         return Step(twin, optimized, inputs, target)
     if who == "eager channels-last":
         last: Any = twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -190,9 +203,12 @@ def _row(
     torch_error: float,
     kept: dict[str, float],
 ) -> TrainingRow:
-    peers = {who: us / 1e3 for who, us in taken.us.items() if who != OURS}
+    peers = {who: us / 1e3 for who, us in taken.us.items() if who not in (OURS, LOW)}
     best = min(peers, key=lambda who: peers[who], default=None)
-    ours = taken.us[OURS] / 1e3 if error <= allowed(torch_error) else None
+    ours, low = (
+        taken.us[who] / 1e3 if who in taken.us and error <= allowed(torch_error) else None
+        for who in (OURS, LOW)
+    )
     return TrainingRow(
         op=op,
         workload=workload,
@@ -207,6 +223,7 @@ def _row(
         fastest_ms={who: us / 1e3 for who, us in taken.fastest_us.items()},
         error=error,
         torch_error=torch_error,
+        low_ms=low,
         activation_mb=kept,
         windows=taken.windows,
         dropped=taken.dropped,

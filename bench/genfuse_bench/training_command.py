@@ -21,7 +21,7 @@ from genfuse_bench.machine import Machine
 from genfuse_bench.options import some_of
 from genfuse_bench.record import Record
 from genfuse_bench.timing import Effort
-from genfuse_bench.training import PEERS, TrainingRow, gradient_rows, step_row
+from genfuse_bench.training import LOW, OURS, PEERS, TrainingRow, gradient_rows, step_row
 
 FULL, SHORT = Effort(4, 1.0, 12.0), Effort(1, 0.05, 0.1)
 
@@ -105,13 +105,16 @@ def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
     table = Table(title=f"{section}: ms (medians)", title_justify="left", pad_edge=False, box=None)
     for heading in ("op", "workload", "shape"):
         table.add_column(heading)
-    for heading in ("ours", *peers, "× best", "kept MB", "of eager's", "error", "PyTorch's"):
+    for heading in ("ours", "low", *peers, "× best", "kept MB", "low", "of eager's", "error", "PyTorch's"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in rows:
-        kept, eager = row.activation_mb.get("ours"), row.activation_mb.get("eager")
-        memory = ("" if kept is None else f"{kept:.0f}", f"{kept / eager:.0%}" if kept and eager else "")
-        times = [row.ours_ms, *(row.peers_ms.get(name) for name in peers), row.ratio]
+        kept, low, eager = (row.activation_mb.get(who) for who in (OURS, LOW, PEERS[0]))
+        memory = (
+            *("" if mb is None else f"{mb:.0f}" for mb in (kept, low)),
+            f"{kept / eager:.0%}" if kept and eager else "",
+        )
+        times = [row.ours_ms, row.low_ms, *(row.peers_ms.get(name) for name in peers), row.ratio]
         note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
         table.add_row(
             row.op,

@@ -29,11 +29,13 @@ def test_a_step_is_held_against_float64_and_says_what_it_keeps() -> None:
     row = step_row("small", small(), (torch.randn(2, 3, 8, 8),), ["eager", "eager channels-last"], QUICK)
     assert (
         row.ours_ms
+        and row.low_ms
         and row.ratio
         and not row.refused
         and set(row.peers_ms) == {"eager", "eager channels-last"}
     )
     assert row.error < 1e-4 and row.activation_mb["ours"] < row.activation_mb["eager"]
+    assert row.activation_mb["ours low"] < row.activation_mb["ours"]
 
 
 def test_a_wrong_gradient_gets_no_speed() -> None:

@@ -121,9 +121,12 @@ class ConvNormAct(nn.Module):
         are channels behind x's.
         """
         own = of_parts(self.settings, self.conv, self.norm)
-        stats = batch_stats(self.norm, x, skip)
+        batch = batch_stats(self.norm, x, skip)
         added = {"skip": skip, "shift": shift, "residual": residual}
-        tensors = cast(UnitTensors, {**norm_tensors(self.norm), "stats": stats, **added})
-        y, _ = unit(x, self.conv.weight, self.conv.bias, own, tensors, measured=stats is not None)
-        finish(self.norm, x, skip, stats)
+        tensors = cast(
+            UnitTensors, {**norm_tensors(self.norm), "stats": batch and batch.of_samples(x.shape[0]), **added}
+        )
+        measured = batch is not None and batch.measured
+        y, _ = unit(x, self.conv.weight, self.conv.bias, own, tensors, measured=measured)
+        finish(self.norm, x, skip, batch)
         return y

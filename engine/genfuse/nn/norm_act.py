@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from genfuse.nn.norm import finish, make_norm, norm_tensors
+from genfuse.nn.norm import batch_stats, finish, make_norm, norm_tensors
 from genfuse.nn.parts import of_parts
 from genfuse.ops import check
 from genfuse.ops.conv_checks import check_norm, check_settings
@@ -53,6 +53,8 @@ class NormAct(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x and ``residual`` (N, C, H, W) → (N, C, H, W)."""
         own = of_parts(self.settings, self.norm)
-        y, _ = unit(x, own, {**norm_tensors(self.norm), "residual": residual})
-        finish(self.norm, x)
+        batch = batch_stats(self.norm, x) if isinstance(self.norm, nn.SyncBatchNorm) else None
+        stats = batch.of_samples(x.shape[0]) if batch is not None and not batch.measured else None
+        y, _ = unit(x, own, {**norm_tensors(self.norm), "stats": stats, "residual": residual})
+        finish(self.norm, x, None, batch)
         return y

@@ -7,7 +7,7 @@ gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,12 @@ from genfuse import dispatch
 from genfuse.ops import library
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
-from genfuse.ops.conv_launch import launch, limits
+from genfuse.ops.conv_launch import launch_unkept, limits
 from genfuse.ops.dropout import dropped
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse.ops.norm_stats import stats_of
+from genfuse.ops.output_stats import differentiable_stats
+from genfuse.ops.recompute import with_first_as
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
@@ -29,20 +31,23 @@ _MEASURED = ("batch", "instance", "group", "layer")
 """Norms of statistics that are kept; those of a pixel are measured again."""
 
 
-def differentiable(call: Call, measured: bool = False) -> tuple[Tensor, Tensor]:
+def differentiable(
+    call: Call, measured: bool = False, recipe: Callable[[], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Output and its statistics, empty where not wanted, with a graph behind them.
 
     measured  the norm's statistics are those of the images that it reads, and depend on them
+    recipe    makes x again in backward, for which our kernels do not keep it then
     """
     chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
     if chosen != "cpu":
         return composed(call.measuring() if measured else call)
     s = call.settings
     if s.out_activation == "none" and s.pool == (1, 1):
-        return _on_cpu(call, measured)
+        return _on_cpu(call, measured, recipe)
     # The gradient of an output's activation is a pass of its own, and so is the activation then.
     plain = s._replace(out_activation="none", pool=(1, 1))
-    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False), measured)
+    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False), measured, recipe)
     no_norm = (None,) * 9
     result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
         y,
@@ -76,7 +81,7 @@ def composed(call: Call) -> tuple[Tensor, Tensor]:
     return y.to(x.dtype), stats
 
 
-def _on_cpu(call: Call, measured: bool) -> tuple[Tensor, Tensor]:
+def _on_cpu(call: Call, measured: bool, recipe: Callable[[], Tensor] | None) -> tuple[Tensor, Tensor]:
     tensors, s = call.tensors, call.settings
     stats = tensors.get("stats")
     own = s.norm in _MEASURED and tensors.get("running_mean") is None and (measured or stats is None)
@@ -84,8 +89,8 @@ def _on_cpu(call: Call, measured: bool) -> tuple[Tensor, Tensor]:
         found = stats_of(call.x, tensors.get("skip")) if stats is None else stats.detach()
         tensors = {**tensors, "stats": found}
     inputs = call._replace(tensors=tensors).inputs
-    result: tuple[Tensor, Tensor] = _Unit.apply(s, call.return_stats, own, *inputs)
-    return result
+    y, y_stats = with_first_as(recipe, lambda: _Unit.apply(s, call.return_stats, own, *inputs))
+    return y, differentiable_stats(y, y_stats) if call.return_stats else y_stats
 
 
 class _Unit(torch.autograd.Function):
@@ -95,30 +100,19 @@ class _Unit(torch.autograd.Function):
     def forward(
         ctx: Any, settings: Settings, return_stats: bool, own_stats: bool, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        from genfuse_kernels.common.packed_weights import passing  # needs the extension
-
         of = dict(zip(NAMES, inputs, strict=True))
-        with passing(inputs[1]):
-            if needs_dispatcher(*inputs):
-                result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(
-                    *inputs, *settings, return_stats
-                )
-            else:
-                tensors: Any = {name: of[name] for name in TENSORS}
-                result = launch(inputs[0], inputs[1], inputs[2], settings, tensors, return_stats)  # type: ignore[arg-type]
+        result = launch_unkept(settings, return_stats, inputs)
         ctx.set_materialize_grads(False)
         ctx.settings, ctx.own_stats = settings, own_stats
         unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
         kept = [None if name in unread else tensor for name, tensor in of.items()]
-        ctx.save_for_backward(*kept, *(result if return_stats else (None, None)))
+        ctx.save_for_backward(*kept)
+        ctx.mark_non_differentiable(result[1])
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None, of_stats: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, y, y_stats = ctx.saved_tensors
-        needs = ctx.needs_input_grad[3:]
-        if of_stats is not None:
-            gradient = _with_stats(gradient, of_stats, y, y_stats)
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[3:]
         if gradient is None:
             return (None,) * (3 + len(NAMES))
         if torch.is_grad_enabled():
@@ -126,17 +120,6 @@ class _Unit(torch.autograd.Function):
         else:
             found = _of_kernels(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         return (None, None, None, *found)
-
-
-def _with_stats(gradient: Tensor | None, of_stats: Tensor, y: Tensor, y_stats: Tensor) -> Tensor:
-    """The output's gradient with what comes through its statistics: ∂mean/∂y = 1/n, ∂var/∂y = 2(y − mean)/n."""
-    pixels = y.shape[2] * y.shape[3]
-    of_mean, of_var = (of_stats[:, :, i, None, None] / pixels for i in (0, 1))
-    mean = y_stats[:, :, 0, None, None]
-    if torch.is_grad_enabled():
-        mean = y.to(mean.dtype).mean((2, 3), keepdim=True)  # with a graph
-    through = torch.addcmul(of_mean, (y - mean).to(of_mean.dtype), 2 * of_var).to(y.dtype)
-    return through if gradient is None else gradient + through
 
 
 def _of_kernels(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.ops.conv_call import NAMES, TENSORS
 from genfuse.ops.conv_geometry import output_size
+from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
@@ -25,6 +31,21 @@ def launch(
     if x.shape[0]:
         kernel(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
     return out, stats_out
+
+
+def launch_unkept(
+    settings: Settings, return_stats: bool, inputs: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor]:
+    """`launch` in training, inputs by `NAMES`: nothing that is made of the weights is kept."""
+    from genfuse_kernels.common.packed_weights import passing  # needs the extension
+
+    of: Any = dict(zip(NAMES, inputs, strict=True))
+    with passing(of["weight"]):
+        if needs_dispatcher(*inputs):
+            result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*inputs, *settings, return_stats)
+            return result
+        tensors: Any = {name: of[name] for name in TENSORS}
+        return launch(of["x"], of["weight"], of["bias"], settings, tensors, return_stats)
 
 
 def limits(weight: Tensor, settings: Settings, gradients: bool = False) -> dict[dispatch.Backend, str]:

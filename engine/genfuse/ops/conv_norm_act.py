@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -166,10 +167,12 @@ def unit(
     tensors: UnitTensors,
     return_stats: bool = False,
     measured: bool = False,
+    recipe: Callable[[], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`conv_norm_act` for callers that keep their settings, checked once; those of a sequence have height 1.
 
     measured   `stats` are x's and skip's own, which the norm would measure: their gradient goes on to x and skip
+    recipe     makes an image x again: where our kernels run, backward does not keep x then
     """
     check_axes(x, weight=weight, residual_weight=tensors.get("residual_weight"))
     if is_autocast(x):
@@ -177,8 +180,8 @@ def unit(
         cast: Any = {**tensors, **{name: in_autocast(image) for name, image in images.items()}}
         x, tensors = in_autocast(x), cast
     if x.ndim == 4:
-        return _unit(x, weight, bias, settings, tensors, return_stats, measured)
-    y, stats = _unit(x.unsqueeze(2), weight, bias, settings, pictures(tensors), return_stats, measured)
+        return _unit(x, weight, bias, settings, tensors, return_stats, measured, recipe)
+    y, stats = _unit(x.unsqueeze(2), weight, bias, settings, pictures(tensors), return_stats, measured, None)
     return y.squeeze(2), stats
 
 
@@ -190,6 +193,7 @@ def _unit(
     tensors: UnitTensors,
     return_stats: bool,
     measured: bool,
+    recipe: Callable[[], Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """Of a picture; the weights keep their own axes, by which they are known once packed."""
     check_unit(x, weight, bias, settings, tensors)  # type: ignore[arg-type]
@@ -197,7 +201,7 @@ def _unit(
     if not needs_dispatcher(*call.inputs):
         return launch(*call)
     if only_recorded(*call.inputs):
-        return differentiable(call, measured)
+        return differentiable(call, measured, recipe)
     call = call.measuring() if measured else call
     result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*call.inputs, *settings, return_stats)
     return result

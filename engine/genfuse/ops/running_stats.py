@@ -18,20 +18,26 @@ def update_running_stats(
     skip: Tensor | None = None,
     stats: Tensor | None = None,
     num_batches_tracked: Tensor | None = None,
+    count: int | None = None,
 ) -> None:
     """Move the running statistics towards the batch's by `momentum`, as `torch.nn.BatchNorm2d` does.
 
     x, skip   (N, C, H, W) and (N, C', H, W), or sequences without H
     stats     (N, C + C', 2) of both, where they are measured already
+    count     values a channel has, where these are the statistics (1, C + C', 2) of several processes' batches
     running_mean, running_var   (C + C',), changed in place; the variance is the unbiased one. None: nothing to move
     momentum  None: by one over the number of batches, which makes them the mean over all; not without the number
     num_batches_tracked   () int64, counted up in place
 
+    Inside a backward pass nothing moves: a checkpoint computes there again what it has counted already.
+
     ValueError where a channel has a single value, of which there is no variance.
     """
-    values = x.shape[0] * x[0, 0].numel() if x.shape[0] else 0
+    values = count if count is not None else x.shape[0] * x[0, 0].numel() if x.shape[0] else 0
     if values == 1:
         raise ValueError(f"expected more than 1 value per channel in training, x has shape {tuple(x.shape)}")
+    if is_recomputation():
+        return
     if num_batches_tracked is not None:
         num_batches_tracked.add_(1)
     if running_mean is None or running_var is None or values == 0:
@@ -52,3 +58,15 @@ def _momentum(
     if momentum is not None:
         return momentum
     return 0.0 if num_batches_tracked is None else num_batches_tracked.reciprocal().to(dtype)
+
+
+def is_recomputation() -> bool:
+    """Whether autograd is running backward, where a forward is a checkpoint's second; traced code cannot tell."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+@has_side_effect
+def count_batch(num_batches_tracked: Tensor) -> None:
+    """One batch more, once for each forward that is no checkpoint's second."""
+    if not is_recomputation():
+        num_batches_tracked.add_(1)

@@ -16,7 +16,7 @@ from genfuse.rewrite import patterns
 from genfuse.rewrite.fuse import fuse
 from genfuse.rewrite.layouts import reads_around
 from genfuse.rewrite.names import name_parameters
-from genfuse.rewrite.options import check_options
+from genfuse.rewrite.options import Memory, check_options
 from genfuse.rewrite.plan import Planned, lasts
 from genfuse.rewrite.report import GraphReport, Report
 from genfuse_kernels.conv_norm_act.settings import Accuracy
@@ -27,6 +27,7 @@ class Backend:
     """`torch.compile(model, backend=Backend())`; its report says what every graph became."""
 
     accuracy: Accuracy | None = None
+    memory: Memory | None = None
     memory_limit: int | None = None
     reproducible: bool = True
     names: Mapping[int, str] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Backend:
         never = "gradients are enabled inside" if enables else None
         if reads_around(module, example_inputs):
             never = "memory around an argument is read"
-        fuse(module, report, self.accuracy, self.memory_limit)
+        fuse(module, report, self.accuracy, self.memory_limit, self.memory)
         report.plan = planned = Planned(module.forward, never)
         planned.frozen = self.frozen
         self.report.graphs.append(report)
@@ -73,16 +74,16 @@ def genfuse_backend(
 ) -> Callable[..., Any]:
     """`torch.compile(model, backend="genfuse", dynamic=False, options={...})`: with `optimize`'s options.
 
-    They are accuracy, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of unknown sizes
-    for all pictures from the second size on, in which nothing can be fused: a warning says so. Batch norms of momentum
-    None end Dynamo's graphs here, and a forward that fails leaves the running statistics of earlier layers moved, as
-    PyTorch's does; `optimize` has neither.
+    They are accuracy, memory, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of
+    unknown sizes for all pictures from the second size on, in which nothing can be fused: a warning says so. Batch
+    norms of momentum None end Dynamo's graphs here, and a forward that fails leaves the running statistics of earlier
+    layers moved, as PyTorch's does; `optimize` has neither.
 
     ValueError for any other option, and what `optimize` raises for a value.
     """
     given = dict(options or {})
     for name in given:
-        check_name("option", name, ("accuracy", "memory_limit", "reproducible"))
+        check_name("option", name, ("accuracy", "memory", "memory_limit", "reproducible"))
     check_options(**given)
     if any(isinstance(value, torch.SymInt) for value in example_inputs):
         warnings.warn(

@@ -7,13 +7,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from genfuse.ops.running_stats import update_running_stats
+from genfuse.ops.running_stats import count_batch, update_running_stats
 from genfuse.rewrite import cumulative, patterns
 
 
 def split_batch_norms(graph: Graph) -> None:
     """Puts the norm by the batch's statistics, and the update of the running ones, in the place of each."""
     for node in list(graph.nodes):
+        if _counts(node):
+            node.op, node.target, node.args = "call_function", count_batch, node.args[:1]
         found = patterns.arguments(node) if node.target in (F.batch_norm, cumulative.batch_norm) else None
         if found is None or len(patterns.shape(node) or ()) not in (3, 4):
             continue
@@ -21,6 +23,13 @@ def split_batch_norms(graph: Graph) -> None:
             _split(graph, node, found, None)
         elif found.get("training") and patterns.is_number(found.get("momentum", 0.1)):
             _split(graph, node, found, float(found.get("momentum", 0.1)))
+
+
+def _counts(node: Node) -> bool:
+    """Whether a call is a batch norm's count of its batches."""
+    if (node.op, node.target) != ("call_method", "add_") or node.args[1:] != (1,) or node.users:
+        return False
+    return str(node.args[0].meta.get("parameter", "")).endswith("num_batches_tracked")  # type: ignore[union-attr]
 
 
 def _split(graph: Graph, node: Node, found: dict[str, Any], momentum: float | None) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from genfuse.ops.running_stats import update_running_stats
+from genfuse.ops.running_stats import count_batch, update_running_stats
 from genfuse.rewrite import cumulative, patterns
 
 _OPERATORS = {
@@ -79,6 +79,8 @@ def _edited(node: Node) -> list[Node]:
         found += [*node.args[1:3], node.kwargs.get("num_batches_tracked")]
     if node.target is cumulative.batch_norm:
         found += node.args[1:4]
+    if node.target is count_batch:
+        found.append(first)
     return [tensor for tensor in found if isinstance(tensor, Node)]
 
 

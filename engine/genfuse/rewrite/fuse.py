@@ -20,8 +20,10 @@ from genfuse.rewrite.layouts import settle_layouts
 from genfuse.rewrite.left import left_norms_and_tokens
 from genfuse.rewrite.names import name_of
 from genfuse.rewrite.norms import fuse_norms
+from genfuse.rewrite.options import Memory
 from genfuse.rewrite.pixels import convolve_pixels
 from genfuse.rewrite.projection import is_shortcut, project, run_sum
+from genfuse.rewrite.recompute import recompute_inputs
 from genfuse.rewrite.report import Fused, GraphReport, Left
 from genfuse.rewrite.statistics import hand_on_measured, hand_on_statistics
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
@@ -60,6 +62,7 @@ def fuse(
     report: GraphReport,
     accuracy: Accuracy | None,
     memory_limit: int | None = None,
+    memory: Memory | None = None,
 ) -> None:
     """Puts units into the graph and says so in its report; where it has gradients nothing is folded."""
     graph = module.graph
@@ -96,6 +99,8 @@ def fuse(
     if not any(map(patterns.draws, graph.nodes)):
         _to_channels_last(graph, {*made.values(), *norms})
     settle_layouts(graph)
+    if report.gradients and memory == "low":
+        recompute_inputs(graph, report, run_unit)
     report.fused = [_described(found, report.gradients) for found in units]
     report.left += left_norms_and_tokens(graph)
     report.norms, report.linears, report.attentions = len(norms), linears, attentions
@@ -118,8 +123,8 @@ def run_unit(
     """What the rewritten graph calls."""
     if "folded" in named:
         weight, bias = folded(weight, bias, settings, named.pop("folded"))
-    measured = named.pop("measured", False)
-    out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats, measured)
+    measured, recipe = named.pop("measured", False), named.pop("recipe", None)
+    out, stats = unit(x, weight, bias, settings, cast(UnitTensors, named), return_stats, measured, recipe)
     return (out, stats) if return_stats else out
 
 

@@ -17,7 +17,7 @@ from torch.fx import GraphModule
 from genfuse.rewrite import cumulative
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
-from genfuse.rewrite.options import check_options
+from genfuse.rewrite.options import Memory, check_options
 from genfuse.rewrite.report import Report
 from genfuse.rewrite.shortcut import Shortcuts
 from genfuse.rollback import rollback_on_failure
@@ -45,6 +45,7 @@ def optimize(
     *,
     accuracy: Accuracy | None = None,
     reproducible: bool = True,
+    memory: Memory | None = None,
     memory_limit: int | None = None,
 ) -> nn.Module:
     """The model with its convolutions, and the norms, activations and additions around them, as fused units.
@@ -55,6 +56,8 @@ def optimize(
                   the results' rounding hides
     reproducible  False: every call in it runs on the kernel that was fastest for it on this processor, PyTorch's own
                   included; the first call measures what is not yet known (`genfuse.backend`)
+    memory        "low": in training, of two units in a row one does not keep its input but computes it again in
+                  backward, by the same kernel to the same bits, where nothing else would keep it; the report names them
     memory_limit  bytes for the packed weights of a graph's convolutions, which Winograd needs four to nine times as
                   many of: where they exceed it, those of the smallest pictures are packed for direct convolution
 
@@ -75,8 +78,8 @@ def optimize(
                 the forward reads are others than before, which costs milliseconds a call: until `refresh()` or
                 `freeze(False)` an edit of any of them may be seen or not, or in part
 
-    TypeError for anything but a module or a `reproducible` that is no bool, ValueError for an unknown accuracy or a
-    negative limit.
+    TypeError for anything but a module or a `reproducible` that is no bool, ValueError for an unknown accuracy or
+    memory or a negative limit.
     """
     from torch import _dynamo as dynamo  # here, not on import: it brings Triton along
 
@@ -85,8 +88,8 @@ def optimize(
     model = getattr(type(model), "_original", model)  # of one that is optimised already
     if example is not None and not isinstance(example, (tuple, list)):
         raise TypeError(f"example is {type(example).__name__}, expected a tuple of arguments")
-    check_options(accuracy=accuracy, memory_limit=memory_limit, reproducible=reproducible)
-    backend = Backend(accuracy, memory_limit, reproducible, parameter_names(model))
+    check_options(accuracy=accuracy, memory=memory, memory_limit=memory_limit, reproducible=reproducible)
+    backend = Backend(accuracy, memory, memory_limit, reproducible, parameter_names(model))
     to_backend: Any = weakref.ref(backend)
 
     def compiling(module: GraphModule, inputs: list[Any]) -> Callable[..., Any]:
@@ -160,7 +163,9 @@ def optimize(
             )  # what is saved is the model, and loads without genfuse
 
     def again(twin: nn.Module) -> nn.Module:
-        return optimize(twin, accuracy=accuracy, reproducible=reproducible, memory_limit=memory_limit)
+        return optimize(
+            twin, accuracy=accuracy, reproducible=reproducible, memory=memory, memory_limit=memory_limit
+        )
 
     for name in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Optimized, name, getattr(type(model), name))

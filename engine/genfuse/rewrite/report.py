@@ -41,6 +41,10 @@ class GraphReport:
     gradients: bool = False
     fused: list[Fused] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """layers whose units keep their input for backward, where `memory="low"` had the choice"""
+    recomputed: list[str] = field(default_factory=list)
+    """layers whose units compute their input again in backward"""
     norms: int = 0
     """norms that no convolution follows, in kernels of their own"""
     linears: int = 0
@@ -68,6 +72,9 @@ class GraphReport:
             table.add_column(heading, overflow="fold")
         for unit in self.fused:
             table.add_row(unit.name, " → ".join(unit.steps), unit.algorithm)
+        for names, how in ((self.kept, "keep their input"), (self.recomputed, "compute it again")):
+            if names:
+                table.add_row(", ".join(names), f"for backward: {how}", "")
         for reason in dict.fromkeys(left.reason for left in self.left):
             names = [left.name for left in self.left if left.reason == reason]
             table.add_row(_several(names), f"left to PyTorch: {reason}", "aten")

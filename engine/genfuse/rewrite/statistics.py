@@ -82,7 +82,7 @@ def _with_statistics(graph: Graph, sources: Iterable[Node]) -> dict[Node, Node]:
         source.args = (source.args[0], True, *source.args[2:])
         with graph.inserting_after(source):
             stats[source] = graph.call_function(_second, (source,))
-            output = graph.call_function(_first, (source,))
+            output = graph.call_function(first, (source,))
         output.meta = dict(source.meta)
         for user in [user for user in source.users if user not in (stats[source], output)]:
             user.replace_input_with(source, output)
@@ -100,7 +100,7 @@ def _settings(call: Node) -> Settings:
     return cast(Settings, settings)
 
 
-def _first(pair: tuple[Tensor, Tensor]) -> Tensor:
+def first(pair: tuple[Tensor, Tensor]) -> Tensor:
     return pair[0]
 
 
