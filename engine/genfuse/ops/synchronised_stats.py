@@ -26,7 +26,6 @@ def group_of(given: Group | None) -> Group | None:
     return group if dist.get_world_size(group) > 1 else None
 
 
-@torch.compiler.disable  # collectives stay where they are, between the graphs
 def synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[Tensor, int]:
     """Mean and biased variance of each channel over the batches of all processes, and the values a channel has.
 
@@ -36,6 +35,12 @@ def synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[Te
     Returns (C + C', 2) float32, or float64 where x is, and the count. Differentiable, twice too. ValueError where a
     channel has a single value in all processes together; every process raises it.
     """
+    # Collectives stay where they are, between the graphs. Asked for here: on import it would bring the compiler along.
+    result: tuple[Tensor, int] = torch.compiler.disable(_synchronised_stats)(x, skip, group)
+    return result
+
+
+def _synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[Tensor, int]:
     parts = [part for part in (x, skip) if part is not None]
     with torch.no_grad():
         of_sample = stats_of(x, skip).double()
