@@ -1,12 +1,14 @@
 """`conv_norm_act` where gradients are needed.
 
-On the CPU forward and backward run our kernels. What is kept is x, skip, the weights and small tensors, and the
-statistics of each channel: normalised and activated values are computed anew while backward reads. A gradient of the
-gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is everything that the kernels lack.
+Forward and backward run our kernels, of C++ on the CPU and of Triton on GPUs. What is kept is x, skip, the weights and
+small tensors, and the statistics of each channel: normalised and activated values are computed anew while backward
+reads. A gradient of the gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is everything
+that the kernels lack.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from genfuse import dispatch
 from genfuse.ops import library
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
-from genfuse.ops.conv_launch import launch_unkept, limits
+from genfuse.ops.conv_launch import launch_unkept, limits, unkept
 from genfuse.ops.dropout import dropped
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
 from genfuse.ops.norm_stats import stats_of
@@ -26,6 +28,12 @@ from genfuse.ops.recompute import with_first_as
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
+
+_OURS: tuple[dispatch.Backend, ...] = ("cpu", "triton")
+"""Whose kernels have gradients."""
+
+_OPTIONS = 4
+"""Inputs of `_Unit` that are no tensors."""
 
 _MEASURED = ("batch", "instance", "group", "layer")
 """Norms of statistics that are kept; those of a pixel are measured again."""
@@ -40,14 +48,14 @@ def differentiable(
     recipe    makes x again in backward, for which our kernels do not keep it then
     """
     chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
-    if chosen != "cpu":
+    if chosen not in _OURS:
         return composed(call.measuring() if measured else call)
     s = call.settings
     if s.out_activation == "none" and s.pool == (1, 1):
-        return _on_cpu(call, measured, recipe)
+        return _by_kernels(call, chosen, measured, recipe)
     # The gradient of an output's activation is a pass of its own, and so is the activation then.
     plain = s._replace(out_activation="none", pool=(1, 1))
-    y, _ = _on_cpu(call._replace(settings=plain, return_stats=False), measured, recipe)
+    y, _ = _by_kernels(call._replace(settings=plain, return_stats=False), chosen, measured, recipe)
     no_norm = (None,) * 9
     result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
         y,
@@ -81,7 +89,9 @@ def composed(call: Call) -> tuple[Tensor, Tensor]:
     return y.to(x.dtype), stats
 
 
-def _on_cpu(call: Call, measured: bool, recipe: Callable[[], Tensor] | None) -> tuple[Tensor, Tensor]:
+def _by_kernels(
+    call: Call, backend: dispatch.Backend, measured: bool, recipe: Callable[[], Tensor] | None
+) -> tuple[Tensor, Tensor]:
     tensors, s = call.tensors, call.settings
     stats = tensors.get("stats")
     own = s.norm in _MEASURED and tensors.get("running_mean") is None and (measured or stats is None)
@@ -89,7 +99,7 @@ def _on_cpu(call: Call, measured: bool, recipe: Callable[[], Tensor] | None) -> 
         found = stats_of(call.x, tensors.get("skip")) if stats is None else stats.detach()
         tensors = {**tensors, "stats": found}
     inputs = call._replace(tensors=tensors).inputs
-    y, y_stats = with_first_as(recipe, lambda: _Unit.apply(s, call.return_stats, own, *inputs))
+    y, y_stats = with_first_as(recipe, lambda: _Unit.apply(s, call.return_stats, own, backend, *inputs))
     return y, differentiable_stats(y, y_stats) if call.return_stats else y_stats
 
 
@@ -98,12 +108,17 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, settings: Settings, return_stats: bool, own_stats: bool, *inputs: Tensor | None
+        ctx: Any,
+        settings: Settings,
+        return_stats: bool,
+        own_stats: bool,
+        backend: dispatch.Backend,
+        *inputs: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         of = dict(zip(NAMES, inputs, strict=True))
         result = launch_unkept(settings, return_stats, inputs)
         ctx.set_materialize_grads(False)
-        ctx.settings, ctx.own_stats = settings, own_stats
+        ctx.settings, ctx.own_stats, ctx.backend = settings, own_stats, backend
         unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
         kept = [None if name in unread else tensor for name, tensor in of.items()]
         ctx.save_for_backward(*kept)
@@ -112,14 +127,14 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[3:]
+        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[_OPTIONS:]
         if gradient is None:
-            return (None,) * (3 + len(NAMES))
+            return (None,) * (_OPTIONS + len(NAMES))
         if torch.is_grad_enabled():
             found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         else:
-            found = _of_kernels(gradient, inputs, ctx.settings, ctx.own_stats, needs)
-        return (None, None, None, *found)
+            found = _of_kernels(gradient, inputs, ctx.settings, ctx.own_stats, ctx.backend, needs)
+        return (*(None,) * _OPTIONS, *found)
 
 
 def _of_kernels(
@@ -127,20 +142,19 @@ def _of_kernels(
     inputs: list[Tensor | None],
     settings: Settings,
     own_stats: bool,
+    backend: dispatch.Backend,
     needs: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """The gradients by our kernels."""
-    from genfuse_kernels.common.packed_weights import passing
-
-    with passing(inputs[1]):
+    of: Any = dict(zip(NAMES, inputs, strict=True))
+    with unkept(of["weight"]):
         if needs_dispatcher(gradient, *inputs):
             made = torch.ops.genfuse.conv_norm_act_backward(
-                gradient, *inputs[:2], *inputs[3:], *settings, own_stats, list(needs)
+                gradient, *inputs[:2], *inputs[3:], *settings, own_stats, backend, list(needs)
             )
             return [t if needed else None for t, needed in zip(made, needs, strict=True)]
-        of: Any = dict(zip(NAMES, inputs, strict=True))
         tensors: Any = {name: of[name] for name in TENSORS}
-        found = _launch(gradient, of["x"], of["weight"], settings, tensors, own_stats, needs)
+        found = _launch(gradient, of["x"], of["weight"], settings, tensors, own_stats, backend, needs)
     return [found.get(name) for name in NAMES]
 
 
@@ -151,15 +165,16 @@ def _launch(
     settings: Settings,
     tensors: UnitTensors,
     own_stats: bool,
+    backend: dispatch.Backend,
     needs: Sequence[bool],
 ) -> dict[str, Tensor]:
     """Those that are needed, by name."""
-    from genfuse_kernels.conv_norm_act.cpu_gradient import conv_norm_act_gradient
-
+    kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{backend}_gradient")
     wanted = {name for name, needed in zip(NAMES, needs, strict=True) if needed}
-    return conv_norm_act_gradient(
+    found: dict[str, Tensor] = kernels.conv_norm_act_gradient(
         gradient, x, weight, settings, tensors, through_stats=own_stats, needs=wanted
     )
+    return found
 
 
 def _of_composed(
@@ -196,23 +211,24 @@ def _of_composed(
 # --- registration ---
 
 define(
-    f"conv_norm_act_backward(Tensor gradient, Tensor x, Tensor weight, {SCHEMA}, bool own_stats, bool[] needs) "
-    "-> Tensor[]"
+    f"conv_norm_act_backward(Tensor gradient, Tensor x, Tensor weight, {SCHEMA}, bool own_stats, str backend, "
+    "bool[] needs) -> Tensor[]"
 )
 
 
 @torch.library.impl(LIBRARY, "conv_norm_act_backward", "CPU")
+@torch.library.impl(LIBRARY, "conv_norm_act_backward", "CUDA")
 def _backward(*arguments: Any) -> list[Tensor]:
-    gradient, x, weight, *rest, own_stats, needs = arguments
+    gradient, x, weight, *rest, own_stats, backend, needs = arguments
     call = Call.of((x, weight, None, *rest, False))
-    found = _launch(gradient, x, weight, call.settings, call.tensors, own_stats, needs)
+    found = _launch(gradient, x, weight, call.settings, call.tensors, own_stats, backend, needs)
     nothing = x.new_empty(0)
     return [found.get(name, nothing) for name in NAMES]
 
 
 @fake("conv_norm_act_backward")
 def _fake_backward(*arguments: Any) -> list[Tensor]:
-    gradient, x, weight, *rest, _, needs = arguments
+    gradient, x, weight, *rest, _, _, needs = arguments
     call = Call.of((x, weight, None, *rest, False))
     channels = gradient.shape[1]
     shapes = {"bias": (channels,), "shift": (x.shape[0], channels), "residual": gradient.shape}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -33,14 +34,21 @@ def launch(
     return out, stats_out
 
 
+def unkept(weight: Tensor) -> AbstractContextManager[None]:
+    """Inside, nothing that the CPU's kernels make of a weight that trains is kept."""
+    if weight.device.type != "cpu":
+        return nullcontext()
+    from genfuse_kernels.common.packed_weights import passing  # needs the extension
+
+    return passing(weight)
+
+
 def launch_unkept(
     settings: Settings, return_stats: bool, inputs: Sequence[Tensor | None]
 ) -> tuple[Tensor, Tensor]:
     """`launch` in training, inputs by `NAMES`: nothing that is made of the weights is kept."""
-    from genfuse_kernels.common.packed_weights import passing  # needs the extension
-
     of: Any = dict(zip(NAMES, inputs, strict=True))
-    with passing(of["weight"]):
+    with unkept(of["weight"]):
         if needs_dispatcher(*inputs):
             result: tuple[Tensor, Tensor] = torch.ops.genfuse.conv_norm_act(*inputs, *settings, return_stats)
             return result

@@ -90,7 +90,8 @@ def is_transformed() -> bool:
 def gradient_limits(*tensors: Tensor | None) -> dict[Backend, str]:
     """Why backends of ours do not run a call on these tensors where it needs gradients, whatever its op."""
     if is_transformed() or has_tangent(*(tensor for tensor in tensors if tensor is not None)):
-        return {"cpu": "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"}
+        why = "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"
+        return {"cpu": why, "triton": why}
     return {}
 
 
