@@ -53,6 +53,17 @@ def cifar_unet() -> nn.Module:
     )
 
 
+def medium_unet() -> nn.Module:
+    """64 and 128 channels at 32x32, with attention at 16x16: 6.5 million weights."""
+    return UNet(
+        sample_size=32,
+        block_out_channels=(64, 128, 128),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
+
+
 def small_unet() -> nn.Module:
     """32 and 64 channels at 32x32, with attention of eight channels a head."""
     return UNet(

@@ -6,6 +6,7 @@ import gc
 import json
 import multiprocessing
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
@@ -90,13 +91,22 @@ def _resident_growth(trajectory: Trajectory) -> int | None:
     """How far the peak of resident memory rises over the timed steps of a second trajectory."""
     _advance(trajectory, range(TIMED.stop, TIMED.stop))
     _advance(trajectory, TIMED)
+
+    def steps() -> None:
+        for i in TIMED:
+            trajectory.step(i)
+
+    return resident_growth(steps)
+
+
+def resident_growth(work: Callable[[], None]) -> int | None:
+    """How far the work raises the process's peak of resident memory, in bytes; None off Linux."""
     gc.collect()
     try:
         # from here on the peak is counted from what is resident now
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _status("VmRSS")
-        for i in TIMED:
-            trajectory.step(i)
+        work()
         return max(0, _status("VmHWM") - before)
     except (OSError, StopIteration):
         return None

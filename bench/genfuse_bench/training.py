@@ -17,18 +17,20 @@ from torch import Tensor, nn
 
 import genfuse
 from genfuse_bench.timing import Call, Effort, Measurement, measure
-from genfuse_bench.workload import Inputs, channels_last, first
+from genfuse_bench.workload import Inputs, cast, channels_last, first
 
 OURS, LOW, PEERS = "ours", "ours low", ("eager", "eager channels-last", "compile")
 
-TOLERANCE, GROWTH, MOST = 1e-3, 2.0, 1e-2
-"""Of ours, relative to the largest gradient: a network in float32, or twice what PyTorch's own are off by, but never
+GROWTH = 2.0
+TOLERANCE = {"float32": (1e-3, 1e-2), "bfloat16": (1e-1, 5e-1)}
+"""Of ours, relative to the largest gradient: of a network the first, or twice what PyTorch's own are off by, but never
 more than the last."""
 
 
-def allowed(torch_error: float) -> float:
+def allowed(torch_error: float, dtype: str = "float32") -> float:
     """The error of a row that reports a speed; of PyTorch's NaN where it did not run."""
-    return max(TOLERANCE, min(GROWTH * torch_error, MOST)) if torch_error == torch_error else TOLERANCE
+    least, most = TOLERANCE[dtype]
+    return max(least, min(GROWTH * torch_error, most)) if torch_error == torch_error else least
 
 
 _STEPS, _CPU = range(1), torch.device("cpu")
@@ -57,6 +59,8 @@ class TrainingRow:
     """of a step with `optimize(memory="low")`"""
     activation_mb: dict[str, float] = field(default_factory=dict)
     """what autograd keeps from forward to backward, beside the parameters; of a step"""
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    """how far a step raises the peak of resident memory, each in a process of its own"""
     windows: int = 0
     dropped: int = 0
     contended: bool = False
@@ -64,7 +68,7 @@ class TrainingRow:
     @property
     def refused(self) -> bool:
         """Whether the error forbids to report a speed."""
-        return not self.error <= allowed(self.torch_error)
+        return not self.error <= allowed(self.torch_error, self.dtype)
 
 
 class Step:
@@ -117,13 +121,17 @@ class _Kept:
 
 
 def step_row(
-    name: str, module: nn.Module, inputs: Inputs, peers: Sequence[str], effort: Effort
+    name: str,
+    module: nn.Module,
+    inputs: Inputs,
+    peers: Sequence[str],
+    effort: Effort,
+    dtype: torch.dtype = torch.float32,
 ) -> TrainingRow:
-    """Ours beside the peers, held against float64 first."""
+    """Ours beside the peers, held against float64 first; parameters and images in this dtype."""
     module.train()
-    with torch.no_grad():
-        target = torch.randn_like(first(copy.deepcopy(module)(*inputs)))
-    steps = {who: _step(who, module, inputs, target) for who in (OURS, LOW, *peers)}
+    target = target_of(module, inputs)
+    steps = {who: step_of(who, module, inputs, target, dtype) for who in (OURS, LOW, *peers)}
     exact = copy.deepcopy(module).double()
     want = Step(exact, exact, tuple(x.double() for x in inputs), target.double()).gradients()
     error, low, eager = (
@@ -132,7 +140,8 @@ def step_row(
     )
     kept = {who: step.activation_bytes() / 1e6 for who, step in steps.items()}
     taken = measure(dict(steps), _STEPS, _CPU, effort)
-    return _row("training_step", name, tuple(inputs[0].shape), taken, max(error, low), eager, kept)
+    of = (error if low != low else max(error, low), eager)
+    return _row("training_step", name, tuple(inputs[0].shape), taken, *of, kept, str(dtype).split(".")[-1])
 
 
 def gradient_rows(
@@ -183,8 +192,15 @@ def gradient_rows(
     return rows
 
 
-def _step(who: str, module: nn.Module, inputs: Inputs, target: Tensor) -> Step:
-    twin = copy.deepcopy(module)
+def target_of(module: nn.Module, inputs: Inputs) -> Tensor:
+    """Like the output, random."""
+    with torch.no_grad():
+        return torch.randn_like(first(copy.deepcopy(module)(*inputs)))
+
+
+def step_of(who: str, module: nn.Module, inputs: Inputs, target: Tensor, dtype: torch.dtype) -> Step:
+    """A competitor's, on a copy of the module."""
+    twin, inputs = copy.deepcopy(module).to(dtype), cast(inputs, dtype)
     if who in (OURS, LOW):
         optimized = genfuse.optimize(twin, memory="low" if who == LOW else None)
         return Step(twin, optimized, inputs, target)
@@ -202,18 +218,19 @@ def _row(
     error: float,
     torch_error: float,
     kept: dict[str, float],
+    dtype: str = "float32",
 ) -> TrainingRow:
     peers = {who: us / 1e3 for who, us in taken.us.items() if who not in (OURS, LOW)}
     best = min(peers, key=lambda who: peers[who], default=None)
     ours, low = (
-        taken.us[who] / 1e3 if who in taken.us and error <= allowed(torch_error) else None
+        taken.us[who] / 1e3 if who in taken.us and error <= allowed(torch_error, dtype) else None
         for who in (OURS, LOW)
     )
     return TrainingRow(
         op=op,
         workload=workload,
         shape=shape,
-        dtype="float32",
+        dtype=dtype,
         threads=torch.get_num_threads(),
         device="cpu",
         ours_ms=ours,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,23 +16,18 @@ from torch import nn
 
 from genfuse import env
 from genfuse_bench.allocator import keep_freed_memory
-from genfuse_bench.diffusion_networks import DIFFUSERS, cifar_unet, inputs_of
-from genfuse_bench.gan_networks import cyclegan_generator, dcgan_critic, dcgan_generator
+from genfuse_bench.diffusion_networks import DIFFUSERS
 from genfuse_bench.machine import Machine
 from genfuse_bench.options import some_of
 from genfuse_bench.record import Record
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import LOW, OURS, PEERS, TrainingRow, gradient_rows, step_row
+from genfuse_bench.training_memory import peaks_mb
+from genfuse_bench.training_networks import NETWORKS, network
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 FULL, SHORT = Effort(4, 1.0, 12.0), Effort(1, 0.05, 0.1)
-
-NETWORKS: dict[str, tuple[str, Callable[[], nn.Module], tuple[int, ...]]] = {
-    "unet": ("CIFAR-10 U-Net", cifar_unet, (8, 3, 32, 32)),
-    "unet_32": ("CIFAR-10 U-Net", cifar_unet, (32, 3, 32, 32)),
-    "generator": ("DCGAN generator", dcgan_generator, (64, 100, 1, 1)),
-    "critic": ("DCGAN critic", dcgan_critic, (64, 3, 64, 64)),
-    "cyclegan": ("CycleGAN generator", cyclegan_generator, (1, 3, 128, 128)),
-}
 
 
 def _conv(c: int, k: int, kernel: int, stride: int = 1, padding: int = 1) -> nn.Conv2d:
@@ -60,18 +56,22 @@ def training(
     peers: Annotated[
         str | None, typer.Option(help=f"Of the steps: some of {','.join(PEERS)}, or none.")
     ] = None,
+    dtypes: Annotated[
+        str, typer.Option("--dtype", help="Of the steps: float32, bfloat16 or both, as float32,bfloat16.")
+    ] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
     ] = None,
     quick: Annotated[bool, typer.Option(help="Rough figures.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder that gets training_cpu.jsonl.")] = None,
 ) -> None:
-    """Training steps of networks and the two gradients of convolutions, float32, beside PyTorch's."""
+    """Training steps of networks, and the two gradients of convolutions in float32, beside PyTorch's."""
     if threads:
         torch.set_num_threads(threads)
     every = [name for name in NETWORKS if not name.startswith("unet") or env.version(DIFFUSERS)]
     wanted = some_of("--sections", sections, (*NETWORKS, "gradients"), [*every, "gradients"])
     chosen = [] if peers == "none" else some_of("--peers", peers, PEERS, list(PEERS))
+    in_dtypes = [_DTYPES[name] for name in some_of("--dtype", dtypes, tuple(_DTYPES), [])]
     console = Console(width=None if sys.stdout.isatty() else 160)
     machine, effort = Machine.here(), SHORT if quick else FULL
     record = Record(output / "training_cpu.jsonl") if output else None
@@ -79,7 +79,7 @@ def training(
         f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
     )
     for section in wanted:
-        rows = _rows(section, chosen, effort)
+        rows = _rows(section, in_dtypes, chosen, effort)
         console.print(_table(section, rows))
         if record is not None:
             record.add(rows, machine)
@@ -87,25 +87,41 @@ def training(
         console.print(f"-> {record.path}")
 
 
-def _rows(section: str, peers: Sequence[str], effort: Effort) -> list[TrainingRow]:
+def _rows(
+    section: str, dtypes: Sequence[torch.dtype], peers: Sequence[str], effort: Effort
+) -> list[TrainingRow]:
     torch.manual_seed(0)
     if section == "gradients":
         return [
             row for name, shape, make in CONVOLUTIONS for row in gradient_rows(name, shape, make(), effort)
         ]
-    name, make, shape = NETWORKS[section]
-    inputs = inputs_of(name, shape) if section.startswith("unet") else (torch.randn(shape),)
-    torch._dynamo.reset()
-    return [step_row(name, make(), inputs, peers, effort)]
+    rows = []
+    for dtype in dtypes:
+        torch._dynamo.reset()
+        rows.append(step_row(*network(section), peers, effort, dtype))
+        if effort is FULL:
+            rows[-1] = replace(rows[-1], peak_mb=peaks_mb(section, peers, dtype))
+    return rows
 
 
 def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
     """Times, ratio, what is kept, errors."""
     peers = list(dict.fromkeys(name for row in rows for name in row.peers_ms))
     table = Table(title=f"{section}: ms (medians)", title_justify="left", pad_edge=False, box=None)
-    for heading in ("op", "workload", "shape"):
+    for heading in ("op", "workload", "shape", "dtype"):
         table.add_column(heading)
-    for heading in ("ours", "low", *peers, "× best", "kept MB", "low", "of eager's", "error", "PyTorch's"):
+    for heading in (
+        "ours",
+        "low",
+        *peers,
+        "× best",
+        "kept MB",
+        "low",
+        "of eager's",
+        "peak MB",
+        "error",
+        "PyTorch's",
+    ):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in rows:
@@ -113,6 +129,7 @@ def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
         memory = (
             *("" if mb is None else f"{mb:.0f}" for mb in (kept, low)),
             f"{kept / eager:.0%}" if kept and eager else "",
+            "/".join(f"{mb:.0f}" for mb in row.peak_mb.values()),
         )
         times = [row.ours_ms, row.low_ms, *(row.peers_ms.get(name) for name in peers), row.ratio]
         note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
@@ -120,6 +137,7 @@ def _table(section: str, rows: Sequence[TrainingRow]) -> Table:
             row.op,
             row.workload,
             "×".join(map(str, row.shape)),
+            row.dtype,
             *("" if value is None else f"{value:.3g}" for value in times),
             *memory,
             f"{row.error:.1e}",

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from genfuse_bench import training_memory
 from genfuse_bench.command import app
 from genfuse_bench.gan_networks import dcgan_critic, dcgan_generator
 from genfuse_bench.timing import Effort
@@ -83,3 +84,11 @@ def test_the_command_writes_its_rows(tmp_path: Path) -> None:
     row = json.loads(line)
     assert row["op"] == "training_step" and row["ours_ms"] > 0 and row["commit"]
     assert CliRunner().invoke(app, ["training", "--sections", "none"]).exit_code == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_in_each_dtype_and_what_it_takes(dtype: torch.dtype) -> None:
+    row = step_row("small", small(), (torch.randn(2, 3, 8, 8),), ["eager"], QUICK, dtype)
+    assert row.dtype == str(dtype).removeprefix("torch.") and row.ours_ms and not row.refused
+    growth = training_memory._peak("generator", "ours", dtype, torch.get_num_threads())
+    assert growth is None or growth > 10e6
