@@ -41,7 +41,7 @@ class TrainingRow:
     """Milliseconds, medians; errors are of gradients against float64, relative to the largest of them."""
 
     op: str
-    """training_step, weight_gradient or data_gradient"""
+    """training_step, training_system, weight_gradient or data_gradient"""
     workload: str
     shape: tuple[int, ...]
     dtype: str
@@ -141,7 +141,7 @@ def step_row(
     kept = {who: step.activation_bytes() / 1e6 for who, step in steps.items()}
     taken = measure(dict(steps), _STEPS, _CPU, effort)
     of = (error if low != low else max(error, low), eager)
-    return _row("training_step", name, tuple(inputs[0].shape), taken, *of, kept, str(dtype).split(".")[-1])
+    return row_of("training_step", name, tuple(inputs[0].shape), taken, *of, kept, str(dtype).split(".")[-1])
 
 
 def gradient_rows(
@@ -188,7 +188,7 @@ def gradient_rows(
         }
         error, eager = (_error([calls[who]()], [want]) for who in (OURS, "eager"))
         taken = measure({who: Call(each) for who, each in calls.items()}, _STEPS, _CPU, effort)
-        rows.append(_row(op, name, shape, taken, error, eager, {}))
+        rows.append(row_of(op, name, shape, taken, error, eager, {}))
     return rows
 
 
@@ -210,7 +210,7 @@ def step_of(who: str, module: nn.Module, inputs: Inputs, target: Tensor, dtype: 
     return Step(twin, torch.compile(twin, dynamic=False) if who == "compile" else twin, inputs, target)
 
 
-def _row(
+def row_of(
     op: str,
     workload: str,
     shape: tuple[int, ...],
@@ -220,6 +220,7 @@ def _row(
     kept: dict[str, float],
     dtype: str = "float32",
 ) -> TrainingRow:
+    """Of what was timed; no speed where the error is larger than allowed."""
     peers = {who: us / 1e3 for who, us in taken.us.items() if who not in (OURS, LOW)}
     best = min(peers, key=lambda who: peers[who], default=None)
     ours, low = (

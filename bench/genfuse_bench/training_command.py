@@ -24,6 +24,9 @@ from genfuse_bench.timing import Effort
 from genfuse_bench.training import LOW, OURS, PEERS, TrainingRow, gradient_rows, step_row
 from genfuse_bench.training_memory import peaks_mb
 from genfuse_bench.training_networks import NETWORKS, network
+from genfuse_bench.training_system import system_row
+
+_OTHERS = ("train_ddpm", "gradients")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -50,9 +53,7 @@ CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], Callable[[], nn.Conv2d | nn.Conv
 
 
 def training(
-    sections: Annotated[
-        str | None, typer.Option(help=f"Some of {','.join((*NETWORKS, 'gradients'))}.")
-    ] = None,
+    sections: Annotated[str | None, typer.Option(help=f"Some of {','.join((*NETWORKS, *_OTHERS))}.")] = None,
     peers: Annotated[
         str | None, typer.Option(help=f"Of the steps: some of {','.join(PEERS)}, or none.")
     ] = None,
@@ -69,7 +70,7 @@ def training(
     if threads:
         torch.set_num_threads(threads)
     every = [name for name in NETWORKS if not name.startswith("unet") or env.version(DIFFUSERS)]
-    wanted = some_of("--sections", sections, (*NETWORKS, "gradients"), [*every, "gradients"])
+    wanted = some_of("--sections", sections, (*NETWORKS, *_OTHERS), [*every, *_OTHERS])
     chosen = [] if peers == "none" else some_of("--peers", peers, PEERS, list(PEERS))
     in_dtypes = [_DTYPES[name] for name in some_of("--dtype", dtypes, tuple(_DTYPES), [])]
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -95,6 +96,8 @@ def _rows(
         return [
             row for name, shape, make in CONVOLUTIONS for row in gradient_rows(name, shape, make(), effort)
         ]
+    if section == "train_ddpm":
+        return [system_row(effort)]
     rows = []
     for dtype in dtypes:
         torch._dynamo.reset()

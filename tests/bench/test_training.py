@@ -16,6 +16,7 @@ from genfuse_bench.gan_networks import dcgan_critic, dcgan_generator
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import Step, gradient_rows, step_row
 from genfuse_bench.training_command import CONVOLUTIONS
+from genfuse_bench.training_system import system_row
 
 QUICK = Effort(1, 0.01, 0.02)
 
@@ -92,3 +93,9 @@ def test_a_step_in_each_dtype_and_what_it_takes(dtype: torch.dtype) -> None:
     assert row.dtype == str(dtype).removeprefix("torch.") and row.ours_ms and not row.refused
     growth = training_memory._peak("generator", "ours", dtype, torch.get_num_threads())
     assert growth is None or growth > 10e6
+
+
+def test_a_step_of_the_system_is_the_same_by_both_kernels() -> None:
+    row = system_row(QUICK)
+    assert row.op == "training_system" and row.ours_ms and row.error < 1e-4
+    assert set(row.peers_ms) == {"PyTorch's kernels"}
