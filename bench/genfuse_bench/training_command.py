@@ -45,8 +45,8 @@ CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], Callable[[], nn.Conv2d | nn.Conv
     ("3x3", (8, 256, 4, 4), lambda: _conv(256, 256, 3)),
     ("3x3 s2", (8, 128, 32, 32), lambda: _conv(128, 128, 3, 2)),
     ("1x1", (8, 256, 16, 16), lambda: _conv(256, 256, 1, 1, 0)),
-    ("3x3", (8, 3, 32, 32), lambda: _conv(3, 128, 3)),
-    ("3x3", (8, 128, 32, 32), lambda: _conv(128, 3, 3)),
+    ("3x3 from 3", (8, 3, 32, 32), lambda: _conv(3, 128, 3)),
+    ("3x3 to 3", (8, 128, 32, 32), lambda: _conv(128, 3, 3)),
     ("4x4 s2", (64, 64, 32, 32), lambda: _conv(64, 128, 4, 2)),  # DCGAN's
     ("transposed 4x4 s2", (64, 256, 8, 8), lambda: nn.ConvTranspose2d(256, 128, 4, 2, 1, bias=False)),
 )

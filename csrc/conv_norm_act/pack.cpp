@@ -66,7 +66,6 @@ void pack_depthwise(const Geometry& geometry, const Weight& weight, int64_t out_
     }
 }
 
-// By units that threads share.
 }  // namespace
 
 int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry) {

@@ -56,3 +56,42 @@ def test_a_block(name: str, reentrant: bool) -> None:
         twin = copy.deepcopy(saving)
         calls[1] = genfuse.optimize(twin) if name == "optimized" else twin
         assert Step(twin, checkpointed, (x,), x).activation_bytes() <= x.nbytes
+
+
+class Checkpointed(nn.Module):
+    """A model that checkpoints a block of its own, as diffusers' do."""
+
+    def __init__(self, norm: nn.Module, use_reentrant: bool) -> None:
+        super().__init__()
+        self.first, self.use_reentrant = nn.Conv2d(4, 16, 3, padding=1), use_reentrant
+        self.block = nn.Sequential(
+            nn.Conv2d(16, 16, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = checkpoint(self.block, self.first(x), use_reentrant=self.use_reentrant)
+        return y
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(16), nn.BatchNorm2d(16, momentum=None), nn.GroupNorm(4, 16)])
+def test_inside_an_optimised_model(norm: nn.Module, use_reentrant: bool) -> None:
+    """Fused, the gradients of the model without a checkpoint, and a batch counts once."""
+    torch.manual_seed(0)
+    model = Checkpointed(copy.deepcopy(norm), use_reentrant)
+    plain = copy.deepcopy(model)
+    fast = genfuse.optimize(model)
+    for _ in range(2):
+        x = torch.randn(2, 4, 9, 10)
+        found = []
+        for network, own in ((fast, model), (plain, plain)):
+            y = network(x) if network is fast else plain.block(plain.first(x))
+            own.zero_grad()
+            y.square().mean().backward()
+            found.append([p.grad.clone() for p in own.parameters() if p.grad is not None])
+        for mine, theirs in zip(*found, strict=True):
+            assert (mine - theirs).abs().max() <= 1e-4 * theirs.abs().max() + 1e-6
+    for mine, theirs in zip(model.buffers(), plain.buffers(), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+    (graph,) = fast.report().graphs  # type: ignore[operator]
+    assert len(graph.fused) == 3 and not graph.left

@@ -36,10 +36,10 @@ def settle(graph: Graph) -> None:
     """Takes edits out where nobody can tell, and marks all calls that must stay where and as they are."""
     switched = _switched(graph)
     for node in list(graph.nodes):
-        found = _edited(node)
+        found = edited_by(node)
         if node not in switched and len(found) == 1 and _is_private(node, found[0]):
             _make_ordinary(node)
-    memories = {patterns.memory(tensor) for node in graph.nodes for tensor in _edited(node)} - {None}
+    memories = {patterns.memory(tensor) for node in graph.nodes for tensor in edited_by(node)} - {None}
     for node in graph.nodes:
         edited = memories and not memories.isdisjoint(map(patterns.memory, (node, *node.all_input_nodes)))
         if edited or node in switched:
@@ -58,7 +58,7 @@ def _switched(graph: Graph) -> set[Node]:
     return found
 
 
-def _edited(node: Node) -> list[Node]:
+def edited_by(node: Node) -> list[Node]:
     """The tensors that a call edits."""
     found: list[Any] = []
     first = node.args[0] if node.args else None

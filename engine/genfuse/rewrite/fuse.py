@@ -14,6 +14,7 @@ from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
 from genfuse.rewrite.batch_norms import split_batch_norms
+from genfuse.rewrite.checkpoints import fuse_checkpoints
 from genfuse.rewrite.edits import settle
 from genfuse.rewrite.folding import folded
 from genfuse.rewrite.layouts import settle_layouts
@@ -29,7 +30,7 @@ from genfuse.rewrite.statistics import hand_on_measured, hand_on_statistics
 from genfuse.rewrite.tokens import fuse_additions, fuse_tokens
 from genfuse.rewrite.weights import algorithm, choose_algorithms, packed_bytes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, UnitTensors
-from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
+from genfuse_kernels.conv_norm_act.spec import DTYPES, cpu_gradient_limit, cpu_limit
 
 _TRANSPOSED = (torch.conv_transpose1d, torch.conv_transpose2d)
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, *_TRANSPOSED)
@@ -67,7 +68,14 @@ def fuse(
     """Puts units into the graph and says so in its report; where it has gradients nothing is folded."""
     graph = module.graph
     units: list[Unit] = []
+    blocks: list[GraphReport] = []
     if report.gradients:
+
+        def fuse_block(block: GraphModule) -> None:
+            blocks.append(GraphReport(gradients=True))
+            fuse(block, blocks[-1], accuracy, memory_limit, memory)
+
+        fuse_checkpoints(module, fuse_block)
         split_batch_norms(graph)
     settle(graph)
     _drop_unchanged(graph)
@@ -104,6 +112,8 @@ def fuse(
     report.fused = [_described(found, report.gradients) for found in units]
     report.left += left_norms_and_tokens(graph)
     report.norms, report.linears, report.attentions = len(norms), linears, attentions
+    for block in blocks:
+        report.include(block)
     graph.lint()
     module.recompile()
 
@@ -371,7 +381,9 @@ def _channels_last(x: Tensor) -> Tensor:
 def _described(found: Unit, gradients: bool) -> Fused:
     name, steps = name_of(found.weight), tuple(found.steps)
     limit = cpu_gradient_limit(patterns.shape(found.weight) or (), found.settings) if gradients else None
-    if limit is not None or env.backend_missing("cpu") is not None:
+    value = patterns.value(found.conv)
+    is_wide = value is not None and value.dtype not in DTYPES
+    if is_wide or limit is not None or env.backend_missing("cpu") is not None:
         return Fused(name, steps, "aten", 0)
     return Fused(
         name, steps, algorithm(found), 0 if gradients else packed_bytes(found)

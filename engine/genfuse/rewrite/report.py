@@ -53,6 +53,16 @@ class GraphReport:
     measured: dict[tuple[str, str], Measured] = field(default_factory=dict)
     """what the measurements chose for its calls, by op and call; empty where kernels run by rule"""
 
+    def include(self, block: GraphReport) -> None:
+        """What became of a part that has a graph of its own."""
+        self.fused += block.fused
+        self.left += block.left
+        self.kept += block.kept
+        self.recomputed += block.recomputed
+        self.norms += block.norms
+        self.linears += block.linears
+        self.attentions += block.attentions
+
     def tell(self, choice: Measured) -> None:
         """A call ran on what was fastest."""
         self.measured[choice.op, choice.call] = choice
