@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from genfuse import dispatch
-from genfuse.ops import library
+from genfuse.ops import library, norm_act
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.conv_launch import launch_unkept, limits, unkept
@@ -56,23 +56,8 @@ def differentiable(
     # The gradient of an output's activation is a pass of its own, and so is the activation then.
     plain = s._replace(out_activation="none", pool=(1, 1))
     y, _ = _by_kernels(call._replace(settings=plain, return_stats=False), chosen, measured, recipe)
-    no_norm = (None,) * 9
-    result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
-        y,
-        *no_norm,
-        "none",
-        1,
-        0.0,
-        "none",
-        s.negative_slope,
-        0.0,
-        0,
-        1.0,
-        s.out_activation,
-        s.pool,
-        call.return_stats,
-    )
-    return result
+    output = Settings(out_activation=s.out_activation, negative_slope=s.negative_slope, pool=s.pool)
+    return norm_act.unit(y, output, {}, call.return_stats)
 
 
 def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:

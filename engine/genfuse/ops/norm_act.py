@@ -13,24 +13,13 @@ from genfuse.ops import check
 from genfuse.ops.conv_checks import check_axes, check_norm, check_parameter, check_seeds, check_settings
 from genfuse.ops.conv_geometry import pair, pictures
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient, only_recorded
 from genfuse.ops.memory import empty, empty_stats
+from genfuse.ops.norm_act_gradient import TENSORS, differentiable
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.reference import channel_stats
 from genfuse_kernels.conv_norm_act.settings import Activation, Norm, NormTensors, Pair, Settings
 from genfuse_kernels.norm_act import reference
-
-_TENSORS = (
-    "norm_weight",
-    "norm_bias",
-    "running_mean",
-    "running_var",
-    "stats",
-    "film_scale",
-    "film_shift",
-    "residual",
-    "seeds",
-)
 
 
 def norm_act(
@@ -61,7 +50,8 @@ def norm_act(
 
     x, residual   (N, C, H, W) or (N, C, L) alike, float32, bfloat16 or float16, or any dtype on `aten`
     Everything else as in `conv_norm_act`. Returns a tensor like x, (N, C, H//2, W//2) with pool=2; with return_stats
-    also the mean and biased variance over space of it, (N, C, 2) float32. Differentiable by PyTorch's own kernels.
+    also the mean and biased variance over space of it, (N, C, 2) float32. Differentiable, twice too; backward keeps
+    x and its statistics, and of an activated output one image more.
     ValueError or TypeError, naming the argument, before anything is computed.
     """
     check_axes(x)
@@ -108,8 +98,11 @@ def unit(
 def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool) -> tuple[Tensor, Tensor]:
     """Of a picture."""
     _check(x, settings, tensors)  # type: ignore[arg-type]
-    given: list[Any] = [tensors.get(name) for name in _TENSORS]
+    given: list[Any] = [tensors.get(name) for name in TENSORS]
     if needs_dispatcher(x, *given):
+        if only_recorded(x, *given) and _chosen(x, {}) == "cpu":
+            y = differentiable(_launch, x, settings, tensors)
+            return y, _stats_of_output(y, x, return_stats)
         s = settings
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
             x, *given, s.norm, s.num_groups, s.eps, s.activation, s.negative_slope, s.dropout, s.dropout_stream,
@@ -117,6 +110,21 @@ def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: boo
         )  # fmt: skip
         return result
     return _launch(x, settings, tensors, return_stats)
+
+
+_TRACED: dict[dispatch.Backend, str] = {
+    "cpu": "a traced or transformed call that needs gradients composes PyTorch's own kernels"
+}
+
+
+def _chosen(x: Tensor, limits: dict[dispatch.Backend, str]) -> dispatch.Backend:
+    """The backend of a call that needs gradients."""
+    return dispatch.resolve("norm_act", x.device, x.dtype, True, limits)
+
+
+def _stats_of_output(y: Tensor, x: Tensor, return_stats: bool) -> Tensor:
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return channel_stats(y.to(dtype)) if return_stats else y.new_empty(0, dtype=dtype)
 
 
 def _launch(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: bool) -> tuple[Tensor, Tensor]:
@@ -138,7 +146,7 @@ def _outputs(x: Tensor, pool: Pair, return_stats: bool) -> tuple[Tensor, Tensor]
 
 define(
     "norm_act(Tensor x, "
-    + ", ".join(f"Tensor? {name}" for name in _TENSORS)
+    + ", ".join(f"Tensor? {name}" for name in TENSORS)
     + ", str norm, int num_groups, float eps, str activation, float negative_slope, float dropout, int dropout_stream, "
     "float scale, str out_activation, int[2] pool, bool return_stats) -> (Tensor, Tensor)"
 )
@@ -155,9 +163,9 @@ class _Call(NamedTuple):
     @classmethod
     def of(cls, arguments: tuple[Any, ...]) -> _Call:
         x, *rest, return_stats = arguments
-        tensors: Any = dict(zip(_TENSORS, rest, strict=False))
+        tensors: Any = dict(zip(TENSORS, rest, strict=False))
         norm, num_groups, eps, activation, slope, dropout, stream, scale, out_activation, pool = rest[
-            len(_TENSORS) :
+            len(TENSORS) :
         ]
         settings = Settings(
             norm=norm,
@@ -191,11 +199,9 @@ def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
     call = _Call.of(arguments)
     inputs = (call.x, *call.tensors.values())
     if needs_gradient(*inputs):
-        dispatch.select("norm_act", call.x.device, call.x.dtype, gradients=True)
+        _chosen(call.x, _TRACED)
         y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
-        dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
-        stats = channel_stats(y.to(dtype)) if call.return_stats else y.new_empty(0, dtype=dtype)
-        return y.to(call.x.dtype), stats
+        return y.to(call.x.dtype), _stats_of_output(y, call.x, call.return_stats)
     with torch._C._AutoDispatchBelowAutograd():
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(*arguments)
     return result

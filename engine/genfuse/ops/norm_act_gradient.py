@@ -1,0 +1,126 @@
+"""`norm_act` where gradients are needed, on the CPU.
+
+Norm, activation and dropout are one step, an activation of the output is one more, pooling is PyTorch's. Of the first x
+and its statistics are kept; of the second the result where it tells the derivative, else what was activated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genfuse.ops.composed_gradient import composed_gradient
+from genfuse.ops.dropout import dropped
+from genfuse.ops.norm_stats import stats_of
+from genfuse_kernels.conv_norm_act.aten_norm import normalised
+from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
+from genfuse_kernels.norm_act import reference
+
+TENSORS = (
+    "norm_weight",
+    "norm_bias",
+    "running_mean",
+    "running_var",
+    "stats",
+    "film_scale",
+    "film_shift",
+    "residual",
+    "seeds",
+)
+"""The optional tensors beside x, in order."""
+
+Launch = Callable[[Tensor, Settings, NormTensors, bool], tuple[Tensor, Tensor]]
+
+_NAMES = ("x", *TENSORS)
+_MEASURED = ("batch", "instance", "group", "layer")
+_OPTIONS = 3  # inputs of `_Pass` that are no tensors
+
+
+def differentiable(launch: Launch, x: Tensor, settings: Settings, tensors: NormTensors) -> Tensor:
+    """The output with a graph behind it; `launch` runs the op by its kernels."""
+    s, given = settings, dict(tensors)
+    inner = s._replace(out_activation="none", pool=(1, 1))
+    plain = (s.norm, s.activation, s.dropout, s.scale) == ("none", "none", 0, 1)
+    y = x
+    if not plain or any(tensor is not None for tensor in given.values()):
+        own = s.norm in _MEASURED and given.get("running_mean") is None and given.get("stats") is None
+        if own:
+            given["stats"] = stats_of(x, None)
+        y = _Pass.apply(launch, inner, own, x, *(given.get(name) for name in TENSORS))
+    if s.out_activation != "none":
+        of_output = Settings(activation=s.out_activation, negative_slope=s.negative_slope)
+        y = _Pass.apply(launch, of_output, False, y, *(None,) * len(TENSORS))
+    return y if s.pool == (1, 1) else F.avg_pool2d(y, s.pool)
+
+
+def _tells_derivative(s: Settings) -> bool:
+    """Whether an activation's result has the sign of what was activated, which is all that its derivative needs."""
+    return s.activation == "relu" or (s.activation == "leaky_relu" and s.negative_slope > 0)
+
+
+class _Pass(torch.autograd.Function):
+    """`norm_act` without an output's activation and without pooling; inputs by `_NAMES`."""
+
+    @staticmethod
+    def forward(ctx: Any, launch: Launch, settings: Settings, own_stats: bool, *inputs: Any) -> Tensor:
+        x, *rest = inputs
+        tensors: Any = dict(zip(TENSORS, rest, strict=True))
+        y, _ = launch(x, settings, tensors, False)
+        ctx.settings, ctx.own_stats = settings, own_stats
+        alone = settings.norm == "none" and all(tensor is None for tensor in rest)
+        kept = (
+            y if alone and settings.scale == 1 and not settings.dropout and _tells_derivative(settings) else x
+        )
+        ctx.is_output = kept is y
+        without = {name: None if name == "residual" else tensor for name, tensor in tensors.items()}
+        ctx.save_for_backward(kept, *without.values())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[_OPTIONS:]
+        found = (_of_composed if torch.is_grad_enabled() else _of_kernels)(ctx, gradient, inputs, needs)
+        if needs[_NAMES.index("residual")]:
+            found[_NAMES.index("residual")] = gradient * ctx.settings.scale
+        return (*(None,) * _OPTIONS, *found)
+
+
+def _of_kernels(
+    ctx: Any, gradient: Tensor, inputs: list[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    from genfuse_kernels.conv_norm_act.norm_gradient import read_gradient  # needs the extension
+
+    x, *rest = inputs
+    s: Settings = ctx.settings
+    tensors: Any = dict(zip(TENSORS, rest, strict=True))
+    wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed and name != "residual"]
+    found = read_gradient(
+        gradient if s.scale == 1 else gradient * s.scale,
+        x,
+        s,
+        tensors,
+        through_stats=ctx.own_stats,
+        needs=wanted,
+        overwrite=s.scale != 1,
+    )
+    return [getattr(found, name, None) for name in _NAMES]
+
+
+def _of_composed(
+    ctx: Any, gradient: Tensor, inputs: list[Tensor], needs: Sequence[bool]
+) -> list[Tensor | None]:
+    """With a graph behind them, of PyTorch's ops composed."""
+
+    def compose(of: Sequence[Tensor | None]) -> Tensor:
+        x, *rest = of
+        tensors: Any = dict(zip(TENSORS, rest, strict=True))
+        if ctx.own_stats:
+            tensors["stats"] = None
+        y = reference.norm_act(x, ctx.settings, **tensors, normalise=normalised, drop=dropped)  # type: ignore[arg-type]
+        return y.to(x.dtype)  # type: ignore[union-attr]
+
+    return composed_gradient(compose, inputs, gradient, needs)
