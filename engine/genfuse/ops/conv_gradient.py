@@ -28,15 +28,13 @@ from genfuse.ops.recompute import with_first_as
 from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
+from genfuse_kernels.conv_norm_act.spec import goes_by_channels
 
 _OURS: tuple[dispatch.Backend, ...] = ("cpu", "triton")
 """Whose kernels have gradients."""
 
 _OPTIONS = 4
 """Inputs of `_Unit` that are no tensors."""
-
-_MEASURED = ("batch", "instance", "group", "layer")
-"""Norms of statistics that are kept; those of a pixel are measured again."""
 
 
 def differentiable(
@@ -79,7 +77,7 @@ def _by_kernels(
 ) -> tuple[Tensor, Tensor]:
     tensors, s = call.tensors, call.settings
     stats = tensors.get("stats")
-    own = s.norm in _MEASURED and tensors.get("running_mean") is None and (measured or stats is None)
+    own = goes_by_channels(s, tensors.get("running_mean")) and (measured or stats is None)
     if own:
         found = stats_of(call.x, tensors.get("skip")) if stats is None else stats.detach()
         tensors = {**tensors, "stats": found}

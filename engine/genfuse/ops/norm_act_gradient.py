@@ -18,6 +18,7 @@ from genfuse.ops.dropout import dropped
 from genfuse.ops.norm_stats import stats_of
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
+from genfuse_kernels.conv_norm_act.spec import goes_by_channels
 from genfuse_kernels.norm_act import reference
 
 TENSORS = (
@@ -36,7 +37,6 @@ TENSORS = (
 Launch = Callable[[Tensor, Settings, NormTensors, bool], tuple[Tensor, Tensor]]
 
 _NAMES = ("x", *TENSORS)
-_MEASURED = ("batch", "instance", "group", "layer")
 _OPTIONS = 3  # inputs of `_Pass` that are no tensors
 
 
@@ -47,7 +47,7 @@ def differentiable(launch: Launch, x: Tensor, settings: Settings, tensors: NormT
     plain = (s.norm, s.activation, s.dropout, s.scale) == ("none", "none", 0, 1)
     y = x
     if not plain or any(tensor is not None for tensor in given.values()):
-        own = s.norm in _MEASURED and given.get("running_mean") is None and given.get("stats") is None
+        own = goes_by_channels(s, tensors.get("running_mean")) and given.get("stats") is None
         if own:
             given["stats"] = stats_of(x, None)
         y = _Pass.apply(launch, inner, own, x, *(given.get(name) for name in TENSORS))

@@ -151,6 +151,14 @@ def measures(settings: Settings, running_mean: Tensor | None, stats: Tensor | No
     return settings.norm != "none" and running_mean is None and stats is None
 
 
+def goes_by_channels(settings: Settings, running_mean: Tensor | None) -> bool:
+    """Whether the norm goes by its input's own statistics of each channel, which training keeps.
+
+    Those of a pixel are measured again.
+    """
+    return settings.norm in ("batch", "instance", "group", "layer") and running_mean is None
+
+
 ACTIVATION_GRADIENT_ERROR = 4e-7
 """Absolute error of an activation's derivative, which is at most 1.13: some roundings of numbers around 1."""
 
