@@ -87,6 +87,8 @@ class Conv {
                 return "depthwise";
             case GENFUSE_CONV_PLANAR:
                 return "planar";
+            case GENFUSE_CONV_MATRIX:
+                return "matrix";
             default:
                 return "none";
         }

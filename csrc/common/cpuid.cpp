@@ -2,6 +2,14 @@
 
 #include <atomic>
 
+#if defined(GENFUSE_X86)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace genfuse {
 namespace {
 
@@ -12,6 +20,22 @@ Isa best_isa() {
     return Isa::baseline;
 }
 
+#if defined(GENFUSE_X86)
+// Linux saves the matrix unit's eight kilobytes only for processes that have asked to use it.
+bool matrix_unit_available() {
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr unsigned kLeaf = 7, kBf16 = 1u << 22, kTiles = 1u << 24;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    static const bool available = __get_cpuid_count(kLeaf, 0, &a, &b, &c, &d) && (d & kBf16) &&
+                                  (d & kTiles) && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    return available;
+#else
+    return false;
+#endif
+}
+#endif
+
 std::atomic<Isa>& chosen_isa() {
     static std::atomic<Isa> isa{best_isa()};
     return isa;
@@ -21,6 +45,8 @@ std::atomic<Isa>& chosen_isa() {
 
 const char* isa_name(Isa isa) {
     switch (isa) {
+        case Isa::amx_bf16:
+            return "amx_bf16";
         case Isa::avx512_bf16:
             return "avx512_bf16";
         case Isa::avx512:
@@ -36,9 +62,10 @@ const char* isa_name(Isa isa) {
 bool isa_available(Isa isa) {
 #if defined(GENFUSE_X86)
     __builtin_cpu_init();
-    if (isa == Isa::avx512 || isa == Isa::avx512_bf16) {
+    if (isa >= Isa::avx512) {
         if (GENFUSE_EMULATE_AVX512) return true;
-        if (isa == Isa::avx512_bf16 && !__builtin_cpu_supports("avx512bf16")) return false;
+        if (isa >= Isa::avx512_bf16 && !__builtin_cpu_supports("avx512bf16")) return false;
+        if (isa == Isa::amx_bf16 && !matrix_unit_available()) return false;
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     }

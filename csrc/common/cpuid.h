@@ -3,9 +3,10 @@
 
 namespace genfuse {
 
-// avx512_bf16 is avx512's kernels, with products of bfloat16 where both factors are given in it.
-enum class Isa { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3 };
-constexpr int kIsas = 4;
+// avx512_bf16 is avx512's kernels, with products of bfloat16 where both factors are given in it; amx_bf16 is
+// that with the matrix unit (common/amx.h).
+enum class Isa { baseline = 0, avx2 = 1, avx512 = 2, avx512_bf16 = 3, amx_bf16 = 4 };
+constexpr int kIsas = 5;
 
 const char* isa_name(Isa isa);
 

@@ -95,6 +95,16 @@ GENFUSE_INLINE void narrow(float16* to, f32 value) {
 #endif
 }
 
+// Neighbours along a sum, rounded to bfloat16 and put together: the first in the lower half.
+GENFUSE_INLINE f32 paired(f32 first, f32 second) {
+    bfloat16 halves[2][kLanes<float>];
+    narrow(halves[0], first);
+    narrow(halves[1], second);
+    const u32 lower = reinterpret_cast<u32>(widen(halves[0])),
+              upper = reinterpret_cast<u32>(widen(halves[1]));
+    return reinterpret_cast<f32>(lower >> 16 | upper);
+}
+
 // The vector at `from`, of which `count` values are there; the others are zero.
 template <class Stored>
 GENFUSE_INLINE f32 widen_part(const Stored* from, int64_t count) {

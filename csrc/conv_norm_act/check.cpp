@@ -153,6 +153,10 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
                            static_cast<int>(conv.tile));
         }
     }
+    if (conv.algorithm == GENFUSE_CONV_MATRIX &&
+        (conv.product != GENFUSE_BFLOAT16 || current_isa() != Isa::amx_bf16)) {
+        return invalid(message, "algorithm is matrix, expected products of bfloat16 and a matrix unit%s", "");
+    }
     if (conv.algorithm == GENFUSE_CONV_PLANAR && conv.out_channels / conv.groups > planar::kMaxOutputs) {
         return invalid(message, "algorithm is planar, which has at most 8 output channels a group%s", "");
     }

@@ -21,6 +21,7 @@ constexpr int64_t kMostPairs = 128 * 256;  // of channels, where AVX2 gains by t
 // Channels up to which a 3x3 convolution by its definition is faster than by Winograd, whose transforms cost
 // the same whatever the channels on the other side.
 constexpr int64_t kMaxPlanarOutputs = 4, kMaxDirectInputs = 4;
+constexpr int64_t kLeastMatrixInputs = 8;  // of 32 that the matrix unit multiplies at once
 
 int64_t tiles_of(int64_t pixels, int64_t tile = winograd::kTile) {
     return (pixels + tile - 1) / tile;
@@ -100,7 +101,7 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     const bool strided = !conv->transposed && conv->stride[0] * conv->stride[1] > 1;
     const bool folds = winograd && !strided && conv->upsample[0] == 2 && conv->upsample[1] == 2 &&
                        conv->padding_mode != GENFUSE_PAD_REFLECT;
-    const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::avx512_bf16;
+    const bool pairs = dtype == GENFUSE_BFLOAT16 && current_isa() >= Isa::avx512_bf16;
     const int32_t product = pairs ? GENFUSE_BFLOAT16 : GENFUSE_FLOAT32;
     const bool close = pairs && accuracy == GENFUSE_CLOSE;
     const int32_t transformed = close ? GENFUSE_FLOAT32 : product;
@@ -117,7 +118,10 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
         has_large && transformed == GENFUSE_FLOAT32 && !folds && large_pays(*conv, out_height, out_width);
     const bool one_row = one_tile && std::min(out_height, out_width) == 1;
 
+    const bool matrix = pairs && current_isa() == Isa::amx_bf16 && inputs >= kLeastMatrixInputs;
+
     Ways found(*conv, ways);
+    if (matrix) found.add(GENFUSE_CONV_MATRIX, GENFUSE_BFLOAT16);
     if (depthwise) found.add(GENFUSE_CONV_DEPTHWISE);
     if (planar && (!winograd || unpaid || outputs <= kMaxPlanarOutputs)) found.add(GENFUSE_CONV_PLANAR);
     if (!winograd || inputs <= kMaxDirectInputs || one_row || unpaid) found.add(GENFUSE_CONV_DIRECT, product);

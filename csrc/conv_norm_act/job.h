@@ -42,8 +42,9 @@ struct ConvJob {
     // Blocking: winograd.cpp and direct.cpp say what a row and a unit are.
     int64_t rows, first_row, last_row;  // rows in all, and those that this launch computes
     int64_t rows_a_unit;
-    int64_t slice;      // direct: blocks of input channels that are staged at once
-    int64_t part;       // direct: blocks of output channels of a unit
+    int64_t samples_a_unit;  // matrix: where a unit has all their rows
+    int64_t slice;           // direct: blocks of input channels that are staged at once
+    int64_t part;            // direct, matrix: blocks of output channels of a unit
     bool shares_input;  // Winograd: all threads work on one transformed input of rows [first_row, last_row)
     float* shared;      // it, where they do
     const PackJob*
@@ -69,6 +70,7 @@ using ConvUnit = void (*)(const ConvJob& job, int64_t unit, int slot);
     UNIT(winograd_product_unit)  \
     UNIT(winograd_part_unit)     \
     UNIT(direct_unit)            \
+    UNIT(matrix_unit)            \
     UNIT(batched_unit)           \
     UNIT(planar_unit)            \
     UNIT(depthwise_unit)         \

@@ -10,6 +10,7 @@
 #include "conv_norm_act/depthwise.h"
 #include "conv_norm_act/direct.h"
 #include "conv_norm_act/identity.h"
+#include "conv_norm_act/matrix.h"
 #include "conv_norm_act/pack_job.h"
 #include "conv_norm_act/planar.h"
 #include "conv_norm_act/prologue.h"
@@ -24,7 +25,7 @@ using Args = genfuse_conv_norm_act_args;
 // How a call is cut up. Nothing here changes a bit of the result: every sum runs in the same order however
 // rows and channels are dealt out.
 struct Blocking {
-    int64_t rows, rows_a_unit, units, slice = 0, part = 0;
+    int64_t rows, rows_a_unit, units, slice = 0, part = 0, samples_a_unit = 1;
     bool shared = false;  // Winograd: all threads transform some rows' input, then all multiply it
     int64_t rows_shared = 0;
     bool packs = false;  // Winograd, of weights that are not packed: each unit packs a part's
@@ -50,6 +51,8 @@ constexpr int64_t kPanelBytes = 32 << 10, kTapBytes = 64 << 10;
 constexpr int64_t kSumBlocks = 16;
 constexpr int64_t kSamplesAUnit = 48;        // of one pixel each: rows of the products, a multiple of 6
 constexpr int64_t kStagedBytes = 512 << 10;  // of rows that stay in the L2 cache
+constexpr int64_t kMatrixBytes = 1 << 20;    // of the larger L2 cache of processors with a matrix unit
+constexpr int64_t kFewestPixels = 256;       // of its units, which read all weights
 
 Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
     const int64_t wide = winograd::tiles(geometry, 1, args.conv.tile);
@@ -126,6 +129,40 @@ Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     return blocking;
 }
 
+// Units of the matrix unit's kernel: as many rows, or whole samples, as stay in the L2 cache staged and with
+// their sums; each for as many output channels as leave a unit for every thread, so that staging is repeated
+// seldom.
+Blocking matrix_blocking(const Args& args, const Geometry& geometry) {
+    Blocking blocking;
+    const int64_t passes = static_cast<int64_t>(geometry.passes.size()),
+                  blocks = blocks_of(geometry.group_out);
+    const int64_t staged_row = static_cast<int64_t>(geometry.columns.size()) * geometry.in_step[0] *
+                               steps_of(args.conv, geometry.group_in) * 4;
+    const int64_t sums_row =
+        matrix::pitch_of(geometry) * geometry.out_step[1] * passes * padded(geometry.group_out) * 4;
+    const int64_t twice = geometry.last_tap[0] - geometry.first_tap[0];  // rows that two units both stage
+    blocking.rows = most_rows(geometry);
+    const int64_t fit = std::max<int64_t>(1, kMatrixBytes / (staged_row + sums_row));
+    const int64_t images = args.batch * args.conv.groups;
+    const int64_t stretches = std::max(ceil_divide(blocking.rows, fit), ceil_divide(args.threads, images));
+    const int64_t fewest = std::max<int64_t>(1, kFewestPixels / matrix::pitch_of(geometry));
+    blocking.rows_a_unit =
+        rows_for(args, std::max(ceil_divide(blocking.rows, stretches), fewest), blocking.rows);
+    if (blocking.rows_a_unit == blocking.rows) {
+        const int64_t rows = blocking.rows + twice;
+        const int64_t most = std::max(ceil_divide(images, 2 * args.threads), ceil_divide(fewest, rows));
+        blocking.samples_a_unit = std::clamp<int64_t>(std::min(most, fit / rows), 1, args.batch);
+    }
+    const int64_t units = ceil_divide(args.batch, blocking.samples_a_unit) * args.conv.groups *
+                          ceil_divide(blocking.rows, blocking.rows_a_unit);
+    blocking.part = blocks;
+    while (blocking.part > 2 && units * ceil_divide(blocks, blocking.part) < args.threads) {
+        blocking.part = ceil_divide(blocking.part / 2, 2) * 2;
+    }
+    blocking.units = units * ceil_divide(blocks, blocking.part);
+    return blocking;
+}
+
 // Rows of a unit that stages all its rows at once: as many as fit the cache, where a row of the image and of
 // what is staged takes `images` images of 16 channels, and few enough that all threads have work.
 int64_t staged_rows(const Args& args, const Geometry& geometry, int64_t images, int64_t parts) {
@@ -188,6 +225,8 @@ Blocking blocking_of(const Args& args, const Geometry& geometry) {
             return batched_blocking(args, geometry);
         case GENFUSE_CONV_DEPTHWISE:
             return depthwise_blocking(args, geometry);
+        case GENFUSE_CONV_MATRIX:
+            return matrix_blocking(args, geometry);
         case GENFUSE_CONV_NONE:
             return identity_blocking(args);
         default:
@@ -204,6 +243,8 @@ ConvUnit unit_of(int32_t algorithm) {
             return GENFUSE_KERNEL(batched_unit);
         case GENFUSE_CONV_DEPTHWISE:
             return GENFUSE_KERNEL(depthwise_unit);
+        case GENFUSE_CONV_MATRIX:
+            return GENFUSE_KERNEL(matrix_unit);
         case GENFUSE_CONV_NONE:
             return GENFUSE_KERNEL(identity_unit);
         default:
@@ -222,6 +263,8 @@ size_t frame_bytes(const ConvJob& job) {
             return batched::Frame(job, nullptr).used;
         case GENFUSE_CONV_DEPTHWISE:
             return depthwise::Frame(job, nullptr).used;
+        case GENFUSE_CONV_MATRIX:
+            return matrix::Frame(job, nullptr).used;
         case GENFUSE_CONV_NONE:
             return identity::Frame(job, nullptr).used;
         default:
@@ -289,6 +332,7 @@ class Call {
         job_.rows_a_unit = blocking_.rows_a_unit;
         job_.slice = blocking_.slice;
         job_.part = blocking_.part;
+        job_.samples_a_unit = blocking_.samples_a_unit;
         job_.shares_input = blocking_.shared;
         job_.pack = blocking_.packs ? &pack_ : nullptr;
         count_partials(winograd);

@@ -94,6 +94,8 @@ void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const floa
             return pack_planar(geometry, weights, conv.groups, packed);
         case GENFUSE_CONV_WINOGRAD:
             return run_slots(GENFUSE_KERNEL(pack_winograd_unit), job, units, threads);
+        case GENFUSE_CONV_MATRIX:
+            return run_slots(GENFUSE_KERNEL(pack_matrix_unit), job, conv.groups * units, threads);
         default:
             return run_slots(GENFUSE_KERNEL(pack_direct_unit), job, conv.groups * units, threads);
     }

@@ -1,6 +1,7 @@
 // What the kernels that pack weights are given: one convolution's weights and where they go.
 #pragma once
 
+#include "conv_norm_act/matrix.h"
 #include "conv_norm_act/winograd.h"
 
 namespace genfuse {
@@ -15,7 +16,10 @@ struct PackJob {
     bool one_part;  // Winograd: `packed` has room for the part alone whose units run
 
     int64_t taps() const { return int64_t{conv->kernel[0]} * conv->kernel[1]; }
-    int64_t panel() const { return panel_blocks(current_isa()) * int64_t{kBlock}; }
+    int64_t panel() const {
+        const bool on_matrix_unit = conv->algorithm == GENFUSE_CONV_MATRIX;
+        return on_matrix_unit ? matrix::kPanel : panel_blocks(current_isa()) * int64_t{kBlock};
+    }
     int64_t panels() const { return (padded(geometry->group_out) + panel() - 1) / panel(); }
     int64_t in_blocks() const { return blocks_of(geometry->group_in); }
     // Columns that `packed` has of each phase, where a part's begin at `first`.
@@ -43,9 +47,10 @@ int64_t pack_slot_floats(const genfuse_conv& conv, const Geometry& geometry);
 void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
                   float* memory, int64_t memory_a_slot, int threads);
 
-// Units: of direct's, (group, panel, input block); of Winograd's, (panel, input block).
+// Units: of direct's and matrix's, (group, panel, input block); of Winograd's, (panel, input block).
 #define GENFUSE_PACK_UNITS(UNIT) \
     UNIT(pack_direct_unit)       \
+    UNIT(pack_matrix_unit)       \
     UNIT(pack_winograd_unit)
 
 #define GENFUSE_DECLARE_UNIT(name) void name(const PackJob& job, int64_t unit, int slot);

@@ -44,13 +44,7 @@ GENFUSE_INLINE f32 step_of(Singles, const f32 (&channels)[1]) {
 }
 
 GENFUSE_INLINE f32 step_of(Pairs, const f32 (&channels)[2]) {
-    u32 rounded[2];
-    for (int i = 0; i < 2; ++i) {
-        bfloat16 halves[kLanes<float>];
-        narrow(halves, channels[i]);
-        rounded[i] = reinterpret_cast<u32>(widen(halves));
-    }
-    return reinterpret_cast<f32>(rounded[0] >> 16 | rounded[1]);
+    return paired(channels[0], channels[1]);
 }
 
 // G without its divisors: the kernel as a polynomial at the points.
@@ -230,6 +224,45 @@ void pack_direct(const PackJob& job, int64_t unit, float* block) {
     }
 }
 
+// [phase][group][panel][32 input channels][tap][16 columns][pair of input channels][column]: what the matrix
+// unit reads at once lies together, and zeros stand where channels end.
+void pack_matrix(const PackJob& job, int64_t unit, float* block) {
+    const Geometry& geometry = *job.geometry;
+    const int64_t c = unit % job.in_blocks() * kBlock,
+                  first = unit / job.in_blocks() % job.panels() * job.panel();
+    const int64_t group = unit / job.in_blocks() / job.panels();
+    const int64_t outputs = padded(geometry.group_out), left = geometry.group_in - c;
+    const int64_t channels = left < kBlock ? left : kBlock;
+    const int64_t columns = outputs - first < job.panel() ? outputs - first : job.panel();
+    const int64_t depth = steps_of(*job.conv, geometry.group_in);
+    const int64_t pairs = left <= kBlock && c % matrix::kDepth == 0 ? matrix::kPairs : kBlock / 2;
+    for (int64_t column = 0; column < columns; column += kBlock) {
+        load_block(job, group, c, channels, first + column, block);
+        for (const Pass& pass : geometry.passes) {
+            for (const Phase& phase : pass.phases) {
+                const int64_t taps = static_cast<int64_t>(phase.taps.size());
+                float* to = job.packed + phase.packed + group * taps * depth * outputs +
+                            first * taps * depth + c / matrix::kDepth * matrix::kPairs * taps * columns +
+                            column * matrix::kPairs + c % matrix::kDepth / 2 * kBlock;
+                for (const Tap& tap : phase.taps) {
+                    const int64_t place = tap.kernel_y * job.conv->kernel[1] + tap.kernel_x;
+                    const auto channel = [&](int64_t i, int lane) {
+                        return i < channels ? load<f32>(block + (i * job.taps() + place) * kBlock + lane)
+                                            : f32{};
+                    };
+                    for (int64_t pair = 0; pair < pairs; ++pair) {
+                        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+                            store(to + pair * kBlock + lane,
+                                  paired(channel(2 * pair, lane), channel(2 * pair + 1, lane)));
+                        }
+                    }
+                    to += columns * matrix::kPairs;
+                }
+            }
+        }
+    }
+}
+
 template <class Run>
 void with_product(const PackJob& job, Run run) {
     if (job.conv->product == GENFUSE_BFLOAT16) return run(Pairs());
@@ -241,6 +274,10 @@ void with_product(const PackJob& job, Run run) {
 void pack_direct_unit(const PackJob& job, int64_t unit, int slot) {
     float* const block = job.memory + slot * job.memory_a_slot;
     with_product(job, [&](auto product) { pack_direct<decltype(product)>(job, unit, block); });
+}
+
+void pack_matrix_unit(const PackJob& job, int64_t unit, int slot) {
+    pack_matrix(job, unit, job.memory + slot * job.memory_a_slot);
 }
 
 void pack_winograd_unit(const PackJob& job, int64_t unit, int slot) {

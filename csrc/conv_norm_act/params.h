@@ -36,6 +36,7 @@ typedef enum {
         3, /* by the definition, each lane with inputs of its own: at most 8 input channels a group */
     GENFUSE_CONV_BATCHED =
         4, /* what a direct convolution becomes where most taps read the border: weights are direct's */
+    GENFUSE_CONV_MATRIX = 5, /* by the definition, on the processor's matrix unit: of bfloat16 */
 } genfuse_conv_algorithm;
 
 /* What a convolution may be off by beyond the roundings of its dtype. */
@@ -133,7 +134,7 @@ genfuse_status genfuse_conv_output(const genfuse_conv* conv, int64_t height, int
  * instruction set in use has them, and beside these Winograd of float32 alone where it saves three products
  * of four. `plain`: the unit has neither dropout nor a projected residual, and pools both axes or none, as
  * planar and depthwise kernels want it. */
-#define GENFUSE_CONV_MOST_WAYS 9
+#define GENFUSE_CONV_MOST_WAYS 10
 int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t height, int64_t width,
                           int32_t accuracy, int32_t plain, genfuse_conv ways[GENFUSE_CONV_MOST_WAYS]);
 

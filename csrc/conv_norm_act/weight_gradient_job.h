@@ -4,6 +4,7 @@
 // with a channel at a time, the rows, and one in vectors, the lanes.
 #pragma once
 
+#include "conv_norm_act/matrix.h"
 #include "conv_norm_act/weight_gradient.h"
 #include "conv_norm_act/winograd.h"
 
@@ -20,12 +21,14 @@ struct WeightGradientJob {
     // By definition: rows of a pass's output whose pixels are staged together, and samples where these are
     // all.
     int64_t rows_at_once, samples_at_once;
-    int64_t stretches, slices;    // of that size in all; parts of them, whose sums are added at the end
-    float* sums;                  // [slice][unit of a slice]
-    int64_t first_row, last_row;  // Winograd: rows of tiles that a launch sums
-    float *inputs, *gradients;    // Winograd: these rows, transformed
-    float* memory;                // each slot's own
-    int64_t memory_a_slot;        // floats
+    int64_t stretches, slices;  // of that size in all; parts of them, whose sums are added at the end
+    float* sums;                // [slice][unit of a slice]
+    // Of a launch: Winograd's rows of tiles; the matrix unit's rows of a pass's output, of samples_at_once
+    // samples from the first on.
+    int64_t first_row, last_row, first_sample;
+    float *inputs, *gradients;  // of these, transformed or as the matrix unit reads them
+    float* memory;              // each slot's own
+    int64_t memory_a_slot;      // floats
 
     int64_t row_channels() const {
         return lanes_are_inputs ? conv.geometry->group_out : conv.geometry->group_in;
@@ -142,9 +145,65 @@ struct Frame {
 
 }  // namespace winograd_gradient
 
+namespace matrix_gradient {
+
+// Sizes of a launch, and a slot's memory; without memory, how much it takes.
+struct Frame {
+    __attribute__((always_inline)) Frame(const WeightGradientJob& job, float* memory) {
+        const Geometry& geometry = *job.conv.geometry;
+        const auto strided = [](int64_t count, int64_t step) { return (count + step - 1) / step; };
+        const int32_t *in_step = geometry.in_step, *out_step = geometry.out_step;
+        const int64_t extent[2] = {geometry.last_tap[0] - geometry.first_tap[0],
+                                   geometry.last_tap[1] - geometry.first_tap[1]};
+        columns = static_cast<int64_t>(geometry.columns.size());
+        staged_rows = (job.rows_at_once - 1) * in_step[0] + extent[0] + 1;
+        const int64_t written = strided(geometry.out_width, out_step[1]), read = strided(columns, in_step[1]);
+        pitch = matrix::whole(written > read ? written : read, 2);
+        grid_rows = strided(staged_rows, in_step[0]);
+        grid_sample = grid_rows * pitch;
+        grid = matrix::whole(job.samples_at_once * grid_sample, matrix::kDepth);
+        const int64_t ahead = extent[0] / in_step[0] * pitch + extent[1] / in_step[1];
+        input_planes = in_step[0] * in_step[1];
+        input_plane = (grid + matrix::whole(ahead, 2)) / 2 * kBlock;
+        input_block = input_planes * input_plane;
+        phases = int64_t{out_step[0]} * out_step[1];
+        copies = extent[1] < in_step[1] ? 1 : 2;
+        gradient_plane = grid / 2 * kBlock;
+        gradient_block = phases * copies * gradient_plane;
+        line = matrix::kDepth + grid;
+        if (line % 2048 == 0) line += matrix::kDepth;  // or all would be of one set of the cache
+        lines_phase = kBlock * line;
+        const genfuse_conv& conv = job.conv.args->conv;
+        taps = int64_t{conv.kernel[0]} * conv.kernel[1];
+        sums_tap = kBlock * matrix::kPanel;
+        Carver carver(memory);
+        source = carver.take<float>((job.conv.args->width + 1) * kBlock);
+        wide = carver.take<float>((columns > geometry.out_width ? columns : geometry.out_width) * kBlock);
+        lines = carver.take<float>(phases * lines_phase / 2);
+        sums = carver.take<float>(job.row_part * matrix::whole(job.lane_part, 2) / 2 * taps * sums_tap);
+        used = carver.used();
+    }
+
+    int64_t columns, staged_rows;
+    int64_t pitch, grid_rows, grid_sample, grid;     // pixels of a row of the grid; of a sample; of a stretch
+    int64_t input_planes, input_plane, input_block;  // floats: pairs of pixels
+    int64_t phases, copies;                          // of the gradient
+    int64_t gradient_plane, gradient_block;          // floats: of a copy, of 16 channels
+    int64_t line, lines_phase;                       // bfloat16: a channel's, with 32 of nothing in front
+    int64_t taps, sums_tap;
+    float *source, *wide, *sums;
+    float* lines;  // of the gradient, a block of channels on its way
+    size_t used;
+};
+
+}  // namespace matrix_gradient
+
 #define GENFUSE_WEIGHT_GRADIENT_UNITS(UNIT) \
     UNIT(direct_gradient_unit)              \
     UNIT(direct_gradient_merge_unit)        \
+    UNIT(matrix_gradient_input_unit)        \
+    UNIT(matrix_gradient_output_unit)       \
+    UNIT(matrix_gradient_sum_unit)          \
     UNIT(winograd_gradient_input_unit)      \
     UNIT(winograd_gradient_output_unit)     \
     UNIT(winograd_gradient_sum_unit)

@@ -19,6 +19,7 @@ constexpr int64_t kUnits = 8, kStretches = 4;
 constexpr int64_t kLanesTogether = 3;                       // blocks that the widest kernel sums at once
 constexpr int64_t kMostRowBlocks = 4, kMostLaneBlocks = 3;  // of a unit of Winograd's: its sums likewise
 constexpr int64_t kSharedBytes = 16 << 20;                  // of transformed tiles that are summed at once
+constexpr int64_t kMatrixSumBytes = 640 << 10;              // of a unit of the matrix unit's
 constexpr int64_t kTilesAUnit = 16;                         // that a thread transforms one after the other
 // Channels up to which Winograd's transforms cost more than the products that they save.
 constexpr int64_t kFewChannels = 8;
@@ -39,7 +40,9 @@ class Call {
     }
 
     void run() {
-        if (args_.conv.algorithm == GENFUSE_CONV_WINOGRAD) {
+        if (args_.conv.algorithm == GENFUSE_CONV_MATRIX) {
+            run_matrix();
+        } else if (args_.conv.algorithm == GENFUSE_CONV_WINOGRAD) {
             run_winograd();
         } else {
             run_direct();
@@ -56,6 +59,12 @@ class Call {
         genfuse_conv& conv = args_.conv;
         conv.folded = 0;
         conv.product = GENFUSE_FLOAT32;
+        if (args.unit.dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::amx_bf16 && conv.groups == 1) {
+            conv.algorithm = GENFUSE_CONV_MATRIX;
+            conv.tile = 0;
+            conv.product = GENFUSE_BFLOAT16;
+            return conv;
+        }
         const bool winograd = !args.exact && std::min(conv.in_channels, conv.out_channels) > kFewChannels &&
                               winograd_applies(conv) &&
                               winograd_pays(conv, args.unit.height, args.unit.width);
@@ -141,6 +150,65 @@ class Call {
         };
         while (units() < kUnits && job_.row_part > 1) job_.row_part = ceil_divide(job_.row_part, 2);
         while (units() < kUnits && job_.lane_part > 1) job_.lane_part = ceil_divide(job_.lane_part, 2);
+    }
+
+    // As large parts of the weights as leave work for all threads and sums that fit the L2 cache, so that
+    // staged pixels are read seldom.
+    void deal_matrix() {
+        const int64_t row_blocks = blocks_of(args_.conv.out_channels),
+                      lane_blocks = blocks_of(args_.conv.in_channels);
+        const int64_t pair_bytes = int64_t{args_.conv.kernel[0]} * args_.conv.kernel[1] * kBlock * kBlock * 4;
+        job_.row_part = row_blocks;
+        job_.lane_part = lane_blocks;
+        const auto units = [&] {
+            return ceil_divide(row_blocks, job_.row_part) * ceil_divide(lane_blocks, job_.lane_part);
+        };
+        while (
+            job_.row_part * job_.lane_part > 2 &&
+            (units() < 2 * args_.threads || job_.row_part * job_.lane_part * pair_bytes > kMatrixSumBytes)) {
+            int64_t& part =
+                job_.row_part > job_.lane_part || job_.lane_part <= 2 ? job_.row_part : job_.lane_part;
+            part = ceil_divide(ceil_divide(part, 2), part > 2 ? 2 : 1) * (part > 2 ? 2 : 1);
+        }
+    }
+
+    // All threads stage some samples, or some rows of one, of the input and of the gradient; then each sums
+    // its part of the weights over them.
+    void run_matrix() {
+        int64_t rows = 0;
+        for (const Pass& pass : geometry_.passes) rows = std::max(rows, geometry_.pass_rows(pass));
+        const auto floats = [this](const matrix_gradient::Frame& frame) {
+            return blocks_of(args_.conv.in_channels) * frame.input_block +
+                   blocks_of(args_.conv.out_channels) * frame.gradient_block;
+        };
+        const auto bytes = [&](int64_t rows_at_once) {
+            job_.rows_at_once = rows_at_once;
+            return floats(matrix_gradient::Frame(job_, nullptr)) * static_cast<int64_t>(sizeof(float));
+        };
+        deal_matrix();
+        job_.samples_at_once = 1;
+        const int64_t whole = bytes(rows), at_once = ceil_divide(rows, ceil_divide(whole, kSharedBytes));
+        job_.samples_at_once = std::clamp<int64_t>(kSharedBytes / whole, 1, args_.batch);
+        job_.rows_at_once = at_once;
+        const matrix_gradient::Frame frame(job_, nullptr);
+        const int64_t in_blocks = blocks_of(args_.conv.in_channels),
+                      out_blocks = blocks_of(args_.conv.out_channels);
+        job_.inputs = prepare(frame.used, floats(frame));
+        job_.gradients = job_.inputs + in_blocks * frame.input_block;
+        const int64_t parts = parts_of(args_.conv.in_channels, job_.lane_part) *
+                              parts_of(args_.conv.out_channels, job_.row_part);
+        const int64_t samples = job_.samples_at_once;
+        for (job_.first_sample = 0; job_.first_sample < args_.batch; job_.first_sample += samples) {
+            job_.samples_at_once = std::min(samples, args_.batch - job_.first_sample);
+            for (job_.first_row = 0; job_.first_row < rows; job_.first_row += at_once) {
+                job_.last_row = std::min(rows, job_.first_row + at_once);
+                run_slots(GENFUSE_KERNEL(matrix_gradient_input_unit), job_, in_blocks * job_.samples_at_once,
+                          args_.threads);
+                run_slots(GENFUSE_KERNEL(matrix_gradient_output_unit), job_, out_blocks, args_.threads);
+                run_slots(GENFUSE_KERNEL(matrix_gradient_sum_unit), job_, parts, args_.threads);
+                job_.accumulate = true;
+            }
+        }
     }
 
     // All threads transform some rows of tiles, of the input and of the gradient; then each sums its part of

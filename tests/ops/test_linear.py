@@ -45,7 +45,7 @@ def test_random_cases(isa: str, seed: int) -> None:
     activated = Settings(activation=settings.activation, negative_slope=0.2)
     h = reference.linear(x.double(), torch.eye(inputs, dtype=torch.float64), None, activated, None)
     size = F.linear(h.abs(), weight.double().abs(), bias.double().abs()) + residual.double().abs()
-    pairs = dtype == torch.bfloat16 and isa == "avx512_bf16"
+    pairs = dtype == torch.bfloat16 and isa in ("avx512_bf16", "amx_bf16")
     product = torch.bfloat16 if pairs else torch.float32
     compute = spec.tolerance(torch.float32, inputs, product=product) * (size + 1)
     store = spec.tolerance(dtype, 1) * want.abs()

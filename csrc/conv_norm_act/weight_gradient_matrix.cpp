@@ -1,0 +1,285 @@
+// The weight gradient by its definition on the processor's matrix unit, in bfloat16: a weight is a sum over
+// pixels of the gradient times what its tap read.
+//
+// What the convolution read and the gradient lie on one grid of pixels, row by row and sample by sample, with
+// zeros where either has nothing: a tap is then one distance along the grid, and all of its pixels are one
+// sum. Both are laid out as the unit loads them, a kilobyte at a time: the input as pairs of neighbouring
+// pixels, of which a tap's distance leaves out whole ones; the gradient as 32 pixels of 16 channels, twice,
+// the second time a pixel further on for taps an odd distance away.
+#include "common/amx.h"
+#include "conv_norm_act/stage.h"
+#include "conv_norm_act/weight_gradient_job.h"
+
+namespace genfuse {
+namespace GENFUSE_ISA {
+namespace {
+
+using matrix_gradient::Frame;
+
+// Pixels whose factors for 16 output and 32 input channels take 24 KiB; for 128 and 64, three quarters of a
+// MiB.
+constexpr int64_t kNearPixels = 192, kStretchPixels = 6 * kNearPixels;
+constexpr int64_t kRowsTogether = 8;  // taps of 16 output channels whose sums stay near
+constexpr int64_t kPanelBlocks = matrix::kPanel / kBlock;
+
+// A row of 16 channels in float32, every `step`th pixel from the first on, as pairs; zeros up to `columns`.
+void pair_pixels(const float* pixels, int64_t count, int64_t step, int64_t columns, float* to) {
+    for (int64_t i = 0; i < columns; i += 2, to += kBlock) {
+        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+            const auto pixel = [&](int64_t at) {
+                return at < count ? load<f32>(pixels + at * step * kBlock + lane) : f32{};
+            };
+            store(to + lane, paired(pixel(i), pixel(i + 1)));
+        }
+    }
+}
+
+void stage_input(const WeightGradientJob& job, const Frame& frame, int64_t sample, int64_t block) {
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t first = job.first_row * geometry.in_step[0];
+    const int64_t left = static_cast<int64_t>(geometry.rows.size()) - first;
+    const int64_t rows = left < frame.staged_rows ? left : frame.staged_rows;
+    for (int64_t y = 0; y < frame.grid_rows * geometry.in_step[0]; ++y) {
+        if (y < rows) {
+            stage<bfloat16>(job.conv, job.first_sample + sample, block * kBlock, lanes_of(geometry, block),
+                            first + y, 1, frame.source, frame.wide);
+        }
+        for (int64_t x = 0; x < geometry.in_step[1]; ++x) {
+            const int64_t count = (frame.columns - x + geometry.in_step[1] - 1) / geometry.in_step[1];
+            const int64_t plane = y % geometry.in_step[0] * geometry.in_step[1] + x;
+            const int64_t row = sample * frame.grid_rows + y / geometry.in_step[0];
+            pair_pixels(frame.wide + x * kBlock, y < rows ? count : 0, geometry.in_step[1], frame.pitch,
+                        job.inputs + block * frame.input_block + plane * frame.input_plane +
+                            row * frame.pitch / 2 * kBlock);
+        }
+    }
+}
+
+// Every `step`th of `count` pixels of 16 channels, from the first on, as a row of bfloat16 for each channel.
+void spread_channels(const float* pixels, int64_t count, int64_t step, int64_t channel, bfloat16* to) {
+    constexpr int lanes = kLanes<float>;
+    for (int first = 0; first < kBlock; first += lanes) {
+        for (int64_t i = 0; i < count; i += lanes) {
+            f32 rows[lanes];
+            for (int j = 0; j < lanes; ++j) {
+                rows[j] = i + j < count ? load<f32>(pixels + (i + j) * step * kBlock + first) : f32{};
+            }
+            transpose(rows);
+            for (int j = 0; j < lanes; ++j) narrow_part(to + (first + j) * channel + i, rows[j], count - i);
+        }
+    }
+}
+
+// A block of channels of all samples, each channel's pixels in a line of the grid, zeros where it has none.
+void line_up_gradient(const WeightGradientJob& job, const Frame& frame, int64_t block) {
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t left = geometry.group_out - block * kBlock;
+    __builtin_memset(frame.lines, 0,
+                     static_cast<size_t>(frame.phases * frame.lines_phase) * sizeof(bfloat16));
+    bfloat16* of_pass = reinterpret_cast<bfloat16*>(frame.lines) + matrix::kDepth;
+    for (const Pass& pass : geometry.passes) {
+        const int64_t rows =
+            geometry.pass_rows(pass) < job.last_row ? geometry.pass_rows(pass) : job.last_row;
+        for (int64_t sample = 0; sample < job.samples_at_once; ++sample) {
+            for (int64_t row = job.first_row; row < rows; ++row) {
+                load_run<bfloat16>(*job.gradient, job.first_sample + sample, block * kBlock,
+                                   static_cast<int>(left < kBlock ? left : kBlock),
+                                   pass.row + row * geometry.out_step[0], 0, geometry.out_width, frame.wide);
+                bfloat16* to = of_pass + sample * frame.grid_sample + (row - job.first_row) * frame.pitch;
+                for (const Phase& phase : pass.phases) {
+                    spread_channels(frame.wide + phase.column * kBlock, geometry.phase_columns(phase),
+                                    geometry.out_step[1], frame.line, to);
+                    to += frame.lines_phase;
+                }
+            }
+        }
+        of_pass += static_cast<int64_t>(pass.phases.size()) * frame.lines_phase;
+    }
+}
+
+// The lines as the unit's left factors, from the grid's first pixel on and from the one before it.
+void block_gradient(const WeightGradientJob& job, const Frame& frame, int64_t block) {
+    constexpr size_t kBytes = matrix::kDepth * sizeof(bfloat16);
+    char* to = reinterpret_cast<char*>(job.gradients + block * frame.gradient_block);
+    for (int64_t phase = 0; phase < frame.phases; ++phase) {
+        const bfloat16* const lines =
+            reinterpret_cast<const bfloat16*>(frame.lines) + phase * frame.lines_phase;
+        for (int64_t copy = 0; copy < frame.copies; ++copy) {
+            for (int64_t pixel = 0; pixel < frame.grid; pixel += matrix::kDepth) {
+                for (int channel = 0; channel < kBlock; ++channel, to += kBytes) {
+                    __builtin_memcpy(to, lines + channel * frame.line + matrix::kDepth + pixel - copy,
+                                     kBytes);
+                }
+            }
+        }
+    }
+}
+
+// A tap of 16 output channels: where its pixels of both begin, and its sums.
+struct Row {
+    const float* gradient;
+    const float* input;
+    float* sums;
+};
+
+// Adds the products of some pixels, whole products of them, to the sums of one or two rows and 16·wide input
+// channels.
+template <int tall, int wide>
+void multiply(const Frame& frame, int64_t pixels, const Row* rows, bool fresh) {
+    constexpr int64_t kSumBytes = matrix::kPanel * 4;
+    const Row &upper = rows[0], &lower = rows[tall - 1];
+    if (fresh) {
+        amx::zero<0>();
+        if (wide > 1) amx::zero<1>();
+        if (tall > 1) amx::zero<2>();
+        if (tall > 1 && wide > 1) amx::zero<3>();
+    } else {
+        amx::load<0>(upper.sums, kSumBytes);
+        if (wide > 1) amx::load<1>(upper.sums + kBlock, kSumBytes);
+        if (tall > 1) amx::load<2>(lower.sums, kSumBytes);
+        if (tall > 1 && wide > 1) amx::load<3>(lower.sums + kBlock, kSumBytes);
+    }
+    for (int64_t i = 0; i < pixels; i += matrix::kDepth) {
+        const int64_t at = i / 2 * kBlock;
+        amx::load<4>(upper.gradient + at, kBlock * 4);
+        amx::load<6>(upper.input + at, kBlock * 4);
+        amx::multiply<0, 4, 6>();
+        if (wide > 1) {
+            amx::load<7>(upper.input + frame.input_block + at, kBlock * 4);
+            amx::multiply<1, 4, 7>();
+        }
+        if (tall == 1) continue;
+        amx::load<5>(lower.gradient + at, kBlock * 4);
+        amx::load<6>(lower.input + at, kBlock * 4);
+        amx::multiply<2, 5, 6>();
+        if (wide > 1) {
+            amx::load<7>(lower.input + frame.input_block + at, kBlock * 4);
+            amx::multiply<3, 5, 7>();
+        }
+    }
+    amx::store<0>(upper.sums, kSumBytes);
+    if (wide > 1) amx::store<1>(upper.sums + kBlock, kSumBytes);
+    if (tall > 1) amx::store<2>(lower.sums, kSumBytes);
+    if (tall > 1 && wide > 1) amx::store<3>(lower.sums + kBlock, kSumBytes);
+}
+
+using Multiply = void (*)(const Frame&, int64_t, const Row*, bool);
+
+Multiply kernel_for(int count, bool whole) {
+    if (count > 1) return whole ? multiply<2, 2> : multiply<2, 1>;
+    return whole ? multiply<1, 2> : multiply<1, 1>;
+}
+
+struct Panel {
+    int64_t row_block, row_blocks;  // of output channels
+    int64_t lane_block;             // of 32 input channels
+    float* sums;                    // [block][place in the kernel][output channel][input channel]
+};
+
+// The products of some pixels from the grid's `first` on, in pairs of rows.
+void sum_pixels(const WeightGradientJob& job, const Frame& frame, const Panel& panel, int64_t first,
+                int64_t pixels) {
+    const Geometry& geometry = *job.conv.geometry;
+    const bool whole = blocks_of(geometry.group_in) - panel.lane_block > 1;
+    const float* const input = job.inputs + panel.lane_block * frame.input_block + first / 2 * kBlock;
+    Row rows[2];
+    int count = 0;
+    for (int64_t block = 0; block < panel.row_blocks; ++block) {
+        const float* gradient =
+            job.gradients + (panel.row_block + block) * frame.gradient_block + first / 2 * kBlock;
+        for (const Pass& pass : geometry.passes) {
+            for (const Phase& phase : pass.phases) {
+                for (const Tap& tap : phase.taps) {
+                    const int64_t y = tap.y - geometry.first_tap[0], x = tap.x - geometry.first_tap[1];
+                    const int64_t plane =
+                        y % geometry.in_step[0] * geometry.in_step[1] + x % geometry.in_step[1];
+                    const int64_t place = tap.kernel_y * job.conv.args->conv.kernel[1] + tap.kernel_x;
+                    const int64_t ahead = y / geometry.in_step[0] * frame.pitch + x / geometry.in_step[1];
+                    rows[count++] = {gradient + ahead % 2 * frame.gradient_plane,
+                                     input + plane * frame.input_plane + ahead / 2 * kBlock,
+                                     panel.sums + (block * frame.taps + place) * frame.sums_tap};
+                    if (count < 2) continue;
+                    kernel_for(count, whole)(frame, pixels, rows, first == 0);
+                    count = 0;
+                }
+                gradient += frame.copies * frame.gradient_plane;
+            }
+        }
+    }
+    if (count > 0) kernel_for(count, whole)(frame, pixels, rows, first == 0);
+}
+
+void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& panel) {
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t inputs = geometry.group_in - panel.lane_block * kBlock;
+    const int64_t outputs = geometry.group_out - panel.row_block * kBlock;
+    for (int64_t k = 0; k < panel.row_blocks * kBlock && k < outputs; ++k) {
+        const float* const of_block = panel.sums + k / kBlock * frame.taps * frame.sums_tap;
+        for (int64_t c = 0; c < matrix::kPanel && c < inputs; ++c) {
+            float* const to = weight_of(job, 0, panel.lane_block * kBlock + c, panel.row_block * kBlock + k);
+            const float* const sum = of_block + k % kBlock * matrix::kPanel + c;
+            for (int64_t tap = 0; tap < frame.taps; ++tap) {
+                to[tap] = (job.accumulate ? to[tap] : 0.0f) + sum[tap * frame.sums_tap];
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void matrix_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t block = unit % blocks_of(job.conv.in_channels),
+                  sample = unit / blocks_of(job.conv.in_channels);
+    stage_input(job, frame, sample, block);
+    if (sample + 1 < job.samples_at_once) return;
+    for (int64_t plane = 0; plane < frame.input_planes; ++plane) {  // behind the last sample
+        float* const to = job.inputs + block * frame.input_block + plane * frame.input_plane;
+        for (int64_t i = job.samples_at_once * frame.grid_sample / 2 * kBlock; i < frame.input_plane; ++i)
+            to[i] = 0;
+    }
+}
+
+void matrix_gradient_output_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    line_up_gradient(job, frame, unit);
+    block_gradient(job, frame, unit);
+}
+
+// Some pixels' factors, which come from a cache that all threads share, meet in the L2 cache before the next
+// ones do; of these few at once, with a panel's sums, in the L1 cache.
+void matrix_gradient_sum_unit(const WeightGradientJob& job, int64_t unit, int slot) {
+    const Frame frame(job, job.memory + slot * job.memory_a_slot);
+    const int64_t lane_parts = parts_of(job.conv.in_channels, job.lane_part);
+    const int64_t row = unit / lane_parts * job.row_part, lane = unit % lane_parts * job.lane_part;
+    const int64_t rows = blocks_there(job.conv.out_channels, row, job.row_part);
+    const int64_t lanes = blocks_there(job.conv.in_channels, lane, job.lane_part);
+    const int64_t together = frame.taps < kRowsTogether ? kRowsTogether / frame.taps : 1;
+    const auto panels = [&](auto run) {
+        float* sums = frame.sums;
+        for (int64_t i = 0; i < lanes; i += kPanelBlocks) {
+            for (int64_t j = 0; j < rows; j += together) {
+                const int64_t some = rows - j < together ? rows - j : together;
+                run(Panel{row + j, some, lane + i, sums});
+                sums += some * frame.taps * frame.sums_tap;
+            }
+        }
+    };
+    const auto in_pieces = [](int64_t begin, int64_t end, int64_t step, auto run) {
+        for (int64_t i = begin; i < end; i += step) run(i, end - i < step ? end : i + step);
+    };
+    {
+        const amx::Use use;
+        in_pieces(0, frame.grid, kStretchPixels, [&](int64_t first, int64_t last) {
+            panels([&](const Panel& panel) {
+                in_pieces(first, last, kNearPixels, [&](int64_t begin, int64_t end) {
+                    sum_pixels(job, frame, panel, begin, end - begin);
+                });
+            });
+        });
+    }
+    panels([&](const Panel& panel) { write_panel(job, frame, panel); });
+}
+
+}  // namespace GENFUSE_ISA
+}  // namespace genfuse
