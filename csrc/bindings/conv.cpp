@@ -112,14 +112,16 @@ class Conv {
         return size;
     }
 
-    void pack(uintptr_t weight, uintptr_t packed, int32_t threads) const {
-        call_released(genfuse_conv_pack, &conv_, floats(weight), floats(packed), threads);
+    void pack(uintptr_t weight, int32_t weight_dtype, uintptr_t packed, int32_t threads) const {
+        const genfuse_weight given{address(weight), weight_dtype};
+        call_released(genfuse_conv_pack, &conv_, &given, floats(packed), threads);
     }
 
     void run(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
              const py::object& x, const py::object& skip, const genfuse_prologue& prologue, uintptr_t packed,
-             uintptr_t weight, const genfuse_epilogue& epilogue, const py::object& residual,
-             const py::object& residual_skip, const py::object& out, int32_t rows, int32_t shared) const {
+             uintptr_t weight, int32_t weight_dtype, const genfuse_epilogue& epilogue,
+             const py::object& residual, const py::object& residual_skip, const py::object& out, int32_t rows,
+             int32_t shared) const {
         genfuse_conv_norm_act_args args{};
         args.blocking = {rows, shared};
         args.dtype = dtype;
@@ -132,7 +134,7 @@ class Conv {
         args.prologue = prologue;
         args.conv = conv_;
         args.packed = floats(packed);
-        args.weight = floats(weight);
+        args.weight = {address(weight), weight_dtype};
         args.epilogue = epilogue;
         args.epilogue.residual = image_from(residual);
         args.epilogue.residual_skip = image_from(residual_skip);
@@ -141,13 +143,14 @@ class Conv {
         const genfuse_epilogue& e = args.epilogue;
         run_recorded(genfuse_conv_norm_act, args,
                      {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias,
-                      p.film_scale, p.film_shift, p.seeds, args.packed, args.weight, e.bias, e.shift, e.stats,
-                      e.residual.data, e.residual_skip.data, e.projection, args.out.data});
+                      p.film_scale, p.film_shift, p.seeds, args.packed, args.weight.data, e.bias, e.shift,
+                      e.stats, e.residual.data, e.residual_skip.data, e.projection, args.out.data});
     }
 
     void weight_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
                          const py::object& x, const py::object& skip, const genfuse_prologue& prologue,
-                         const py::object& gradient, uintptr_t weight, bool accumulate, bool exact) const {
+                         const py::object& gradient, uintptr_t weight, int32_t weight_dtype, bool accumulate,
+                         bool exact) const {
         genfuse_weight_gradient_args args{};
         args.unit.dtype = dtype;
         args.unit.threads = threads;
@@ -159,7 +162,8 @@ class Conv {
         args.unit.prologue = prologue;
         args.unit.conv = conv_;
         args.unit.out = image_from(gradient);
-        args.weight = floats(weight);
+        args.weight = address(weight);
+        args.weight_dtype = weight_dtype;
         args.accumulate = accumulate;
         args.exact = exact;
         call_released(genfuse_weight_gradient, &args);
@@ -258,15 +262,16 @@ void bind_conv(py::module_& module) {
         .def_property_readonly("product", &Conv::product, "The dtype of the factors.")
         .def("output", &Conv::output, py::arg("height"), py::arg("width"))
         .def_property_readonly("packed_size", &Conv::packed_size)
-        .def("pack", &Conv::pack, py::arg("weight"), py::arg("packed"), py::arg("threads") = 1)
+        .def("pack", &Conv::pack, py::arg("weight"), py::arg("weight_dtype"), py::arg("packed"),
+             py::arg("threads") = 1)
         .def("run", &Conv::run, py::arg("dtype"), py::arg("threads"), py::arg("batch"), py::arg("height"),
              py::arg("width"), py::arg("x"), py::arg("skip"), py::arg("prologue"), py::arg("packed"),
-             py::arg("weight"), py::arg("epilogue"), py::arg("residual"), py::arg("residual_skip"),
-             py::arg("out"), py::arg("rows") = 0, py::arg("shared") = 0)
+             py::arg("weight"), py::arg("weight_dtype"), py::arg("epilogue"), py::arg("residual"),
+             py::arg("residual_skip"), py::arg("out"), py::arg("rows") = 0, py::arg("shared") = 0)
         .def("weight_gradient", &Conv::weight_gradient, py::arg("dtype"), py::arg("threads"),
              py::arg("batch"), py::arg("height"), py::arg("width"), py::arg("x"), py::arg("skip"),
-             py::arg("prologue"), py::arg("gradient"), py::arg("weight"), py::arg("accumulate"),
-             py::arg("exact"));
+             py::arg("prologue"), py::arg("gradient"), py::arg("weight"), py::arg("weight_dtype"),
+             py::arg("accumulate"), py::arg("exact"));
     module.def("norm_stats", &norm_stats, py::arg("dtype"), py::arg("threads"), py::arg("batch"),
                py::arg("height"), py::arg("width"), py::arg("x"), py::arg("stats"));
     module.def(

@@ -105,17 +105,29 @@ GENFUSE_INLINE f32 paired(f32 first, f32 second) {
     return reinterpret_cast<f32>(lower >> 16 | upper);
 }
 
+// The first `count` values, fewer than a vector; the other lanes are zero.
+template <class Stored>
+GENFUSE_INLINE f32 widen_first(const Stored* from, int64_t count) {
+    Stored part[kLanes<float>] = {};
+    __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
+    return widen(part);
+}
+
+GENFUSE_INLINE f32 widen_first(const float* from, int64_t count) {
+    return load_first(from, static_cast<int>(count));
+}
+
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+GENFUSE_INLINE f32 widen_first(const bfloat16* from, int64_t count) {
+    const __m256i part = _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), from);
+    return reinterpret_cast<f32>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(part), 16));
+}
+#endif
+
 // The vector at `from`, of which `count` values are there; the others are zero.
 template <class Stored>
 GENFUSE_INLINE f32 widen_part(const Stored* from, int64_t count) {
-    if (count >= kLanes<float>) return widen(from);
-    if constexpr (sizeof(Stored) == sizeof(float)) {
-        return load_first(from, static_cast<int>(count));
-    } else {
-        Stored part[kLanes<float>] = {};
-        __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
-        return widen(part);
-    }
+    return count >= kLanes<float> ? widen(from) : widen_first(from, count);
 }
 
 // The first `count` values.

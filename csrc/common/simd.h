@@ -97,6 +97,16 @@ GENFUSE_INLINE void store_first(float* to, f32 value, int count) {
 #endif
 }
 
+// Each lane to to[lane·step].
+GENFUSE_INLINE void scatter(float* to, f32 value, int64_t step) {
+#if GENFUSE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_i32scatter_ps(to, _mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int>(step))), value, 4);
+#else
+    for (int lane = 0; lane < kLanes<float>; ++lane) to[lane * step] = value[lane];
+#endif
+}
+
 template <class V, class S>
 GENFUSE_INLINE V broadcast(S value) {
     return value - V{};  // a zero keeps its sign

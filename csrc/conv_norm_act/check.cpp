@@ -166,6 +166,12 @@ genfuse_status check_conv(const genfuse_conv& conv, genfuse_message* message) {
     return GENFUSE_OK;
 }
 
+genfuse_status check_weight(const genfuse_weight& weight, genfuse_message* message) {
+    if (weight.dtype == GENFUSE_FLOAT32 || weight.dtype == GENFUSE_BFLOAT16) return GENFUSE_OK;
+    return invalid(message, "dtype of the weight is code %d, expected float32 or bfloat16",
+                   static_cast<int>(weight.dtype));
+}
+
 genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_message* message) {
     genfuse_status status = check_conv(args.conv, message);
     if (status != GENFUSE_OK) return status;
@@ -233,8 +239,12 @@ genfuse_status check_args(const genfuse_conv_norm_act_args& args, genfuse_messag
     if (status == GENFUSE_OK) status = check_residual(args, message);
     if (status != GENFUSE_OK || args.batch == 0) return status;
     const bool weights = args.conv.algorithm != GENFUSE_CONV_NONE;
-    if (!args.x.data || !args.out.data || (weights && !args.packed && !args.weight)) {
+    if (!args.x.data || !args.out.data || (weights && !args.packed && !args.weight.data)) {
         return invalid(message, "x, out or the weights are absent%s", "");
+    }
+    if (!args.packed && args.weight.data) {
+        status = check_weight(args.weight, message);
+        if (status != GENFUSE_OK) return status;
     }
     if (args.epilogue.activation < 0 || args.epilogue.activation >= GENFUSE_ACTIVATIONS) {
         return invalid(message, "output activation has code %d, which is none",

@@ -5,6 +5,8 @@
 
 namespace genfuse {
 
+genfuse_status check_weight(const genfuse_weight& weight, genfuse_message* message);
+
 genfuse_status check_image(const char* name, const genfuse_image& image, int64_t channels,
                            genfuse_message* message);
 genfuse_status check_prologue(const genfuse_prologue& prologue, int64_t channels, genfuse_message* message);

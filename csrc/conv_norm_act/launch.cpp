@@ -389,7 +389,7 @@ class Call {
             job_.shared = carver.take<float>(frame.points * frame.input_plane(job_.rows));
         }
         slot = std::max(slot, static_cast<int64_t>(frame_bytes(job_) / sizeof(float)));
-        if (pack_.weight) {
+        if (pack_.weight.data) {
             const int64_t room = pack_slot_floats(args_.conv, geometry_);
             if (job_.pack) {
                 pack_.memory_a_slot = room;
@@ -405,7 +405,7 @@ class Call {
     }
 
     void pack() {
-        if (!pack_.weight || job_.pack) return;
+        if (!pack_.weight.data || job_.pack) return;
         pack_weights(args_.conv, geometry_, pack_.weight, packed_, job_.memory, job_.memory_a_slot,
                      args_.threads);
         args_.packed = packed_;

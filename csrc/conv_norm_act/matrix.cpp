@@ -126,7 +126,7 @@ void multiply(const Operand& operand, int64_t blocks, const float* pixels, const
 // weights that fit the L1 cache meet all of them before the next ones do.
 template <int wide>
 void multiply_panel(const Operand& operand, int64_t blocks, const float* panel, const float* pixels,
-                    float* sums, const Stretch& stretch) {
+                    float* sums, const Stretch& stretch, bool fresh) {
     const int64_t taps = operand.taps > 0 ? operand.taps : 1;
     const int64_t slice = taps < kNearSteps ? kNearSteps / taps : 1;
     for (int64_t first = 0; first < blocks; first += slice) {
@@ -136,7 +136,8 @@ void multiply_panel(const Operand& operand, int64_t blocks, const float* panel, 
             float* const to = sums + i * stretch.sums;
             for (int64_t at = 0; at < stretch.count; at += 2 * kRows) {
                 const auto kernel = stretch.count - at > kRows ? multiply<2, wide> : multiply<1, wide>;
-                kernel(operand, some, from + at * operand.pixel, panel, to + at * operand.sum, first == 0);
+                kernel(operand, some, from + at * operand.pixel, panel, to + at * operand.sum,
+                       fresh && first == 0);
             }
         }
         panel += some * operand.taps * wide * kPairs * kBlock;
@@ -171,14 +172,89 @@ void multiply_phase(const ConvJob& job, const Frame& frame, const Unit& unit, co
         const auto run = whole ? multiply_panel<2> : multiply_panel<1>;
         float* const to = sums + block * frame.sums_block + phase.column * kBlock;
         if (matrix::one_run(geometry)) {
-            run(operand, depth / kPairs, panel, frame.staged, to, of_unit);
+            run(operand, depth / kPairs, panel, frame.staged, to, of_unit, true);
         } else {
             for (int64_t sample = 0; sample < unit.samples; ++sample) {
                 run(operand, depth / kPairs, panel, frame.staged + sample * frame.staged_sample,
-                    to + sample * frame.sums_sample, of_rows);
+                    to + sample * frame.sums_sample, of_rows, true);
             }
         }
         panel += (whole ? 2 : 1) * kBlock * depth * taps;
+    }
+}
+
+// The residual's pixels as factors, where the pass has its sums.
+void stage_residual(const ConvJob& job, const Frame& frame, const Unit& unit, const Pass& pass,
+                    int64_t rows) {
+    const Geometry& geometry = *job.geometry;
+    const genfuse_epilogue& epilogue = job.args->epilogue;
+    float* const halves[2] = {frame.wide, frame.wide + geometry.out_width * kBlock};
+    float* of_block = frame.projected;
+    for (const genfuse_image* image : {&epilogue.residual, &epilogue.residual_skip}) {
+        for (int64_t block = 0; block < matrix::depths_of(*image);
+             ++block, of_block += frame.projected_block) {
+            const int64_t left = image->channels - block * kDepth;
+            for (int64_t i = 0; i < unit.samples * rows; ++i) {
+                const int64_t sample = i / rows, row = i % rows;
+                for (int64_t half = 0; half < 2 && half * kBlock < left; ++half) {
+                    const int64_t lanes = left - half * kBlock;
+                    load_run<bfloat16>(*image, unit.sample + sample, block * kDepth + half * kBlock,
+                                       static_cast<int>(lanes < kBlock ? lanes : kBlock),
+                                       pass.row + (unit.first + row) * geometry.out_step[0], 0,
+                                       geometry.out_width, halves[half]);
+                }
+                const int64_t place = (sample * frame.sums_sample + row * frame.sums_row) / kBlock;
+                narrow_pixels(halves[0], left > kBlock ? halves[1] : nullptr, geometry.out_width,
+                              of_block + place * kPairs);
+            }
+        }
+    }
+}
+
+// The projection's weights for the unit's output channels: [panel][32 channels][16 columns][pair][column].
+void pack_projection(const ConvJob& job, const Frame& frame, const Unit& unit) {
+    const genfuse_epilogue& epilogue = job.args->epilogue;
+    const genfuse_image* const images[] = {&epilogue.residual, &epilogue.residual_skip};
+    const int64_t channels = images[0]->channels + (images[1]->data ? images[1]->channels : 0);
+    const int64_t of_group = unit.group * blocks_of(job.geometry->group_out) + unit.block;
+    float* to = frame.panels;
+    for (int64_t first = 0; first < unit.blocks; first += 2) {
+        int64_t before = 0;
+        for (const genfuse_image* image : images) {
+            for (int64_t block = 0; block < matrix::depths_of(*image); ++block) {
+                for (int64_t column = first; column < unit.blocks && column < first + 2; ++column) {
+                    const float* const from = epilogue.projection + (of_group + column) * channels * kBlock;
+                    const auto channel = [&](int64_t c, int lane) {
+                        return c < image->channels ? load<f32>(from + (before + c) * kBlock + lane) : f32{};
+                    };
+                    for (int64_t c = block * kDepth; c < (block + 1) * kDepth; c += 2, to += kBlock) {
+                        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
+                            store(to + lane, paired(channel(c, lane), channel(c + 1, lane)));
+                        }
+                    }
+                }
+            }
+            before += image->channels;
+        }
+    }
+}
+
+// Adds a 1x1 convolution of the residual to the sums of a pass.
+void project_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const Pass& pass, int64_t rows,
+                  float* sums) {
+    static constexpr int64_t in_place = 0;
+    stage_residual(job, frame, unit, pass, rows);
+    const genfuse_epilogue& epilogue = job.args->epilogue;
+    const int64_t blocks = matrix::depths_of(epilogue.residual) + matrix::depths_of(epilogue.residual_skip);
+    const int64_t before = ((unit.samples - 1) * frame.sums_sample + (rows - 1) * frame.sums_row) / kBlock;
+    const Operand operand{&in_place, 1, frame.projected_block, kPairs, kBlock, frame.sums_block};
+    const Stretch stretch{1, before + job.geometry->out_width, 0, 0};
+    const float* panel = frame.panels;
+    for (int64_t block = 0; block < unit.blocks; block += 2) {
+        const bool whole = unit.blocks - block > 1;
+        (whole ? multiply_panel<2> : multiply_panel<1>)(operand, blocks, panel, frame.projected,
+                                                        sums + block * frame.sums_block, stretch, false);
+        panel += (whole ? 2 : 1) * blocks * kPairs * kBlock;
     }
 }
 
@@ -205,6 +281,15 @@ void finish_pass(const ConvJob& job, const Frame& frame, const Unit& unit, const
 
 void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const Geometry& geometry = *job.geometry;
+    const bool projects = job.args->epilogue.projection;
+    genfuse_conv_norm_act_args finished = *job.args;
+    ConvJob finishing = job;
+    finishing.args = &finished;
+    if (projects) {
+        pack_projection(job, frame, unit);
+        finished.epilogue.projection = nullptr;
+        finished.epilogue.residual = finished.epilogue.residual_skip = genfuse_image{};
+    }
     stage_unit(job, frame, unit);
     float* sums = frame.sums;
     for (const Pass& pass : geometry.passes) {
@@ -215,8 +300,9 @@ void run_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
                 for (const Phase& phase : pass.phases) {
                     multiply_phase(job, frame, unit, phase, end - unit.first, sums);
                 }
+                if (projects) project_pass(job, frame, unit, pass, end - unit.first, sums);
             }
-            finish_pass(job, frame, unit, pass, end - unit.first, sums);
+            finish_pass(finishing, frame, unit, pass, end - unit.first, sums);
         }
         sums += job.part * frame.sums_block;
     }

@@ -27,6 +27,11 @@ __attribute__((always_inline)) inline int64_t pitch_of(const Geometry& geometry)
     return one_run(geometry) ? static_cast<int64_t>(geometry.columns.size()) : whole(columns, kRows);
 }
 
+// Blocks of 32 channels of an image; 0 of an absent one.
+__attribute__((always_inline)) inline int64_t depths_of(const genfuse_image& image) {
+    return image.data ? whole(image.channels, kDepth) / kDepth : 0;
+}
+
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
     __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
@@ -43,10 +48,17 @@ struct Frame {
         // A run's last product may have pixels of nothing behind it.
         sums_block = job.samples_a_unit * sums_sample + kRows * geometry.out_step[1] * kBlock;
         const int64_t blocks = whole(geometry.group_in, kDepth) / kDepth;
+        const genfuse_epilogue& epilogue = job.args->epilogue;
+        const int64_t projected_blocks =
+            epilogue.projection ? depths_of(epilogue.residual) + depths_of(epilogue.residual_skip) : 0;
+        projected_block = job.samples_a_unit * sums_sample / kBlock * kPairs;
+        const int64_t wider = columns > geometry.out_width ? columns : geometry.out_width;
         Carver carver(memory);
         staged = carver.take<float>(blocks * staged_block + kRows * geometry.in_step[1] * kPairs);
         source = carver.take<float>((job.args->width + 1) * kBlock);
-        wide = carver.take<float>(2 * columns * kBlock);
+        wide = carver.take<float>(2 * wider * kBlock);
+        projected = carver.take<float>(projected_blocks * (projected_block + kRows * kPairs));
+        panels = carver.take<float>(projected_blocks * job.part * kPairs * kBlock);
         sums = carver.take<float>(static_cast<int64_t>(geometry.passes.size()) * job.part * sums_block);
         residual = carver.take<float>(geometry.out_width * kBlock);
         used = carver.used();
@@ -57,6 +69,9 @@ struct Frame {
     int64_t sums_row, sums_sample, sums_block;
     float *staged, *source, *sums, *residual;
     float* wide;  // a row of 32 channels in float32 on its way to bfloat16
+    // Of a projected residual: its pixels where the sums' are, from 32 channels to the next; and its weights.
+    int64_t projected_block;
+    float *projected, *panels;
     size_t used;
 };
 

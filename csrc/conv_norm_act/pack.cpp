@@ -13,22 +13,27 @@ namespace {
 // Element of weight, as PyTorch stores it, for output channel k and input channel c of a group.
 class Weight {
   public:
-    Weight(const genfuse_conv& conv, const Geometry& geometry, const float* data)
-        : conv_(conv), geometry_(geometry), data_(data) {}
+    Weight(const genfuse_conv& conv, const Geometry& geometry, const genfuse_weight& weight)
+        : conv_(conv), geometry_(geometry), weight_(weight) {}
 
     float at(int64_t group, int64_t k, int64_t c, const Tap& tap) const {
         const int64_t row =
             conv_.transposed ? group * geometry_.group_in + c : group * geometry_.group_out + k;
         const int64_t column = conv_.transposed ? k : c;
         const int64_t columns = conv_.transposed ? geometry_.group_out : geometry_.group_in;
-        return data_[((row * columns + column) * conv_.kernel[0] + tap.kernel_y) * conv_.kernel[1] +
-                     tap.kernel_x];
+        const int64_t place =
+            ((row * columns + column) * conv_.kernel[0] + tap.kernel_y) * conv_.kernel[1] + tap.kernel_x;
+        if (weight_.dtype == GENFUSE_FLOAT32) return static_cast<const float*>(weight_.data)[place];
+        const uint32_t bits = uint32_t{static_cast<const uint16_t*>(weight_.data)[place]} << 16;
+        float value;
+        __builtin_memcpy(&value, &bits, sizeof value);
+        return value;
     }
 
   private:
     const genfuse_conv& conv_;
     const Geometry& geometry_;
-    const float* data_;
+    const genfuse_weight weight_;
 };
 
 // [phase][group][input channel][tap][output channel]
@@ -79,11 +84,11 @@ int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry) {
 
 int64_t pack_slot_floats(const genfuse_conv& conv, const Geometry& geometry) {
     const bool in_order = conv.algorithm == GENFUSE_CONV_DEPTHWISE || conv.algorithm == GENFUSE_CONV_PLANAR;
-    return in_order ? 0 : PackJob{&conv, &geometry, nullptr, nullptr, nullptr, 0, false}.slot_floats();
+    return in_order ? 0 : PackJob{&conv, &geometry, {}, nullptr, nullptr, 0, false}.slot_floats();
 }
 
-void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
-                  float* memory, int64_t memory_a_slot, int threads) {
+void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const genfuse_weight& weight,
+                  float* packed, float* memory, int64_t memory_a_slot, int threads) {
     const PackJob job{&conv, &geometry, weight, packed, memory, memory_a_slot, false};
     const int64_t units = job.panels() * job.in_blocks();
     const Weight weights(conv, geometry, weight);
@@ -112,9 +117,10 @@ genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* float
     return GENFUSE_OK;
 }
 
-genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
+genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const genfuse_weight* weight, float* packed,
                                  int32_t threads, genfuse_message* message) {
-    const genfuse_status status = check_conv(*conv, message);
+    genfuse_status status = check_conv(*conv, message);
+    if (status == GENFUSE_OK) status = check_weight(*weight, message);
     if (status != GENFUSE_OK) return status;
     const Geometry geometry(*conv, 8, 8);
     try {
@@ -122,7 +128,7 @@ genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, 
         threads = std::max(1, threads);
         float* const memory =
             static_cast<float*>(thread_arena(static_cast<size_t>(slot * threads) * sizeof(float)));
-        pack_weights(*conv, geometry, weight, packed, memory, slot, threads);
+        pack_weights(*conv, geometry, *weight, packed, memory, slot, threads);
     } catch (const std::bad_alloc&) {
         invalid(message, "out of memory in conv_pack");
         return GENFUSE_OUT_OF_MEMORY;

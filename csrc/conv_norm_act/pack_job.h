@@ -9,7 +9,7 @@ namespace genfuse {
 struct PackJob {
     const genfuse_conv* conv;
     const Geometry* geometry;
-    const float* weight;  // as PyTorch has it
+    genfuse_weight weight;
     float* packed;
     float* memory;  // each slot's own
     int64_t memory_a_slot;
@@ -44,8 +44,8 @@ int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry);
 int64_t pack_slot_floats(const genfuse_conv& conv, const Geometry& geometry);
 
 // Of all weights, into `packed`, on slots' memory of pack_slot_floats.
-void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const float* weight, float* packed,
-                  float* memory, int64_t memory_a_slot, int threads);
+void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const genfuse_weight& weight,
+                  float* packed, float* memory, int64_t memory_a_slot, int threads);
 
 // Units: of direct's and matrix's, (group, panel, input block); of Winograd's, (panel, input block).
 #define GENFUSE_PACK_UNITS(UNIT) \

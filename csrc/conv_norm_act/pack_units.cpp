@@ -12,11 +12,13 @@ namespace {
 
 // Input channels [c, c + channels) and output channels [k, k + 16) of a group, to to[(channel·taps + tap)·16
 // + output channel]; zero beyond the group.
-void load_block(const PackJob& job, int64_t group, int64_t c, int64_t channels, int64_t k, float* to) {
+template <class Stored>
+void load_block_of(const PackJob& job, int64_t group, int64_t c, int64_t channels, int64_t k, float* to) {
     const Geometry& geometry = *job.geometry;
     const int64_t taps = job.taps(), outputs = geometry.group_out - k;
-    const auto load_lanes = [&](const float* from, int64_t rows, int64_t stride, float* rows_to) {
-        const Matrix<float> matrix{from, 1, stride, rows, outputs < kBlock ? outputs : kBlock};
+    const Stored* const weight = static_cast<const Stored*>(job.weight.data);
+    const auto load_lanes = [&](const Stored* from, int64_t rows, int64_t stride, float* rows_to) {
+        const Matrix<Stored> matrix{from, 1, stride, rows, outputs < kBlock ? outputs : kBlock};
         for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
             if (lane < matrix.columns) {
                 pack_lanes(matrix, lane, kBlock, rows_to + lane);
@@ -28,14 +30,17 @@ void load_block(const PackJob& job, int64_t group, int64_t c, int64_t channels, 
     if (job.conv->transposed) {
         for (int64_t i = 0; i < channels; ++i) {
             const int64_t row = group * geometry.group_in + c + i;
-            load_lanes(job.weight + (row * geometry.group_out + k) * taps, taps, taps,
-                       to + i * taps * kBlock);
+            load_lanes(weight + (row * geometry.group_out + k) * taps, taps, taps, to + i * taps * kBlock);
         }
         return;
     }
     const int64_t row = group * geometry.group_out + k;
-    load_lanes(job.weight + (row * geometry.group_in + c) * taps, channels * taps, geometry.group_in * taps,
-               to);
+    load_lanes(weight + (row * geometry.group_in + c) * taps, channels * taps, geometry.group_in * taps, to);
+}
+
+void load_block(const PackJob& job, int64_t group, int64_t c, int64_t channels, int64_t k, float* to) {
+    const bool half = job.weight.dtype == GENFUSE_BFLOAT16;
+    (half ? load_block_of<bfloat16> : load_block_of<float>)(job, group, c, channels, k, to);
 }
 
 // A step of the sum over channels, of as many channels as it has: one, or two in bfloat16.

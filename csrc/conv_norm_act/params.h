@@ -102,6 +102,12 @@ typedef struct {
     float* stats; /* (N, K, 2): mean and variance over space of what is written, before rounding; or NULL */
 } genfuse_epilogue;
 
+/* (K, C/groups, kernel height, width), transposed (C, K/groups, ...), contiguous. */
+typedef struct {
+    const void* data;
+    int32_t dtype; /* float32 or bfloat16 */
+} genfuse_weight;
+
 /* How a call is cut up; 0: by the kernel's own reckoning. No bit of the result depends on it. */
 typedef struct {
     int32_t rows;   /* of a unit, a thread's piece of work: of pixels, or Winograd's of tiles */
@@ -117,7 +123,7 @@ typedef struct {
     genfuse_conv conv;
     const float*
         packed; /* what genfuse_conv_pack made for this conv, on the instruction set in use; or NULL */
-    const float* weight; /* then: as genfuse_conv_pack takes it, to be packed for this call alone */
+    genfuse_weight weight; /* then: as genfuse_conv_pack takes it, to be packed for this call alone */
     genfuse_epilogue epilogue;
     genfuse_image out;
     genfuse_blocking blocking;
@@ -141,8 +147,8 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
 /* Floats that the packed weights take. */
 genfuse_status genfuse_conv_packed_size(const genfuse_conv* conv, int64_t* floats, genfuse_message* message);
 
-/* Packs weight, (K, C/groups, kernel height, width), transposed (C, K/groups, ...), contiguous float32. */
-genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const float* weight, float* packed,
+/* Packs the weight. */
+genfuse_status genfuse_conv_pack(const genfuse_conv* conv, const genfuse_weight* weight, float* packed,
                                  int32_t threads, genfuse_message* message);
 
 /* One unit. Any status but GENFUSE_OK has written nothing but the message. */

@@ -172,6 +172,13 @@ void direct_gradient_unit(const WeightGradientJob& job, int64_t number, int slot
     }
 }
 
+// Some of all weights, whose sums are complete, in bfloat16.
+void round_weights_unit(const WeightGradientJob& job, int64_t number, int) {
+    const int64_t first = number * kRoundedAUnit, left = job.weights - first;
+    narrow_run(job.weight + first, left < kRoundedAUnit ? left : kRoundedAUnit,
+               static_cast<bfloat16*>(job.rounded) + first);
+}
+
 // All slices' sums of a unit, as weights.
 void direct_gradient_merge_unit(const WeightGradientJob& job, int64_t number, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);

@@ -10,10 +10,14 @@
 
 namespace genfuse {
 
+constexpr int64_t kRoundedAUnit = 1 << 14;  // weights that are rounded to bfloat16 together
+
 struct WeightGradientJob {
     ConvJob conv;                   // the unit as its forward kernels read it
     const genfuse_image* gradient;  // of the convolution's output
     float* weight;
+    void* rounded;    // bfloat16: where the sums go at last, or NULL
+    int64_t weights;  // how many
     bool accumulate;
 
     bool lanes_are_inputs;
@@ -38,14 +42,19 @@ struct WeightGradientJob {
     }
 };
 
-// The weight of a group's input channel c and output channel k at kernel place (0, 0).
-__attribute__((always_inline)) inline float* weight_of(const WeightGradientJob& job, int64_t group, int64_t c,
+// Where among the weights a group's input channel c and output channel k at kernel place (0, 0) is.
+__attribute__((always_inline)) inline int64_t place_of(const WeightGradientJob& job, int64_t group, int64_t c,
                                                        int64_t k) {
     const genfuse_conv& conv = job.conv.args->conv;
     const Geometry& geometry = *job.conv.geometry;
     const int64_t row = conv.transposed ? group * geometry.group_in + c : group * geometry.group_out + k;
     const int64_t place = conv.transposed ? row * geometry.group_out + k : row * geometry.group_in + c;
-    return job.weight + place * conv.kernel[0] * conv.kernel[1];
+    return place * conv.kernel[0] * conv.kernel[1];
+}
+
+__attribute__((always_inline)) inline float* weight_of(const WeightGradientJob& job, int64_t group, int64_t c,
+                                                       int64_t k) {
+    return job.weight + place_of(job, group, c, k);
 }
 
 __attribute__((always_inline)) inline int64_t parts_of(int64_t channels, int64_t part) {
@@ -179,6 +188,7 @@ struct Frame {
         Carver carver(memory);
         source = carver.take<float>((job.conv.args->width + 1) * kBlock);
         wide = carver.take<float>((columns > geometry.out_width ? columns : geometry.out_width) * kBlock);
+        row = carver.take<float>(matrix::kPanel * taps);
         lines = carver.take<float>(phases * lines_phase / 2);
         sums = carver.take<float>(job.row_part * matrix::whole(job.lane_part, 2) / 2 * taps * sums_tap);
         used = carver.used();
@@ -192,6 +202,7 @@ struct Frame {
     int64_t line, lines_phase;                       // bfloat16: a channel's, with 32 of nothing in front
     int64_t taps, sums_tap;
     float *source, *wide, *sums;
+    float* row;    // of an output channel's weights
     float* lines;  // of the gradient, a block of channels on its way
     size_t used;
 };
@@ -204,6 +215,7 @@ struct Frame {
     UNIT(matrix_gradient_input_unit)        \
     UNIT(matrix_gradient_output_unit)       \
     UNIT(matrix_gradient_sum_unit)          \
+    UNIT(round_weights_unit)                \
     UNIT(winograd_gradient_input_unit)      \
     UNIT(winograd_gradient_output_unit)     \
     UNIT(winograd_gradient_sum_unit)

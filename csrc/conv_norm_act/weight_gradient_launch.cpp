@@ -1,5 +1,6 @@
 // The weight gradient from its arguments to its kernels.
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "common/dispatch.h"
@@ -34,7 +35,12 @@ class Call {
         job_.conv.in_channels = args_.conv.in_channels;
         job_.conv.out_channels = args_.conv.out_channels;
         job_.gradient = &args_.out;
-        job_.weight = args.weight;
+        const genfuse_conv& conv = args_.conv;
+        job_.weights =
+            int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
+        const bool rounds = args.weight_dtype == GENFUSE_BFLOAT16;
+        job_.weight = rounds ? nullptr : static_cast<float*>(args.weight);
+        job_.rounded = rounds ? args.weight : nullptr;
         job_.accumulate = args.accumulate != 0;
         args_.threads = std::max(1, args_.threads);
     }
@@ -46,6 +52,10 @@ class Call {
             run_winograd();
         } else {
             run_direct();
+        }
+        if (job_.rounded && job_.weight) {
+            run_slots(GENFUSE_KERNEL(round_weights_unit), job_, ceil_divide(job_.weights, kRoundedAUnit),
+                      args_.threads);
         }
     }
 
@@ -91,8 +101,9 @@ class Call {
         return pixels * 4 > products * tiles * 5;
     }
 
-    // Lays out the arena for slots of so many bytes, `shared` floats beside them, and prepares the norm.
-    float* prepare(size_t slot_bytes, int64_t shared) {
+    // Lays out the arena for slots of so many bytes, `shared` floats beside them, and prepares the norm. Sums
+    // that are not rounded as they are written have room there too.
+    float* prepare(size_t slot_bytes, int64_t shared, bool rounds = false) {
         const int64_t floats =
             std::max<int64_t>(static_cast<int64_t>(slot_bytes / sizeof(float)), Prologue::slot_floats(args_));
         job_.memory_a_slot = ceil_divide(floats, kBlock) * kBlock;
@@ -101,6 +112,7 @@ class Call {
             Carver carver(memory);
             prologue_.carve(carver, args_, job_.conv.in_channels);
             room = carver.take<float>(shared);
+            if (job_.rounded && !rounds) job_.weight = carver.take<float>(job_.weights);
             job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);
             return carver.used();
         };
@@ -193,7 +205,8 @@ class Call {
         const matrix_gradient::Frame frame(job_, nullptr);
         const int64_t in_blocks = blocks_of(args_.conv.in_channels),
                       out_blocks = blocks_of(args_.conv.out_channels);
-        job_.inputs = prepare(frame.used, floats(frame));
+        const bool at_once_all = job_.samples_at_once == args_.batch && at_once == rows;
+        job_.inputs = prepare(frame.used, floats(frame), at_once_all);
         job_.gradients = job_.inputs + in_blocks * frame.input_block;
         const int64_t parts = parts_of(args_.conv.in_channels, job_.lane_part) *
                               parts_of(args_.conv.out_channels, job_.row_part);
@@ -255,16 +268,24 @@ class Call {
 genfuse_status genfuse_weight_gradient(const genfuse_weight_gradient_args* args, genfuse_message* message) {
     using namespace genfuse;
     genfuse_conv_norm_act_args unit = args->unit;
-    unit.packed = args->weight;  // what a forward call needs: checked as if it were one
+    unit.packed =
+        static_cast<const float*>(args->weight);  // what a forward call needs: checked as if it were one
     unit.epilogue = genfuse_epilogue{};
     unit.epilogue.pool[0] = unit.epilogue.pool[1] = 1;
     const genfuse_status status = check_args(unit, message);
     if (status != GENFUSE_OK) return status;
     if (!args->weight) return invalid(message, "weight is absent, expected room for its gradient%s", "");
+    if (args->weight_dtype != GENFUSE_FLOAT32 &&
+        (args->weight_dtype != GENFUSE_BFLOAT16 || args->accumulate)) {
+        return invalid(message,
+                       "dtype of the weight is code %d, expected float32, or bfloat16 that is not added to",
+                       static_cast<int>(args->weight_dtype));
+    }
     const genfuse_conv& conv = unit.conv;
     const int64_t weights =
         int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
-    if (unit.batch == 0 && !args->accumulate) std::fill_n(args->weight, weights, 0.0f);
+    const int64_t bytes = weights * (args->weight_dtype == GENFUSE_FLOAT32 ? 4 : 2);
+    if (unit.batch == 0 && !args->accumulate) std::memset(args->weight, 0, static_cast<size_t>(bytes));
     if (unit.batch == 0) return GENFUSE_OK;
     try {
         Call(*args).run();

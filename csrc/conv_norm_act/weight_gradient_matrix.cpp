@@ -209,18 +209,37 @@ void sum_pixels(const WeightGradientJob& job, const Frame& frame, const Panel& p
     if (count > 0) kernel_for(count, whole)(frame, pixels, rows, first == 0);
 }
 
-void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& panel) {
+void add_run(const float* from, int64_t count, bool accumulate, float* to) {
+    for (int64_t i = 0; i < count; ++i) to[i] = (accumulate ? to[i] : 0.0f) + from[i];
+}
+
+void add_run(const float* from, int64_t count, bool, bfloat16* to) {
+    narrow_run(from, count, to);
+}
+
+// As weights lie: of an output channel all taps of an input channel side by side, and of a convolution, if
+// not of a transposed one, those of all input channels.
+template <class Stored>
+void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& panel, Stored* weight) {
     const Geometry& geometry = *job.conv.geometry;
-    const int64_t inputs = geometry.group_in - panel.lane_block * kBlock;
+    const int64_t left = geometry.group_in - panel.lane_block * kBlock;
+    const int64_t inputs = left < matrix::kPanel ? left : matrix::kPanel;
     const int64_t outputs = geometry.group_out - panel.row_block * kBlock;
+    const int64_t first = panel.lane_block * kBlock, step = place_of(job, 0, 1, 0);
+    const int64_t runs = step == frame.taps ? 1 : inputs,
+                  length = step == frame.taps ? inputs * step : frame.taps;
     for (int64_t k = 0; k < panel.row_blocks * kBlock && k < outputs; ++k) {
-        const float* const of_block = panel.sums + k / kBlock * frame.taps * frame.sums_tap;
-        for (int64_t c = 0; c < matrix::kPanel && c < inputs; ++c) {
-            float* const to = weight_of(job, 0, panel.lane_block * kBlock + c, panel.row_block * kBlock + k);
-            const float* const sum = of_block + k % kBlock * matrix::kPanel + c;
-            for (int64_t tap = 0; tap < frame.taps; ++tap) {
-                to[tap] = (job.accumulate ? to[tap] : 0.0f) + sum[tap * frame.sums_tap];
+        const float* const sums =
+            panel.sums + k / kBlock * frame.taps * frame.sums_tap + k % kBlock * matrix::kPanel;
+        for (int64_t tap = 0; tap < frame.taps; ++tap) {
+            for (int lane = 0; lane < matrix::kPanel; lane += kLanes<float>) {
+                scatter(frame.row + lane * frame.taps + tap, load<f32>(sums + tap * frame.sums_tap + lane),
+                        frame.taps);
             }
+        }
+        Stored* const to = weight + place_of(job, 0, first, panel.row_block * kBlock + k);
+        for (int64_t i = 0; i < runs; ++i) {
+            add_run(frame.row + i * length, length, job.accumulate, to + i * step);
         }
     }
 }
@@ -278,7 +297,10 @@ void matrix_gradient_sum_unit(const WeightGradientJob& job, int64_t unit, int sl
             });
         });
     }
-    panels([&](const Panel& panel) { write_panel(job, frame, panel); });
+    panels([&](const Panel& panel) {
+        if (job.weight) return write_panel(job, frame, panel, job.weight);
+        write_panel(job, frame, panel, static_cast<bfloat16*>(job.rounded));
+    });
 }
 
 }  // namespace GENFUSE_ISA

@@ -165,7 +165,7 @@ class Conv:
     @property
     def packed_size(self) -> int: ...
     def output(self, height: int, width: int) -> _Pair: ...
-    def pack(self, weight: int, packed: int, threads: int = 1) -> None: ...
+    def pack(self, weight: int, weight_dtype: int, packed: int, threads: int = 1) -> None: ...
     def run(
         self,
         dtype: int,
@@ -178,6 +178,7 @@ class Conv:
         prologue: Prologue,
         packed: int,
         weight: int,
+        weight_dtype: int,
         epilogue: Epilogue,
         residual: _Image | None,
         residual_skip: _Image | None,
@@ -197,6 +198,7 @@ class Conv:
         prologue: Prologue,
         gradient: _Image,
         weight: int,
+        weight_dtype: int,
         accumulate: bool,
         exact: bool,
     ) -> None: ...

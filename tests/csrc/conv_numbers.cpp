@@ -38,8 +38,8 @@ static double worst_error(bool exact) {
     int64_t floats = 0;
     if (genfuse_conv_packed_size(&args.conv, &floats, &message) != GENFUSE_OK) return INFINITY;
     Floats packed(static_cast<size_t>(floats));
-    if (genfuse_conv_pack(&args.conv, weight.data(), packed.data(), 1, &message) != GENFUSE_OK)
-        return INFINITY;
+    const genfuse_weight given{weight.data(), GENFUSE_FLOAT32};
+    if (genfuse_conv_pack(&args.conv, &given, packed.data(), 1, &message) != GENFUSE_OK) return INFINITY;
     args.threads = 2, args.batch = 1, args.height = args.width = kSize;
     args.x = {x.data(), GENFUSE_PLANAR, kChannels, 0, kSize * kSize, kSize, 1};
     args.out = {out.data(), GENFUSE_PLANAR, kOutputs, 0, kSize * kSize, kSize, 1};

@@ -67,6 +67,8 @@ def check_weights(case: Case, gradient: Tensor) -> None:
         size = size.amax((-1, -2), keepdim=True)
     product = torch.bfloat16 if matrix else torch.float32
     allowed = spec.tolerance(torch.float32, pixels, 4 if winograd else 0, product) * size
+    if got.dtype == torch.bfloat16:
+        allowed = allowed + spec.UNIT_ROUNDOFF[got.dtype] * want.abs()
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), f"{(error / allowed).nan_to_num().max():.2f} times the error; {s}"
 

@@ -67,8 +67,9 @@ def is_passing() -> bool:
 
 
 def dense(weight: Tensor) -> Tensor:
-    """The weight as contiguous float32, as kernels and packing read it."""
-    return weight.detach().to(torch.float32).contiguous()
+    """The weight, contiguous, as packing reads it: float32 or bfloat16."""
+    read = weight.dtype in (torch.float32, torch.bfloat16)
+    return (weight.detach() if read else weight.detach().to(torch.float32)).contiguous()
 
 
 def packed(weight: Tensor, key: Hashable, pack: Callable[[Tensor], Tensor]) -> Tensor:

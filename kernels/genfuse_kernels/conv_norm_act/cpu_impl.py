@@ -134,6 +134,7 @@ def run(
         prologue,
         0 if weights.packed is None else weights.packed.data_ptr(),
         0 if weights.dense is None else weights.dense.data_ptr(),
+        0 if weights.dense is None else DTYPE_CODES[weights.dense.dtype],
         epilogue,
         None if residual is None else image(residual),
         None if residual_skip is None else image(residual_skip),
@@ -327,13 +328,13 @@ def weights_for(conv: _cpu.Conv, settings: Settings, weight: Tensor) -> Weights:
 
 def _pack(conv: _cpu.Conv, weight: Tensor) -> Tensor:
     to = torch.empty(conv.packed_size, dtype=torch.float32, device="cpu")
-    conv.pack(weight.data_ptr(), to.data_ptr(), torch.get_num_threads())
+    conv.pack(weight.data_ptr(), DTYPE_CODES[weight.dtype], to.data_ptr(), torch.get_num_threads())
     return to
 
 
 def _pack_projection(weight: Tensor, groups: int) -> Tensor:
     """`genfuse_epilogue.projection` of csrc/conv_norm_act/params.h."""
-    of_group = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1])
+    of_group = weight.to(torch.float32).reshape(groups, weight.shape[0] // groups, weight.shape[1])
     room = -of_group.shape[1] % _BLOCK
     blocks = F.pad(of_group, (0, 0, 0, room)).reshape(-1, _BLOCK, weight.shape[1])
     return blocks.transpose(1, 2).contiguous()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse_kernels import _cpu
+from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
 from genfuse_kernels.conv_norm_act.cpu_impl import convolution, image, prologue_of, read_by, readable
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 
@@ -24,12 +25,13 @@ def weight_gradient(
     into: Tensor | None = None,
     **tensors: Unpack[UnitTensors],
 ) -> Tensor:
-    """The gradient of `weight`, of its shape, in float32.
+    """The gradient of `weight`, of its shape; of its dtype where that is bfloat16, else in float32.
 
     gradient  of what the convolution put out, in x's dtype
     into      float32 and contiguous: what it is added to, and returned
     """
-    out = torch.empty(weight.shape, dtype=torch.float32) if into is None else into
+    dtype = torch.bfloat16 if weight.dtype == torch.bfloat16 else torch.float32
+    out = torch.empty(weight.shape, dtype=dtype) if into is None else into
     room = out.unsqueeze(2) if out.ndim == 3 else out
     if _is_one_pixel(x, settings):
         # A GEMM: each weight meets one pixel of the output, so that these are outputs of a 1x1 kernel.
@@ -60,6 +62,7 @@ def _launch(
         prologue,
         image(gradient),
         out.data_ptr(),
+        DTYPE_CODES[out.dtype],
         accumulate,
         # Winograd in float32 is exact beside the rounding of half precision.
         settings.accuracy == "exact" and x.dtype == torch.float32,
