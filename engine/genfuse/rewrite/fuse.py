@@ -232,13 +232,7 @@ def _absorb_before(found: Unit, made: set[Node]) -> None:
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
     norm = patterns.norm(found.source)
     if norm and patterns.only_user(found.source) and found.source not in made:
-        given = {
-            "norm_weight": norm.weight,
-            "norm_bias": norm.bias,
-            "running_mean": norm.running_mean,
-            "running_var": norm.running_var,
-        }
-        found.tensors.update({key: node for key, node in given.items() if node is not None})
+        found.tensors.update(norm.tensors)
         take(
             f"{norm.kind} norm",
             found.source,

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from genfuse.rewrite import cumulative
+from genfuse.rewrite import traceable
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
 from genfuse.rewrite.options import Memory, check_options
@@ -124,7 +124,7 @@ def optimize(
         def trained(*args: Any, **kwargs: Any) -> Any:
             if not (model.training or torch.is_grad_enabled()):
                 return call(*args, **kwargs)
-            with rollback_on_failure(model), cumulative.traceable(model):
+            with rollback_on_failure(model), traceable.traceable(model):
                 return call(*args, **kwargs)
 
         return staticmethod(trained)
