@@ -21,7 +21,7 @@ from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.conv_launch import launch_unkept, limits, unkept
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.library import LIBRARY, OURS, define, fake, needs_dispatcher
 from genfuse.ops.norm_stats import stats_of
 from genfuse.ops.output_stats import differentiable_stats
 from genfuse.ops.recompute import with_first_as
@@ -29,9 +29,6 @@ from genfuse_kernels.conv_norm_act import reference
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.spec import goes_by_channels
-
-_OURS: tuple[dispatch.Backend, ...] = ("cpu", "triton")
-"""Whose kernels have gradients."""
 
 _OPTIONS = 4
 """Inputs of `_Unit` that are no tensors."""
@@ -46,7 +43,7 @@ def differentiable(
     recipe    makes x again in backward, for which our kernels do not keep it then
     """
     chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
-    if chosen not in _OURS:
+    if chosen not in OURS:
         return composed(call.measuring() if measured else call)
     s = call.settings
     if s.out_activation == "none" and s.pool == (1, 1):
