@@ -64,7 +64,9 @@ def _synchronised_stats(
         counts, means, squares = every.split([1, mean.numel(), mean.numel()], 1)
         total = int(counts.sum())
         if total == 1:
-            raise ValueError("expected more than 1 value per channel in training, in all processes together")
+            raise ValueError(
+                "Expected more than 1 value per channel when training, in all processes together"
+            )
         mean = (counts * means).sum(0) / max(total, 1)
         var = (squares + counts * (means - mean).square()).sum(0) / max(total, 1)
         measured = torch.stack((mean, var), 1).to(torch.promote_types(x.dtype, torch.float32))

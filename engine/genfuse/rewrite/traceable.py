@@ -7,9 +7,12 @@ called, a forward that is one call of the graph stands in that one's place.
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +45,9 @@ def batch_norm(
     running = running_mean, running_var, momentum
     images = _as_images(input)
     if group is None:
+        normalised = patterns.by_batch(input, weight, bias, eps)
         update_running_stats(images, *running, num_batches_tracked=num_batches_tracked)
-        return patterns.by_batch(input, weight, bias, eps)
+        return normalised
     if isinstance(input, FakeTensor):  # Dynamo asks for the form alone, in each process by itself
         unit = torch.ones(input.shape[1], device=input.device)
         return F.batch_norm(input, unit, unit, weight, bias, False, 0.0, eps)
@@ -66,6 +70,9 @@ def _as_images(input: Tensor) -> Tensor:
 
 def _forward(group: str | None) -> Callable[[_BatchNorm, Tensor], Tensor]:
     def forward(self: _BatchNorm, input: Tensor) -> Tensor:
+        if not self.training:  # any more, as another thread has it
+            normalised: Tensor = type(self).forward(self, input)
+            return normalised
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
         tracked = (self.running_mean, self.running_var, self.num_batches_tracked)
         mean, var, count = tracked if self.track_running_stats else (None, None, None)
@@ -74,25 +81,48 @@ def _forward(group: str | None) -> Callable[[_BatchNorm, Tensor], Tensor]:
     return forward
 
 
+_lock = threading.Lock()
+_calls: WeakKeyDictionary[_BatchNorm, int] = WeakKeyDictionary()
+"""How many calls, of all threads, a stand-in is there for: it stays until the last one ends."""
+
+
 @contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
     """Such norms run by `batch_norm` here, one call of Dynamo's graph."""
-    norms = [module for module in model.modules() if _is_untraceable(module)]
+    norms = _stand_in(model)
+    try:
+        yield
+    finally:
+        _end(norms)
+
+
+def _stand_in(model: nn.Module) -> list[_BatchNorm]:
+    with _lock:
+        norms = [module for module in model.modules() if _is_untraceable(module)]
+        for norm in norms:
+            if norm not in _calls:
+                norm.__dict__["forward"] = types.MethodType(_forward(_processes(norm)), norm)
+            _calls[norm] = _calls.get(norm, 0) + 1
     if norms:
         from torch import _dynamo as dynamo  # here, not on import: it brings Triton along
 
         dynamo.allow_in_graph(batch_norm)  # type: ignore[no-untyped-call]
-    for norm in norms:
-        norm.__dict__["forward"] = types.MethodType(_forward(_processes(norm)), norm)
-    try:
-        yield
-    finally:
+    return norms
+
+
+def _end(norms: list[_BatchNorm]) -> None:
+    with _lock:
         for norm in norms:
-            norm.__dict__.pop("forward", None)
+            _calls[norm] -= 1
+            if not _calls[norm]:
+                del _calls[norm]
+                norm.__dict__.pop("forward", None)
 
 
-def _is_untraceable(module: nn.Module) -> bool:
-    if not isinstance(module, _BatchNorm) or not module.training or "forward" in module.__dict__:
+def _is_untraceable(module: nn.Module) -> TypeGuard[_BatchNorm]:
+    if not isinstance(module, _BatchNorm) or not module.training:
+        return False
+    if "forward" in module.__dict__ and module not in _calls:  # the user's own
         return False
     if type(module).forward is nn.SyncBatchNorm.forward:
         return True
