@@ -52,6 +52,8 @@ class Case(NamedTuple):
     checkpointed: bool = False
     memory: Any = None
     size: tuple[int, int] = (5, 4)
+    named: bool = False
+    """Whether the processes are those of a group of the norms' own."""
 
 
 CASES = (
@@ -60,6 +62,7 @@ CASES = (
     Case(second=True),
     Case(checkpointed=True),
     Case(memory="low"),
+    Case(2, named=True),
     Case(4, size=(1, 1)),  # of which the second process has one value a channel
 )
 
@@ -93,7 +96,8 @@ def shares(rank: int) -> list[Any]:
     found: list[Any] = []
     for case in CASES:
         own = slice(0, case.share) if rank == 0 else slice(case.share, None)
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(network(case.checkpointed))
+        group = dist.new_group([0, 1]) if case.named else None
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(network(case.checkpointed), group)
         before = copy.deepcopy(model.state_dict())
         fast: Any = genfuse.optimize(model, memory=case.memory)
         x, direction = (t[own] for t in data(case))
