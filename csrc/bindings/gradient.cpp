@@ -10,9 +10,9 @@ namespace {
 void prologue_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
                        const py::object& x, const py::object& skip, const genfuse_prologue& prologue,
                        bool through_stats, const py::object& gradient, const py::object& x_gradient,
-                       const py::object& skip_gradient, bool adds_to_x, bool adds_to_skip,
-                       uintptr_t norm_weight, uintptr_t norm_bias, uintptr_t film_scale, uintptr_t film_shift,
-                       uintptr_t stats) {
+                       const py::object& skip_gradient, const py::object& x_added,
+                       const py::object& skip_added, uintptr_t norm_weight, uintptr_t norm_bias,
+                       uintptr_t film_scale, uintptr_t film_shift, uintptr_t stats) {
     genfuse_prologue_gradient_args args{};
     args.dtype = dtype;
     args.threads = threads;
@@ -26,8 +26,8 @@ void prologue_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t he
     args.gradient = image_from(gradient);
     args.x_gradient = image_from(x_gradient);
     args.skip_gradient = image_from(skip_gradient);
-    args.adds_to_x = adds_to_x;
-    args.adds_to_skip = adds_to_skip;
+    args.x_added = image_from(x_added);
+    args.skip_added = image_from(skip_added);
     args.weight_gradient = floats(norm_weight);
     args.bias_gradient = floats(norm_bias);
     args.film_scale_gradient = floats(film_scale);
@@ -42,7 +42,7 @@ void bind_gradient(py::module_& module) {
     module.def("prologue_gradient", &prologue_gradient, py::arg("dtype"), py::arg("threads"),
                py::arg("batch"), py::arg("height"), py::arg("width"), py::arg("x"), py::arg("skip"),
                py::arg("prologue"), py::arg("through_stats"), py::arg("gradient"), py::arg("x_gradient"),
-               py::arg("skip_gradient"), py::arg("adds_to_x") = false, py::arg("adds_to_skip") = false,
+               py::arg("skip_gradient"), py::arg("x_added") = py::none(), py::arg("skip_added") = py::none(),
                py::arg("norm_weight") = 0, py::arg("norm_bias") = 0, py::arg("film_scale") = 0,
                py::arg("film_shift") = 0, py::arg("stats") = 0);
 }

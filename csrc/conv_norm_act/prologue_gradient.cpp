@@ -149,8 +149,8 @@ class Rows {
     // A row of x's gradient to memory.
     void put(int64_t y, float* g, float* room) const {
         const int64_t width = job_.args->width;
-        if (block_.adds) {
-            load_run<Stored>(*block_.to, n_, block_.own, block_.lanes, y, 0, width, room);
+        if (block_.added->data) {
+            load_run<Stored>(*block_.added, n_, block_.own, block_.lanes, y, 0, width, room);
             for (int64_t i = 0; i < width * kBlockLanes; i += kLanes<float>) {
                 store(g + i, load<f32>(g + i) + load<f32>(room + i));
             }

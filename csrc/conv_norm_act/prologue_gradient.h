@@ -66,8 +66,7 @@ constexpr int64_t kMostTogether = 8;
 
 // 16 channels of x or of skip; blocks begin anew with skip's, that none has channels of both.
 struct GradientBlock {
-    const genfuse_image *from, *to;
-    bool adds;
+    const genfuse_image *from, *to, *added;
     int64_t c, own;  // the first channel, and its number in its image
     int lanes;
 };
@@ -81,7 +80,7 @@ __attribute__((always_inline)) inline GradientBlock gradient_block(const Gradien
     const int64_t left = image.channels - own;
     return {&image,
             is_x ? &args.x_gradient : &args.skip_gradient,
-            (is_x ? args.adds_to_x : args.adds_to_skip) != 0,
+            is_x ? &args.x_added : &args.skip_added,
             own + (is_x ? 0 : args.x.channels),
             own,
             static_cast<int>(left < kBlock ? left : kBlock)};

@@ -34,11 +34,16 @@ bool takes_stats(const Args& args) {
 
 genfuse_status check_gradients(const Args& args, int64_t channels, genfuse_message* message) {
     genfuse_status status = check_image("gradient", args.gradient, channels, message);
-    const genfuse_image* const wanted[] = {&args.x_gradient, &args.skip_gradient};
-    const genfuse_image* const of[] = {&args.x, &args.skip};
-    for (int i = 0; i < 2; ++i) {
-        if (status != GENFUSE_OK || !wanted[i]->data) continue;
-        status = check_image(i ? "skip_gradient" : "x_gradient", *wanted[i], of[i]->channels, message);
+    const struct {
+        const char* name;
+        const genfuse_image &image, &of;
+    } given[] = {{"x_gradient", args.x_gradient, args.x},
+                 {"skip_gradient", args.skip_gradient, args.skip},
+                 {"x_added", args.x_added, args.x},
+                 {"skip_added", args.skip_added, args.skip}};
+    for (const auto& each : given) {
+        if (status != GENFUSE_OK || !each.image.data) continue;
+        status = check_image(each.name, each.image, each.of.channels, message);
     }
     if (status != GENFUSE_OK) return status;
     if (takes_stats(args) && !args.prologue.stats) {
@@ -153,8 +158,9 @@ class Call {
         int64_t rows = is_pixel_norm() ? 1 : std::clamp<int64_t>(kPiecePixels / args_.width, 1, args_.height);
         while (args_.height % rows) --rows;
         job_.rows_a_piece = rows;
-        genfuse_image* const images[] = {&args_.x, &args_.skip, &args_.gradient, &args_.x_gradient,
-                                         &args_.skip_gradient};
+        genfuse_image* const images[] = {&args_.x,          &args_.skip,          &args_.gradient,
+                                         &args_.x_gradient, &args_.skip_gradient, &args_.x_added,
+                                         &args_.skip_added};
         for (const genfuse_image* image : images) {
             if (image->data && image->stride_h != args_.width * pixel_stride_of(*image)) return;
         }

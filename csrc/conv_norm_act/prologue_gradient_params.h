@@ -21,12 +21,12 @@ typedef struct {
     /* Wanted gradients, or absent. Images may be `gradient`'s own memory, or their channels of it, laid out
      * like it; no other memory is shared. */
     genfuse_image x_gradient, skip_gradient;
-    int32_t adds_to_x, adds_to_skip; /* to what is there */
-    float* weight_gradient;          /* (C,), or (N, C) where prologue.weight_stride is not 0 */
-    float* bias_gradient;            /* likewise */
-    float* film_scale_gradient;      /* (N, C) */
-    float* film_shift_gradient;      /* (N, C) */
-    float* stats_gradient;           /* (N, C, 2), without through_stats */
+    genfuse_image x_added, skip_added; /* what is added to these, or absent */
+    float* weight_gradient;            /* (C,), or (N, C) where prologue.weight_stride is not 0 */
+    float* bias_gradient;              /* likewise */
+    float* film_scale_gradient;        /* (N, C) */
+    float* film_shift_gradient;        /* (N, C) */
+    float* stats_gradient;             /* (N, C, 2), without through_stats */
 } genfuse_prologue_gradient_args;
 
 /* Any status but GENFUSE_OK has written nothing but the message. */

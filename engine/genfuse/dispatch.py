@@ -53,9 +53,6 @@ OPS: dict[str, tuple[Backend, ...]] = {
 FORWARD_ONLY = frozenset({"attention", "linear", "norm_stats", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
-FORWARD_ONLY_BY = frozenset({("norm_act", "triton")})
-"""Kernels that autograd does not reach, of ops whose others it does: (op, backend)."""
-
 FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
 """Ops whose kernels take no float64."""
 
@@ -148,7 +145,7 @@ def obstacle(
     dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
-    if gradients and (op in FORWARD_ONLY or (op, name) in FORWARD_ONLY_BY):
+    if gradients and op in FORWARD_ONLY:
         return "gradients are needed, and it has no backward of this op yet"
     return None
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from genfuse.nn import ConvNormAct, NormAct
+from nn import two_processes
 
-needs_gloo = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="no gloo")
 CASES = ((3, False), (5, False), (3, True))
 """How many of five samples the first process has, and whether a gradient of the gradient is asked for."""
-SECONDS = 60
 
 
 def network() -> nn.Module:
@@ -45,47 +40,24 @@ def trained(module: nn.Module, x: Tensor, direction: Tensor, second: bool) -> di
     return {"x": x.grad, **of, **{name: b.clone() for name, b in module.named_buffers()}}
 
 
-def process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    meeting = f"file://{folder}/meeting"
-    dist.init_process_group("gloo", meeting, timedelta(seconds=SECONDS), world_size=2, rank=rank)
+def shares(rank: int) -> list[dict[str, Tensor]]:
+    """What one of the processes finds."""
     found = []
     for share, second in CASES:
         own = slice(0, share) if rank == 0 else slice(share, None)
         module = nn.SyncBatchNorm.convert_sync_batchnorm(network())
         x, direction = (t[own] for t in data())
         found.append(trained(module, x, direction, second))
-    torch.save(found, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found
 
 
-@needs_gloo
+@two_processes.needs_gloo
 def test_two_processes_are_as_one(tmp_path: Path) -> None:
-    spawning = multiprocessing.get_context("spawn")
-    started = [spawning.Process(target=process, args=(rank, str(tmp_path))) for rank in (0, 1)]
-    for each in started:
-        each.start()
-    for each in started:
-        each.join(SECONDS)
-        if each.is_alive():
-            each.kill()
-    assert [each.exitcode for each in started] == [0, 0]
-    by_rank = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    by_rank = two_processes.run(shares, tmp_path)
     x, direction = (t.double() for t in data())
     for (_, second), first, other in zip(CASES, *by_rank, strict=True):
         want = trained(network().double(), x, direction, second)
-        assert first.keys() == other.keys() == want.keys()
-        largest = max(float(exact.abs().max()) for exact in want.values())
-        for name, exact in want.items():
-            if name == "x":
-                got = torch.cat((first[name], other[name]))
-            elif "running" in name or "tracked" in name:
-                assert torch.equal(first[name], other[name])
-                got = first[name]
-            else:
-                got = first[name] + other[name]  # as data-parallel training sums them
-            error = float((got - exact).abs().max())  # a bias before a norm has none but rounding
-            assert error <= 1e-4 * float(exact.abs().max()) + 1e-5 * largest, f"{name}: {error:.1e}"
+        two_processes.check_share(want, first, other)
 
 
 def test_without_processes_it_is_batch_norm() -> None:

@@ -283,6 +283,11 @@ def check(case: Case, layout: str = "contiguous", way: Way = BY_RULE) -> None:
     allowed = allowed_error(case, way.kernel) + rounding(case, want)
     if case.settings.out_activation != "none":  # common/activation.h: absolute, where the sum is nearly none
         allowed = allowed + 3e-7
+    check_result(case, want, got, stats, allowed)
+
+
+def check_result(case: Case, want: Tensor, got: Tensor, stats: Tensor, allowed: Tensor) -> None:
+    """An output within what each of its values may be off by, and statistics within what follows for them."""
     error = (got.double() - want).abs()
     assert (error <= allowed).all(), (
         f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"

@@ -112,21 +112,22 @@ def test_in_place_of_the_gradient_and_onto_others(norm: Any, layout: str) -> Non
         apart = case.run()
         assert torch.equal(case.gradient, kept) and untouched_elsewhere(case.gradient)
         images = {"x": case.x, "skip": case.tensors.get("skip")}
-        buffers = {
-            f"into_{name}": laid_out(torch.randn(image.shape), layout)
+        others = {
+            name: laid_out(torch.randn(image.shape), layout)
             for name, image in images.items()
             if image is not None
         }
-        before = {name: buffer.clone() for name, buffer in buffers.items()}
-        added = case.run(**buffers)
-        for name, buffer in buffers.items():
-            of = name.removeprefix("into_")
-            assert getattr(added, of) is buffer and untouched_elsewhere(buffer)
-            assert torch.equal(buffer, getattr(apart, of) + before[name])
+        before = {name: other.clone() for name, other in others.items()}
+        added = case.run(added=others)
+        for name, other in others.items():
+            assert torch.equal(other, before[name])
+            assert torch.equal(getattr(added, name), getattr(apart, name) + other)
         placed = case.run(overwrite=True)
         assert same(placed, apart) and untouched_elsewhere(case.gradient)
         assert placed.x is not None
         assert placed.x.untyped_storage().data_ptr() == case.gradient.untyped_storage().data_ptr()
+        case.gradient.copy_(kept)
+        assert same(case.run(overwrite=True, added=others), added)
 
 
 def test_only_what_is_needed() -> None:

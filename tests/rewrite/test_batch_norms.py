@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -124,11 +126,82 @@ def test_settings_and_hooks_are_followed() -> None:
     assert len(seen) == 4 and torch.allclose(seen[0], seen[1], atol=1e-4)
 
 
-def test_one_value_a_channel_is_refused_and_nothing_moves() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=None), nn.Conv2d(4, 2, 1))
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("shape", [(1, 3, 3, 3), (1, 3)])
+def test_one_value_a_channel_is_refused_and_nothing_moves(
+    momentum: float | None, shape: tuple[int, ...]
+) -> None:
+    """In `torch.nn`'s words, and not with an error that the caller handles."""
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=momentum), nn.Conv2d(4, 2, 1)]
+    model = nn.Sequential(*(layers if len(shape) == 4 else [nn.BatchNorm1d(3, momentum=momentum)]))
+    plain = copy.deepcopy(model)
     optimized = genfuse.optimize(model)
-    optimized(torch.randn(2, 3, 4, 4))
+    optimized(torch.randn(2, *(2 * size if i else size for i, size in enumerate(shape[1:]))))
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(Exception, match=r"[Ee]xpected more than 1 value per channel"):
-        optimized(torch.randn(1, 3, 3, 3))
+    for gradients in (True, False):
+        raised = []
+        for one in (plain, optimized):
+            with torch.set_grad_enabled(gradients), pytest.raises(ValueError) as error:
+                one(torch.randn(shape))
+            raised.append(str(error.value))
+        assert raised[0] == raised[1] and "more than 1 value per channel" in raised[0]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_error_that_the_caller_handles_is_not_the_models() -> None:
+    optimized = genfuse.optimize(nn.Sequential(nn.Conv2d(3, 4, 3)))
+    try:
+        raise ValueError("the caller's")
+    except ValueError:
+        with pytest.raises(RuntimeError, match="to have 3 channels"):
+            optimized(torch.randn(2, 4, 5, 5))
+
+
+class Meeting(nn.Module):
+    """A norm on either side of a place where a thread may be made to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.BatchNorm2d(4, momentum=None) for _ in range(2))
+        self.conv = nn.Conv2d(4, 2, 1)
+        self.wait: Callable[[], object] = bool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        self.pause()
+        return self.conv(self.second(x))  # type: ignore[no-any-return]
+
+    @torch._dynamo.disable  # type: ignore[untyped-decorator]
+    def pause(self) -> None:
+        self.wait()
+
+
+def test_threads_train_at_once() -> None:
+    """One begins while another is in the model and is in it when that one ends: its norms are fused to the last."""
+    model = Meeting()
+    optimized: Any = genfuse.optimize(model)
+    x = torch.randn(3, 4, 5, 5)
+    optimized(x)
+    graphs = len(optimized.report().graphs)
+    in_model = {"first": threading.Event(), "second": threading.Event()}
+    may_end = {"first": threading.Event(), "second": threading.Event()}
+
+    def wait() -> None:
+        name = threading.current_thread().name
+        in_model[name].set()
+        assert may_end[name].wait(60)
+
+    model.wait = wait
+    threads = {name: threading.Thread(target=optimized, args=(x,), name=name) for name in in_model}
+    for name, thread in threads.items():
+        thread.start()
+        assert in_model[name].wait(60)
+    for name, thread in threads.items():
+        may_end[name].set()
+        thread.join(60)
+        assert not thread.is_alive()
+        others = [norm for norm in (model.first, model.second) if "forward" in norm.__dict__]
+        assert len(others) == (2 if name == "first" else 0)
+    assert model.first.num_batches_tracked == model.second.num_batches_tracked == 3
+    assert len(optimized.report().graphs) == graphs == 2
+    assert not any(graph.left for graph in optimized.report().graphs)

@@ -9,19 +9,22 @@ that the kernels lack.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from genfuse import dispatch
-from genfuse.ops import library, norm_act
+from genfuse.ops import library
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.conv_launch import launch_unkept, limits, unkept
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher
+from genfuse.ops.fan_out import Reader, fan_out
+from genfuse.ops.library import LIBRARY, OURS, define, fake, needs_dispatcher
+from genfuse.ops.norm_act import unit as norm_act_unit
 from genfuse.ops.norm_stats import stats_of
 from genfuse.ops.output_stats import differentiable_stats
 from genfuse.ops.recompute import with_first_as
@@ -30,11 +33,10 @@ from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.spec import goes_by_channels
 
-_OURS: tuple[dispatch.Backend, ...] = ("cpu", "triton")
-"""Whose kernels have gradients."""
-
 _OPTIONS = 4
 """Inputs of `_Unit` that are no tensors."""
+
+_IMAGES = ("x", "skip", "residual", "residual_skip")
 
 
 def differentiable(
@@ -46,7 +48,7 @@ def differentiable(
     recipe    makes x again in backward, for which our kernels do not keep it then
     """
     chosen = dispatch.resolve("conv_norm_act", call.x.device, call.x.dtype, True, gradient_limits(call))
-    if chosen not in _OURS:
+    if chosen not in OURS:
         return composed(call.measuring() if measured else call)
     s = call.settings
     if s.out_activation == "none" and s.pool == (1, 1):
@@ -55,7 +57,7 @@ def differentiable(
     plain = s._replace(out_activation="none", pool=(1, 1))
     y, _ = _by_kernels(call._replace(settings=plain, return_stats=False), chosen, measured, recipe)
     output = Settings(out_activation=s.out_activation, negative_slope=s.negative_slope, pool=s.pool)
-    return norm_act.unit(y, output, {}, call.return_stats)
+    return norm_act_unit(y, output, {}, call.return_stats)
 
 
 def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:
@@ -75,6 +77,9 @@ def composed(call: Call) -> tuple[Tensor, Tensor]:
 def _by_kernels(
     call: Call, backend: dispatch.Backend, measured: bool, recipe: Callable[[], Tensor] | None
 ) -> tuple[Tensor, Tensor]:
+    if call.tensors.get("residual") is call.x:
+        x, residual = fan_out(call.x, 2)
+        call = call._replace(x=x, tensors={**call.tensors, "residual": residual})
     tensors, s = call.tensors, call.settings
     stats = tensors.get("stats")
     own = goes_by_channels(s, tensors.get("running_mean")) and (measured or stats is None)
@@ -102,6 +107,7 @@ class _Unit(torch.autograd.Function):
         result = launch_unkept(settings, return_stats, inputs)
         ctx.set_materialize_grads(False)
         ctx.settings, ctx.own_stats, ctx.backend = settings, own_stats, backend
+        ctx.readers = {name: reader for name in _IMAGES if (reader := Reader.of(of[name])) is not None}
         unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
         kept = [None if name in unread else tensor for name, tensor in of.items()]
         ctx.save_for_backward(*kept)
@@ -116,7 +122,9 @@ class _Unit(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         else:
-            found = _of_kernels(gradient, inputs, ctx.settings, ctx.own_stats, ctx.backend, needs)
+            found = _of_kernels(
+                gradient, inputs, ctx.settings, ctx.own_stats, ctx.backend, needs, ctx.readers
+            )
         return (*(None,) * _OPTIONS, *found)
 
 
@@ -127,8 +135,9 @@ def _of_kernels(
     own_stats: bool,
     backend: dispatch.Backend,
     needs: tuple[bool, ...],
+    readers: Mapping[str, Reader],
 ) -> list[Tensor | None]:
-    """The gradients by our kernels."""
+    """The gradients by our kernels; of images that others read too, with what these have found."""
     of: Any = dict(zip(NAMES, inputs, strict=True))
     with unkept(of["weight"]):
         if needs_dispatcher(gradient, *inputs):
@@ -137,7 +146,15 @@ def _of_kernels(
             )
             return [t if needed else None for t, needed in zip(made, needs, strict=True)]
         tensors: Any = {name: of[name] for name in TENSORS}
-        found = _launch(gradient, of["x"], of["weight"], settings, tensors, own_stats, backend, needs)
+        reading = {name: reader for name, reader in readers.items() if needs[NAMES.index(name)]}
+        if "residual" in reading and of["residual_weight"] is None and settings.scale == 1:
+            reading.pop("residual").leave(gradient)  # before x's is written
+            needs = tuple(needed and name != "residual" for name, needed in zip(NAMES, needs, strict=True))
+        taken = {name: reader.take() for name, reader in reading.items() if name in ("x", "skip")}
+        added = {name: left for name, left in taken.items() if left is not None}
+        found = _launch(gradient, of["x"], of["weight"], settings, tensors, own_stats, backend, needs, added)
+    for name, reader in reading.items():
+        reader.leave(found.pop(name))
     return [found.get(name) for name in NAMES]
 
 
@@ -150,12 +167,13 @@ def _launch(
     own_stats: bool,
     backend: dispatch.Backend,
     needs: Sequence[bool],
+    added: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Those that are needed, by name."""
     kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{backend}_gradient")
     wanted = {name for name, needed in zip(NAMES, needs, strict=True) if needed}
     found: dict[str, Tensor] = kernels.conv_norm_act_gradient(
-        gradient, x, weight, settings, tensors, through_stats=own_stats, needs=wanted
+        gradient, x, weight, settings, tensors, through_stats=own_stats, needs=wanted, added=added
     )
     return found
 

@@ -21,6 +21,9 @@ LIBRARY = torch.library.Library("genfuse", "DEF")
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
 
+OURS: tuple[Backend, ...] = ("cpu", "triton")
+"""Whose kernels have gradients."""
+
 _PLAIN = frozenset((Tensor, Parameter))
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -91,7 +94,7 @@ def gradient_limits(*tensors: Tensor | None) -> dict[Backend, str]:
     """Why backends of ours do not run a call on these tensors where it needs gradients, whatever its op."""
     if is_transformed() or has_tangent(*(tensor for tensor in tensors if tensor is not None)):
         why = "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"
-        return {"cpu": why, "triton": why}
+        return dict.fromkeys(OURS, why)
     return {}
 
 

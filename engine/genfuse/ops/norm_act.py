@@ -13,7 +13,7 @@ from genfuse.ops import check
 from genfuse.ops.conv_checks import check_axes, check_norm, check_parameter, check_seeds, check_settings
 from genfuse.ops.conv_geometry import pair, pictures
 from genfuse.ops.dropout import dropped
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient, only_recorded
+from genfuse.ops.library import LIBRARY, OURS, define, fake, needs_dispatcher, needs_gradient, only_recorded
 from genfuse.ops.memory import empty, empty_stats
 from genfuse.ops.norm_act_gradient import TENSORS, differentiable
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
@@ -100,8 +100,8 @@ def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: boo
     _check(x, settings, tensors)  # type: ignore[arg-type]
     given: list[Any] = [tensors.get(name) for name in TENSORS]
     if needs_dispatcher(x, *given):
-        if only_recorded(x, *given) and _chosen(x, {}) == "cpu":
-            y = differentiable(_launch, x, settings, tensors)
+        if only_recorded(x, *given) and (chosen := _chosen(x, {})) in OURS:
+            y = differentiable(_launch, chosen, x, settings, tensors)
             return y, _stats_of_output(y, x, return_stats)
         s = settings
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(
@@ -112,9 +112,9 @@ def _unit(x: Tensor, settings: Settings, tensors: NormTensors, return_stats: boo
     return _launch(x, settings, tensors, return_stats)
 
 
-_TRACED: dict[dispatch.Backend, str] = {
-    "cpu": "a traced or transformed call that needs gradients composes PyTorch's own kernels"
-}
+_TRACED: dict[dispatch.Backend, str] = dict.fromkeys(
+    OURS, "a traced or transformed call that needs gradients composes PyTorch's own kernels"
+)
 
 
 def _chosen(x: Tensor, limits: dict[dispatch.Backend, str]) -> dispatch.Backend:

@@ -1,4 +1,4 @@
-"""`norm_act` where gradients are needed, on the CPU.
+"""`norm_act` where gradients are needed, by kernels of ours: of C++ on the CPU, of Triton on GPUs.
 
 Norm, activation and dropout are one step, an activation of the output is one more, pooling is PyTorch's. Of the first x
 and its statistics are kept; of the second the result where it tells the derivative, else what was activated.
@@ -6,6 +6,7 @@ and its statistics are kept; of the second the result where it tells the derivat
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genfuse import dispatch
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.dropout import dropped
 from genfuse.ops.norm_stats import stats_of
 from genfuse_kernels.conv_norm_act.aten_norm import normalised
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.conv_norm_act.spec import goes_by_channels
+from genfuse_kernels.conv_norm_act.unit_gradient import READ
 from genfuse_kernels.norm_act import reference
 
 TENSORS = (
@@ -37,11 +40,13 @@ TENSORS = (
 Launch = Callable[[Tensor, Settings, NormTensors, bool], tuple[Tensor, Tensor]]
 
 _NAMES = ("x", *TENSORS)
-_OPTIONS = 3  # inputs of `_Pass` that are no tensors
+_OPTIONS = 4  # inputs of `_Pass` that are no tensors
 
 
-def differentiable(launch: Launch, x: Tensor, settings: Settings, tensors: NormTensors) -> Tensor:
-    """The output with a graph behind it; `launch` runs the op by its kernels."""
+def differentiable(
+    launch: Launch, backend: dispatch.Backend, x: Tensor, settings: Settings, tensors: NormTensors
+) -> Tensor:
+    """The output with a graph behind it; `launch` runs the op, and the gradients are by the backend's kernels."""
     s, given = settings, dict(tensors)
     inner = s._replace(out_activation="none", pool=(1, 1))
     plain = (s.norm, s.activation, s.dropout, s.scale) == ("none", "none", 0, 1)
@@ -50,10 +55,10 @@ def differentiable(launch: Launch, x: Tensor, settings: Settings, tensors: NormT
         own = goes_by_channels(s, tensors.get("running_mean")) and given.get("stats") is None
         if own:
             given["stats"] = stats_of(x, None)
-        y = _Pass.apply(launch, inner, own, x, *(given.get(name) for name in TENSORS))
+        y = _Pass.apply(launch, backend, inner, own, x, *(given.get(name) for name in TENSORS))
     if s.out_activation != "none":
         of_output = Settings(activation=s.out_activation, negative_slope=s.negative_slope)
-        y = _Pass.apply(launch, of_output, False, y, *(None,) * len(TENSORS))
+        y = _Pass.apply(launch, backend, of_output, False, y, *(None,) * len(TENSORS))
     return y if s.pool == (1, 1) else F.avg_pool2d(y, s.pool)
 
 
@@ -66,11 +71,18 @@ class _Pass(torch.autograd.Function):
     """`norm_act` without an output's activation and without pooling; inputs by `_NAMES`."""
 
     @staticmethod
-    def forward(ctx: Any, launch: Launch, settings: Settings, own_stats: bool, *inputs: Any) -> Tensor:
+    def forward(
+        ctx: Any,
+        launch: Launch,
+        backend: dispatch.Backend,
+        settings: Settings,
+        own_stats: bool,
+        *inputs: Any,
+    ) -> Tensor:
         x, *rest = inputs
         tensors: Any = dict(zip(TENSORS, rest, strict=True))
         y, _ = launch(x, settings, tensors, False)
-        ctx.settings, ctx.own_stats = settings, own_stats
+        ctx.settings, ctx.own_stats, ctx.backend = settings, own_stats, backend
         alone = settings.norm == "none" and all(tensor is None for tensor in rest)
         kept = (
             y if alone and settings.scale == 1 and not settings.dropout and _tells_derivative(settings) else x
@@ -92,22 +104,14 @@ class _Pass(torch.autograd.Function):
 def _of_kernels(
     ctx: Any, gradient: Tensor, inputs: list[Tensor], needs: Sequence[bool]
 ) -> list[Tensor | None]:
-    from genfuse_kernels.conv_norm_act.norm_gradient import read_gradient  # needs the extension
-
+    kernels = importlib.import_module(f"genfuse_kernels.norm_act.{ctx.backend}_gradient")
     x, *rest = inputs
-    s: Settings = ctx.settings
     tensors: Any = dict(zip(TENSORS, rest, strict=True))
-    wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed and name != "residual"]
-    found = read_gradient(
-        gradient if s.scale == 1 else gradient * s.scale,
-        x,
-        s,
-        tensors,
-        through_stats=ctx.own_stats,
-        needs=wanted,
-        overwrite=s.scale != 1,
+    wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed and name in READ]
+    found: dict[str, Tensor] = kernels.norm_act_gradient(
+        gradient, x, ctx.settings, tensors, through_stats=ctx.own_stats, needs=wanted
     )
-    return [getattr(found, name, None) for name in _NAMES]
+    return [found.get(name) for name in _NAMES]
 
 
 def _of_composed(

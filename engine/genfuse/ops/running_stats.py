@@ -31,11 +31,11 @@ def update_running_stats(
 
     Inside a backward pass nothing moves: a checkpoint computes there again what it has counted already.
 
-    ValueError where a channel has a single value, of which there is no variance.
+    ValueError, in `torch.nn`'s words, where a channel has a single value, of which there is no variance.
     """
     values = count if count is not None else x.shape[0] * x[0, 0].numel() if x.shape[0] else 0
     if values == 1:
-        raise ValueError(f"expected more than 1 value per channel in training, x has shape {tuple(x.shape)}")
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
     if is_recomputation():
         return
     if num_batches_tracked is not None:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, overload
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
@@ -206,6 +207,7 @@ def sampler_step_(
     stored   like x, receives the row's stored tensor; None: it goes to the row's slot of `history`, where the
              row stores anything
 
+    Autograd hears of what is written: a backward that would read what it was before raises RuntimeError.
     Other arguments and errors as `sampler_step`; UnsupportedError where a gradient would be needed.
     """
     options = (uncond, variance, history, noise, noise_prev, seeds, stream, scales)
@@ -270,6 +272,8 @@ def _sampler_step_(*arguments: Any) -> None:
     if stored is not None:
         check.writable("stored", stored, readers | slots, {"out": out, "scales": inputs.scales})
     inputs.launch(out, stored)
+    written = (out, inputs.history if stored is None else stored)
+    increment_version([tensor for tensor in written if tensor is not None])
 
 
 @fake("sampler_step")

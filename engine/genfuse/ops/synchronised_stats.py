@@ -26,25 +26,36 @@ def group_of(given: Group | None) -> Group | None:
     return group if dist.get_world_size(group) > 1 else None
 
 
-def synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[Tensor, int]:
+def group_named(name: str) -> Group:
+    """The group of this `group_name`, which a graph may hold where no group may be."""
+    c10d: Any = dist.distributed_c10d
+    return c10d._resolve_process_group(name)
+
+
+def synchronised_stats(
+    x: Tensor, skip: Tensor | None, group: Group, of_sample: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Mean and biased variance of each channel over the batches of all processes, and the values a channel has.
 
     x, skip   (N, C, H, W) and (N, C', H, W); N and the size may differ between processes, and N may be 0
     group     of several processes, each of which calls this, and runs backward through it, in the same order
+    of_sample (N, C + C', 2): the statistics of each sample here, where they are measured already
 
     Returns (C + C', 2) float32, or float64 where x is, and the count. Differentiable, twice too. ValueError where a
     channel has a single value in all processes together; every process raises it.
     """
     # Collectives stay where they are, between the graphs. Asked for here: on import it would bring the compiler along.
-    result: tuple[Tensor, int] = torch.compiler.disable(_synchronised_stats)(x, skip, group)
+    result: tuple[Tensor, int] = torch.compiler.disable(_synchronised_stats)(x, skip, group, of_sample)
     return result
 
 
-def _synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[Tensor, int]:
+def _synchronised_stats(
+    x: Tensor, skip: Tensor | None, group: Group, of_sample: Tensor | None
+) -> tuple[Tensor, int]:
     parts = [part for part in (x, skip) if part is not None]
     with torch.no_grad():
-        of_sample = stats_of(x, skip).double()
-        means, variances = of_sample.unbind(2)
+        measured_here = stats_of(x, skip) if of_sample is None else of_sample
+        means, variances = measured_here.double().unbind(2)
         pixels = x.shape[2] * x.shape[3]
         count = x.shape[0] * pixels
         mean = means.sum(0) / max(x.shape[0], 1)
@@ -53,7 +64,9 @@ def _synchronised_stats(x: Tensor, skip: Tensor | None, group: Group) -> tuple[T
         counts, means, squares = every.split([1, mean.numel(), mean.numel()], 1)
         total = int(counts.sum())
         if total == 1:
-            raise ValueError("expected more than 1 value per channel in training, in all processes together")
+            raise ValueError(
+                "Expected more than 1 value per channel when training, in all processes together"
+            )
         mean = (counts * means).sum(0) / max(total, 1)
         var = (squares + counts * (means - mean).square()).sum(0) / max(total, 1)
         measured = torch.stack((mean, var), 1).to(torch.promote_types(x.dtype, torch.float32))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule
 
 from genfuse import dispatch, measured
 from genfuse.names import check_name
@@ -19,6 +19,7 @@ from genfuse.rewrite.names import name_parameters
 from genfuse.rewrite.options import Memory, check_options
 from genfuse.rewrite.plan import Planned, lasts
 from genfuse.rewrite.report import GraphReport, Report
+from genfuse.rewrite.traceable import is_exchange
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 
@@ -48,6 +49,8 @@ class Backend:
         never = "gradients are enabled inside" if enables else None
         if reads_around(module, example_inputs):
             never = "memory around an argument is read"
+        if any(is_exchange(node) for graph in _graphs(module) for node in graph.nodes):
+            never = "processes exchange statistics inside"
         fuse(module, report, self.accuracy, self.memory_limit, self.memory)
         report.plan = planned = Planned(module.forward, never)
         planned.frozen = self.frozen
@@ -65,8 +68,12 @@ def _enables_gradients(module: GraphModule) -> bool:
     """Whether some call may need gradients although they are disabled where the graph begins."""
     if torch.is_grad_enabled():
         return False
-    graphs = [each.graph for each in module.modules() if isinstance(each, GraphModule)]
-    return any(patterns.switched_to(node) for graph in graphs for node in graph.nodes)
+    return any(patterns.switched_to(node) for graph in _graphs(module) for node in graph.nodes)
+
+
+def _graphs(module: GraphModule) -> list[Graph]:
+    """Its own, and those of blocks inside."""
+    return [each.graph for each in module.modules() if isinstance(each, GraphModule)]
 
 
 def genfuse_backend(
@@ -76,8 +83,8 @@ def genfuse_backend(
 
     They are accuracy, memory, memory_limit and reproducible. Without `dynamic=False` Dynamo makes one graph of
     unknown sizes for all pictures from the second size on, in which nothing can be fused: a warning says so. Batch
-    norms of momentum None end Dynamo's graphs here, and a forward that fails leaves the running statistics of earlier
-    layers moved, as PyTorch's does; `optimize` has neither.
+    norms of momentum None and synchronised ones stay PyTorch's here, which end Dynamo's graphs, and a forward that
+    fails leaves the running statistics of earlier layers moved, as PyTorch's does; `optimize` has neither.
 
     ValueError for any other option, and what `optimize` raises for a value.
     """

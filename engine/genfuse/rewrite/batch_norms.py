@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
 from genfuse.ops.running_stats import count_batch, update_running_stats
-from genfuse.rewrite import cumulative, patterns
+from genfuse.rewrite import patterns, synchronised, traceable
 
 
 def split_batch_norms(graph: Graph) -> None:
@@ -16,11 +17,13 @@ def split_batch_norms(graph: Graph) -> None:
     for node in list(graph.nodes):
         if _counts(node):
             node.op, node.target, node.args = "call_function", count_batch, node.args[:1]
-        found = patterns.arguments(node) if node.target in (F.batch_norm, cumulative.batch_norm) else None
+        found = patterns.arguments(node) if node.target in (F.batch_norm, traceable.batch_norm) else None
         if found is None or len(patterns.shape(node) or ()) not in (3, 4):
             continue
-        if node.target is cumulative.batch_norm:
-            _split(graph, node, found, None)
+        if node.target is traceable.batch_norm and found["group"] is not None:
+            _split_synchronised(graph, node, found)
+        elif node.target is traceable.batch_norm:
+            _split(graph, node, found, found["momentum"])
         elif found.get("training") and patterns.is_number(found.get("momentum", 0.1)):
             _split(graph, node, found, float(found.get("momentum", 0.1)))
 
@@ -40,3 +43,21 @@ def _split(graph: Graph, node: Node, found: dict[str, Any], momentum: float | No
     node.target = patterns.by_batch
     node.args = (found["input"], found.get("weight"), found.get("bias"), float(found.get("eps", 1e-5)))
     node.kwargs = {}
+
+
+def _split_synchronised(graph: Graph, node: Node, found: dict[str, Any]) -> None:
+    """Both go by what the processes exchange, once."""
+    x, momentum = found["input"], found["momentum"]
+    with graph.inserting_before(node):
+        exchanged = graph.call_function(synchronised.stats_over, (x, found["group"]))
+        of_samples, of_all, count = (
+            graph.call_function(operator.getitem, (exchanged, place)) for place in range(3)
+        )
+    with graph.inserting_after(node):
+        graph.call_function(
+            update_running_stats,
+            (x, found["running_mean"], found["running_var"], momentum),
+            {"stats": of_all, "num_batches_tracked": found["num_batches_tracked"], "count": count},
+        )
+    node.target = synchronised.by_stats
+    node.args, node.kwargs = (x, found["weight"], found["bias"], float(found["eps"]), of_samples), {}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.fx import Graph, Node
 
 from genfuse.ops.running_stats import count_batch, update_running_stats
-from genfuse.rewrite import cumulative, patterns
+from genfuse.rewrite import patterns, traceable
 
 _OPERATORS = {
     operator.iadd: operator.add,
@@ -77,7 +77,7 @@ def edited_by(node: Node) -> list[Node]:
         found += [given.get("running_mean"), given.get("running_var")]
     if node.target is update_running_stats:
         found += [*node.args[1:3], node.kwargs.get("num_batches_tracked")]
-    if node.target is cumulative.batch_norm:
+    if node.target is traceable.batch_norm:
         found += node.args[1:4]
     if node.target is count_batch:
         found.append(first)

@@ -16,6 +16,7 @@ from genfuse.rewrite import patterns
 from genfuse.rewrite.batch_norms import split_batch_norms
 from genfuse.rewrite.checkpoints import fuse_checkpoints
 from genfuse.rewrite.edits import settle
+from genfuse.rewrite.fan_outs import fan_images_out
 from genfuse.rewrite.folding import folded
 from genfuse.rewrite.layouts import settle_layouts
 from genfuse.rewrite.left import left_norms_and_tokens
@@ -107,8 +108,10 @@ def fuse(
     if not any(map(patterns.draws, graph.nodes)):
         _to_channels_last(graph, {*made.values(), *norms})
     settle_layouts(graph)
-    if report.gradients and memory == "low":
-        recompute_inputs(graph, report, run_unit)
+    if report.gradients:
+        if memory == "low":
+            recompute_inputs(graph, report, run_unit)
+        fan_images_out(graph, run_unit)
     report.fused = [_described(found, report.gradients) for found in units]
     report.left += left_norms_and_tokens(graph)
     report.norms, report.linears, report.attentions = len(norms), linears, attentions
@@ -232,13 +235,7 @@ def _absorb_before(found: Unit, made: set[Node]) -> None:
         take(act.kind, found.source, act.source, activation=act.kind, negative_slope=act.slope)
     norm = patterns.norm(found.source)
     if norm and patterns.only_user(found.source) and found.source not in made:
-        given = {
-            "norm_weight": norm.weight,
-            "norm_bias": norm.bias,
-            "running_mean": norm.running_mean,
-            "running_var": norm.running_var,
-        }
-        found.tensors.update({key: node for key, node in given.items() if node is not None})
+        found.tensors.update(norm.tensors)
         take(
             f"{norm.kind} norm",
             found.source,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Graph, Node
 
-from genfuse.rewrite import cumulative, patterns
+from genfuse.rewrite import patterns, traceable
 from genfuse.rewrite.names import name_of
 from genfuse.rewrite.report import Left
 
@@ -34,7 +34,7 @@ def _reason(node: Node) -> str | None:
         return "a convolution over three dimensions"
     if target not in (
         F.batch_norm,
-        cumulative.batch_norm,
+        traceable.batch_norm,
         F.instance_norm,
         F.group_norm,
         F.layer_norm,
@@ -45,7 +45,7 @@ def _reason(node: Node) -> str | None:
     tensor, given = patterns.value(node), patterns.arguments(node) or {}
     if tensor is None or patterns.shape(node) is None:
         return "its sizes are not known"
-    if target is cumulative.batch_norm or (target is F.batch_norm and given.get("training")):
+    if target is traceable.batch_norm or (target is F.batch_norm and given.get("training")):
         return "batch norm in training updates its running statistics"
     if target is F.instance_norm and given.get("running_mean") is not None:
         return "instance norm with running statistics"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from genfuse.rewrite import cumulative
+from genfuse.rewrite import traceable
 from genfuse.rewrite.backend import Backend
 from genfuse.rewrite.names import parameter_names
 from genfuse.rewrite.options import Memory, check_options
@@ -37,6 +39,23 @@ class _Called:
 
     def __init_subclass__(cls) -> None:
         """Does not tell the model's class, which may keep a register of its subclasses."""
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """A `ValueError` that a layer raises while Dynamo traces it is raised as it is, not in Dynamo's wrapping."""
+    from torch._dynamo.exc import TorchRuntimeError  # here, not on import: it brings Triton along
+
+    outside = sys.exc_info()[1]  # where a caller handles another error
+    try:
+        yield
+    except TorchRuntimeError as error:
+        within: BaseException | None = error
+        while within is not outside and not isinstance(within, ValueError):
+            within = within and (within.__cause__ or within.__context__)
+        if within is outside or within is None:
+            raise
+        raise within from None
 
 
 def optimize(
@@ -124,7 +143,7 @@ def optimize(
         def trained(*args: Any, **kwargs: Any) -> Any:
             if not (model.training or torch.is_grad_enabled()):
                 return call(*args, **kwargs)
-            with rollback_on_failure(model), cumulative.traceable(model):
+            with _own_errors(), rollback_on_failure(model), traceable.traceable(model):
                 return call(*args, **kwargs)
 
         return staticmethod(trained)

@@ -51,14 +51,7 @@ def absorb_end(settings: Settings, taken: list[Node]) -> Settings:
 
 def _parts(norm: patterns.NormStep) -> tuple[Settings, dict[str, Any]]:
     """The settings and tensors of a call."""
-    named = {
-        "norm_weight": norm.weight,
-        "norm_bias": norm.bias,
-        "running_mean": norm.running_mean,
-        "running_var": norm.running_var,
-    }
-    settings = Settings(norm=norm.kind, num_groups=norm.num_groups, eps=norm.eps)
-    return settings, {name: node for name, node in named.items() if node is not None}
+    return Settings(norm=norm.kind, num_groups=norm.num_groups, eps=norm.eps), norm.tensors
 
 
 def _replaced(node: Node, norm: patterns.NormStep) -> Node:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.fx import Node
 
+from genfuse.rewrite import synchronised
 from genfuse_kernels.conv_norm_act.settings import Activation, Norm, PaddingMode, Pair
 
 _PADS: tuple[Any, ...] = (F.pad, torch._C._nn.pad)  # the module's and the function's own call
@@ -186,6 +187,19 @@ class NormStep:
     bias: Node | None = None
     running_mean: Node | None = None
     running_var: Node | None = None
+    stats: Node | None = None
+
+    @property
+    def tensors(self) -> dict[str, Node]:
+        """Those that there are, by the names that a unit has for them."""
+        named = {
+            "norm_weight": self.weight,
+            "norm_bias": self.bias,
+            "running_mean": self.running_mean,
+            "running_var": self.running_var,
+            "stats": self.stats,
+        }
+        return {name: node for name, node in named.items() if node is not None}
 
 
 def by_batch(input: torch.Tensor, weight: Any, bias: Any, eps: float) -> torch.Tensor:
@@ -211,6 +225,8 @@ def norm(node: Node) -> NormStep | None:
         return NormStep("instance", source, eps, 1, weight, bias)
     if node.target is by_batch:
         return NormStep("batch", source, eps, 1, weight, bias)
+    if node.target is synchronised.by_stats:
+        return NormStep("batch", source, eps, 1, weight, bias, stats=found["stats"])
     if node.target is F.batch_norm and not found.get("training", False):
         mean, var = found.get("running_mean"), found.get("running_var")
         if mean is not None and var is not None:

@@ -12,6 +12,7 @@ from torch.fx import Graph, Node
 from genfuse.ops.norm_stats import stats_of
 from genfuse.ops.running_stats import update_running_stats
 from genfuse.rewrite import patterns
+from genfuse.rewrite.synchronised import stats_over
 from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit
 
@@ -29,7 +30,7 @@ def hand_on_statistics(graph: Graph, calls: Collection[Node]) -> None:
 
 
 def hand_on_measured(graph: Graph, units: Iterable[Node]) -> None:
-    """In training: units take them from units; batch norm's running statistics take what the norm takes.
+    """In training: units, and what processes exchange, take them from units; running statistics what the norm takes.
 
     Of a unit whose output is activated or pooled a further pass makes the output, and one by PyTorch's kernels would
     measure with those.
@@ -39,7 +40,10 @@ def hand_on_measured(graph: Graph, units: Iterable[Node]) -> None:
     reading = {unit: _read_by(unit) for unit in units if _measures_its_input(unit)}
     running = {unit: _running_of(graph, nodes) for unit, nodes in reading.items()}
     handed_on = [node for nodes in reading.values() if sources.issuperset(nodes) for node in nodes]
-    stats = _with_statistics(graph, handed_on)
+    exchanged = {n: n.args[0] for n in graph.nodes if n.target is stats_over and n.args[0] in sources}
+    stats = _with_statistics(graph, (*handed_on, *exchanged.values()))
+    for node, source in exchanged.items():
+        node.kwargs = {"of_sample": stats[source]}
     for unit, nodes in reading.items():
         if running[unit] and nodes[0] not in stats:
             with graph.inserting_before(min(running[unit])):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from genfuse import dispatch
 from genfuse.ops import check, sampler_reduce, sampler_step, sampler_step_
@@ -87,11 +88,12 @@ class Stepper:
                     check.seeds(self.seeds, x.shape[0], x)
                 if self._reads[i] & ~self._written:
                     self._refuse(i)
-                if out is None:
-                    out = empty_like(x)
-                plan.step(i, x, model_output, out, self.seeds, others, scales)
+                to = empty_like(x) if out is None else out
+                plan.step(i, x, model_output, to, self.seeds, others, scales)
+                if out is not None:
+                    increment_version(out)
                 self._written |= self._stores[i]
-                return out
+                return to
             return self._general_step(i, x, model_output, uncond, variance, noise, noise_prev, scales, out)
         except RuntimeError:
             # asked only now, for a step takes a microsecond: sparse, mkldnn and nested tensors

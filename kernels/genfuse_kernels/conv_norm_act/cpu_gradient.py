@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from genfuse_kernels.conv_norm_act.data_gradient import data_gradient
 from genfuse_kernels.conv_norm_act.norm_gradient import read_gradient
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
-from genfuse_kernels.conv_norm_act.unit_gradient import Kernels, parts, unit_gradient
+from genfuse_kernels.conv_norm_act.unit_gradient import Kernels, parts, unit_gradient, with_added
 from genfuse_kernels.conv_norm_act.weight_gradient import weight_gradient
 from genfuse_kernels.norm_stats.cpu_impl import norm_stats
 
@@ -28,12 +28,13 @@ def _read(
     tensors: UnitTensors,
     through_stats: bool,
     needs: Collection[str],
+    added: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     if _is_plain(settings, tensors):
         named = zip(("x", "skip"), parts(of_read, x.shape[1]), strict=True)
-        return {name: part for name, part in named if name in needs}
+        return with_added({name: part for name, part in named if name in needs}, added)
     found = read_gradient(
-        of_read, x, settings, tensors, through_stats=through_stats, needs=needs, overwrite=True
+        of_read, x, settings, tensors, through_stats=through_stats, needs=needs, overwrite=True, added=added
     )
     return {name: tensor for name in needs if (tensor := getattr(found, name)) is not None}
 

@@ -18,7 +18,8 @@ A norm per pixel has sums over a pixel's channels in the place of G1, G2 and M. 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -55,15 +56,14 @@ def read_gradient(
     through_stats: bool,
     needs: Collection[str],
     overwrite: bool = False,
-    into_x: Tensor | None = None,
-    into_skip: Tensor | None = None,
+    added: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> ReadGradient:
     """The gradients that `needs` names, from that of `reference.read`'s result: (N, C, H, W) in x's dtype.
 
     tensors        as in the forward; `stats` saves measuring them again where the norm measured them
     through_stats  whether stats are x's and skip's own, so that their gradient goes on to these
     overwrite      the gradients of x and skip may be put into `gradient`'s memory
-    into_x, into_skip   dense; what the gradients are added to, and returned
+    added          by "x" and "skip": what is added to their gradients as they are written
     """
     skip = tensors.get("skip")
     of: dict[str, Tensor | None] = {
@@ -86,11 +86,12 @@ def read_gradient(
         if name in _PARAMETERS
     }
     if "x" in wanted:
-        found["x"] = _place(x, into_x, room, 0)
+        found["x"] = _place(x, room, 0)
     if skip is not None and "skip" in wanted:
-        found["skip"] = _place(skip, into_skip, room, x.shape[1])
+        found["skip"] = _place(skip, room, x.shape[1])
     if measures(settings, tensors.get("running_mean"), tensors.get("stats")):
         tensors = {**tensors, "stats": _measured(x, skip)}
+    others = {name: readable(other) for name, other in added.items()}
     prologue, _held = prologue_of(settings, given.shape[1], tensors)
     _cpu.prologue_gradient(
         *read_by(x, skip),
@@ -99,17 +100,15 @@ def read_gradient(
         image(given),
         image(found["x"]) if "x" in found else None,
         image(found["skip"]) if "skip" in found else None,
-        into_x is not None,
-        into_skip is not None,
+        image(others["x"]) if "x" in others else None,
+        image(others["skip"]) if "skip" in others else None,
         *(found[name].data_ptr() if name in found else 0 for name in _PARAMETERS),
     )
     return ReadGradient(**{name: tensor.to(wanted[name].dtype) for name, tensor in found.items()})
 
 
-def _place(like: Tensor, into: Tensor | None, room: Tensor | None, first: int) -> Tensor:
-    """Where a gradient goes: `into`, or channels of `room` from the first on, or memory of its own."""
-    if into is not None:
-        return into
+def _place(like: Tensor, room: Tensor | None, first: int) -> Tensor:
+    """Where a gradient goes: channels of `room` from the first on, or memory of its own."""
     return torch.empty_like(like) if room is None else room[:, first : first + like.shape[1]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.triton_data_gradient import data_gradient
 from genfuse_kernels.conv_norm_act.triton_norm_gradient import read_gradient
 from genfuse_kernels.conv_norm_act.triton_weight_gradient import weight_gradient
-from genfuse_kernels.conv_norm_act.unit_gradient import Kernels, unit_gradient
+from genfuse_kernels.conv_norm_act.unit_gradient import Kernels, unit_gradient, with_added
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
 
 
@@ -26,8 +26,10 @@ def _read(
     tensors: UnitTensors,
     through_stats: bool,
     needs: Collection[str],
+    added: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    return read_gradient(of_read, x, settings, tensors, through_stats=through_stats, needs=needs)
+    found = read_gradient(of_read, x, settings, tensors, through_stats=through_stats, needs=needs)
+    return with_added(found, added)
 
 
 conv_norm_act_gradient = partial(unit_gradient, Kernels(_data, weight_gradient, _read, norm_stats))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,7 @@ class Kernels(NamedTuple):
 
     data    (gradient, weight, settings, image): of what the convolution read, of the image's height and width
     weight  (gradient, x, weight, settings, **tensors): of the weights
-    read    (of what the convolution read, x, settings, tensors, through_stats, needs): by the names of `READ`
+    read    (of what the convolution read, x, settings, tensors, through_stats, needs, added): by the names of `READ`
     stats   (out, x): mean and variance over space
     """
 
@@ -39,12 +40,14 @@ def unit_gradient(
     *,
     through_stats: bool,
     needs: Collection[str],
+    added: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """The gradients that `needs` names, each like what it is of, from that of the unit's output.
 
     settings       without an output's activation and without pooling
     tensors        as in the forward, with the statistics that its norm measured, if it did
     through_stats  whether these are x's and skip's own, so that their gradient goes on to these
+    added          by "x" and "skip": what is added to their gradients
     """
     if settings.scale != 1:
         gradient = gradient * settings.scale
@@ -59,13 +62,20 @@ def unit_gradient(
     of_read = [name for name in READ if name in needs]
     if of_read:
         of_input = kernels.data(gradient, weight, settings, x)
-        found |= kernels.read(of_input, x, settings, tensors, through_stats, of_read)
+        found |= kernels.read(of_input, x, settings, tensors, through_stats, of_read, added)
     return found
 
 
 def parts(gradient: Tensor, channels: int) -> tuple[Tensor, Tensor]:
     """Views of the first channels and of the rest."""
     return gradient[:, :channels], gradient[:, channels:]
+
+
+def with_added(found: dict[str, Tensor], added: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients in memory of their own, with what is added to them, by a pass for each."""
+    return {
+        name: gradient.add_(added[name]) if name in added else gradient for name, gradient in found.items()
+    }
 
 
 def _sums(kernels: Kernels, gradient: Tensor, needs: Collection[str]) -> dict[str, Tensor]:

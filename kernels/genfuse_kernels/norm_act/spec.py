@@ -11,6 +11,17 @@ With s = settings (`conv_norm_act.settings.Settings`, of which what concerns a c
     stats_out = mean and biased variance over space of out, (N, C, 2), before out is rounded
 
 x and residual are (N, C, H, W) alike, out too unless pooled; everything else as in `conv_norm_act`.
+
+Backward, of settings without out_activation and pool (`cpu_gradient`, `triton_gradient`):
+
+    norm_act_gradient(gradient, x, settings, tensors, *, through_stats, needs)
+
+    gradient       of out, in x's dtype
+    tensors        as in the forward, with the statistics that its norm measured, if it did
+    through_stats  whether these are x's own, so that their gradient goes on to it
+    needs          of what: "x" and names of tensors but "residual", whose gradient is gradient·s.scale
+
+returns them by name, each like what it is of.
 """
 
 from __future__ import annotations

@@ -156,8 +156,10 @@ def test_autograd_takes_them_where_asked() -> None:
                 activation="silu",
                 return_stats=True,
             )
-            loss = y.square().sum() + stats.square().sum()
             assert ("_Unit" in str(y.grad_fn)) == (name == "triton")
+            activated: Any = genfuse.ops.conv_norm_act(x, weight, out_activation="tanh")
+            assert ("_Pass" in str(activated.grad_fn)) == (name == "triton")
+            loss = y.square().sum() + stats.square().sum() + activated.square().sum()
             first = torch.autograd.grad(loss, leaves, retain_graph=True)
             (of_x,) = torch.autograd.grad(loss, x, create_graph=True)
             found[name] = (*first, *torch.autograd.grad(of_x.square().sum(), leaves))

@@ -15,7 +15,7 @@ from genfuse_kernels.conv_norm_act import reference, triton_impl
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
 from genfuse_kernels.conv_norm_act.triton_conv import precision_of
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
-from ops.conv_cases import IMAGE_LAYOUTS, Case, allowed_error, make_case, random_case, rounding
+from ops.conv_cases import IMAGE_LAYOUTS, Case, allowed_error, check_result, make_case, random_case, rounding
 from ops.cpu_cases import laid_out, untouched_elsewhere
 from triton_proof.seeds import rotating
 
@@ -39,14 +39,7 @@ def check(case: Case, layout: str = "contiguous") -> None:
     allowed = allowed_error(case, product=product) + rounding(case, want)
     if case.settings.out_activation != "none":
         allowed = allowed + 4e-7
-    error = (got.double() - want).abs()
-    assert (error <= allowed).all(), (
-        f"{(error / allowed).nan_to_num().max():.2f} times the error; {case.settings}"
-    )
-    expected = reference.channel_stats(want)
-    spread = (want.abs().amax((2, 3)) + allowed.amax((2, 3))) * 2e-6 + allowed.amax((2, 3))
-    assert ((stats[..., 0] - expected[..., 0]).abs() <= spread).all()
-    assert ((stats[..., 1] - expected[..., 1]).abs() <= 3 * spread * (1 + want.abs().amax((2, 3)))).all()
+    check_result(case, want, got, stats, allowed)
 
 
 @pytest.mark.parametrize("seed", rotating(3, 120))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from genfuse_kernels.norm_act.triton_impl import norm_act
 from genfuse_kernels.norm_stats import spec as stats_spec
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
 from ops.cpu_cases import LAYOUTS, laid_out, untouched_elsewhere
+from ops.test_norm_act import check_gradients
 from triton_proof import interpreter
 from triton_proof.seeds import rotating
 
@@ -146,6 +148,25 @@ def test_a_samples_bits_are_its_own_and_repeat() -> None:
     assert torch.equal(whole, run(slice(None))) and torch.equal(whole[1:2], run(slice(1, 2)))
 
 
+@pytest.mark.parametrize("seed", rotating(3, 40))
+def test_gradients_of_random_calls(seed: int) -> None:
+    """As autograd has them, by Triton's backward."""
+    check_gradients(seed, "triton")
+
+
+def test_a_samples_gradients_are_its_own_and_repeat() -> None:
+    x, direction = torch.randn(3, 24, 9, 7), torch.randn(3, 24, 9, 7)
+
+    def run(samples: slice) -> Tensor:
+        leaf = x[samples].clone().requires_grad_()
+        with genfuse.backend("triton"):
+            y: Any = genfuse.ops.norm_act(leaf, norm="group", num_groups=3, activation="silu", scale=0.5)
+            return torch.autograd.grad(y, leaf, direction[samples])[0]
+
+    whole = run(slice(None))
+    assert torch.equal(whole, run(slice(None))) and torch.equal(whole[1:2], run(slice(1, 2)))
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_extreme_values(activation: str) -> None:
     """NaN stays NaN, no finite value becomes it, and no infinity a number that PyTorch's isn't."""
@@ -186,8 +207,6 @@ def test_the_ops_take_them_where_asked() -> None:
         assert torch.allclose(genfuse.ops.norm_stats(y), stats, atol=1e-5)
         assert genfuse.ops.norm_act(x[:0], norm="batch").shape == (0, 6, 5, 7)
         assert genfuse.ops.norm_stats(x[:0]).shape == (0, 6, 2)
-        with pytest.raises(genfuse.errors.UnsupportedError, match="no backward of this op yet"):
-            genfuse.ops.norm_act(x.requires_grad_(), norm="batch")
     with genfuse.backend("aten"), torch.no_grad():
         want = genfuse.ops.norm_act(x, norm="group", num_groups=2, activation="silu")
     assert torch.allclose(y, want, atol=1e-5)
