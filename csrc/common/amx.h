@@ -2,7 +2,7 @@
 // multiplies two of them. Where it is not compiled in, the same in loops.
 #pragma once
 
-#include "common/simd.h"
+#include "common/half.h"
 
 namespace genfuse {
 namespace GENFUSE_ISA {
@@ -37,6 +37,14 @@ GENFUSE_INLINE void store(void* to, int64_t stride) {
 template <int sum, int left, int right>
 GENFUSE_INLINE void multiply() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(left), "i"(right));
+}
+
+// Both rounded to bfloat16, the second behind the first; denormal values become zero, which the unit takes
+// them for anyway.
+GENFUSE_INLINE void store_factors(void* to, f32 first, f32 second) {
+    f32 both;
+    __asm__("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(first), "v"(second));
+    genfuse::GENFUSE_ISA::store(to, both);
 }
 
 // The unit in use by this thread, for as long as the object lives.
@@ -100,6 +108,11 @@ void multiply() {
         }
     }
     __builtin_memcpy(registers()[sum], c, sizeof c);
+}
+
+GENFUSE_INLINE void store_factors(void* to, f32 first, f32 second) {
+    narrow(static_cast<bfloat16*>(to), first);
+    narrow(static_cast<bfloat16*>(to) + kLanes<float>, second);
 }
 
 struct Use {

@@ -35,15 +35,22 @@ struct Stretch {
     int64_t pixels, sums;
 };
 
-// Two rows of 32 channels, float32, as pairs of bfloat16.
+// A row of 32 channels, two of float32, as factors.
 void narrow_pixels(const float* first, const float* second, int64_t pixels, float* to) {
+    constexpr int lanes = kLanes<float>;
     for (int64_t i = 0; i < pixels; ++i) {
-        bfloat16* const pixel = reinterpret_cast<bfloat16*>(to + i * kPairs);
-        for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
-            narrow(pixel + lane, load<f32>(first + i * kBlock + lane));
-            narrow(pixel + kBlock + lane, second ? load<f32>(second + i * kBlock + lane) : f32{});
+        const auto value = [&](int lane) {
+            return load<f32>((lane < kBlock ? first : second) + i * kBlock + lane % kBlock);
+        };
+#pragma GCC unroll 4
+        for (int lane = 0; lane < kDepth; lane += 2 * lanes) {
+            amx::store_factors(to + i * kPairs + lane / 2, value(lane), value(lane + lanes));
         }
     }
+}
+
+void clear(float* pixels, int64_t count) {
+    __builtin_memset(pixels, 0, static_cast<size_t>(count * kBlock) * sizeof(float));
 }
 
 void stage_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
@@ -53,17 +60,17 @@ void stage_unit(const ConvJob& job, const Frame& frame, const Unit& unit) {
     const int64_t rows = left < frame.staged_rows ? left : frame.staged_rows;
     float* const halves[2] = {frame.wide, frame.wide + frame.columns * kBlock};
     for (int64_t block = 0; block < blocks; block += 2) {
+        const int64_t there = blocks - block < 2 ? 1 : 2;
+        if (there < 2) clear(halves[1], frame.columns);
         for (int64_t sample = 0; sample < unit.samples; ++sample) {
             float* const to = frame.staged + block / 2 * frame.staged_block + sample * frame.staged_sample;
             for (int64_t row = 0; row < rows; ++row) {
-                const int64_t there = blocks - block < 2 ? 1 : 2;
                 for (int64_t half = 0; half < there; ++half) {
                     stage<bfloat16>(
                         job, unit.sample + sample, unit.group * geometry.group_in + (block + half) * kBlock,
                         lanes_of(geometry, block + half), first + row, 1, frame.source, halves[half]);
                 }
-                narrow_pixels(halves[0], there == 2 ? halves[1] : nullptr, frame.columns,
-                              to + row * frame.columns * kPairs);
+                narrow_pixels(halves[0], halves[1], frame.columns, to + row * frame.columns * kPairs);
             }
         }
     }
@@ -194,6 +201,7 @@ void stage_residual(const ConvJob& job, const Frame& frame, const Unit& unit, co
         for (int64_t block = 0; block < matrix::depths_of(*image);
              ++block, of_block += frame.projected_block) {
             const int64_t left = image->channels - block * kDepth;
+            if (left <= kBlock) clear(halves[1], geometry.out_width);
             for (int64_t i = 0; i < unit.samples * rows; ++i) {
                 const int64_t sample = i / rows, row = i % rows;
                 for (int64_t half = 0; half < 2 && half * kBlock < left; ++half) {
@@ -204,8 +212,7 @@ void stage_residual(const ConvJob& job, const Frame& frame, const Unit& unit, co
                                        geometry.out_width, halves[half]);
                 }
                 const int64_t place = (sample * frame.sums_sample + row * frame.sums_row) / kBlock;
-                narrow_pixels(halves[0], left > kBlock ? halves[1] : nullptr, geometry.out_width,
-                              of_block + place * kPairs);
+                narrow_pixels(halves[0], halves[1], geometry.out_width, of_block + place * kPairs);
             }
         }
     }

@@ -16,9 +16,9 @@ namespace {
 
 using matrix_gradient::Frame;
 
-// Pixels whose factors for 16 output and 32 input channels take 24 KiB; for 128 and 64, three quarters of a
-// MiB.
-constexpr int64_t kNearPixels = 192, kStretchPixels = 6 * kNearPixels;
+// Pixels whose factors for 16 output and 32 input channels take 16 KiB, and with their sums of nine taps fit
+// the L1 cache; and those whose factors for 64 and 64 take 432 KiB.
+constexpr int64_t kNearPixels = 128, kStretchPixels = 9 * kNearPixels;
 constexpr int64_t kRowsTogether = 8;  // taps of 16 output channels whose sums stay near
 constexpr int64_t kPanelBlocks = matrix::kPanel / kBlock;
 

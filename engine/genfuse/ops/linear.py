@@ -12,7 +12,7 @@ from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_checks import check_parameter, check_settings
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
+from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient, only_recorded
 from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act.settings import Activation, Settings
 from genfuse_kernels.linear import reference
@@ -54,6 +54,8 @@ def unit(
     if is_autocast(x):
         x, residual = in_autocast(x), in_autocast(residual)
     if needs_dispatcher(x, weight, bias, residual):
+        if only_recorded(x, weight, bias, residual):
+            return _differentiable(x, weight, bias, settings, residual)
         s = settings
         result: Tensor = torch.ops.genfuse.linear(
             x, weight, bias, residual, s.activation, s.negative_slope, s.scale, s.out_activation
@@ -73,6 +75,13 @@ def _launch(
         launch = dispatch.select("linear", x.device, x.dtype)
         launch(out, x.reshape(rows, inputs), weight, bias, settings, added)
     return out.view(*x.shape[:-1], outputs)
+
+
+def _differentiable(
+    x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, residual: Tensor | None
+) -> Tensor:
+    dispatch.select("linear", x.device, x.dtype, gradients=True)
+    return reference.linear(x, weight, bias, settings, residual)
 
 
 define(
@@ -117,8 +126,7 @@ def _autograd(*arguments: Any) -> Tensor:
     call = _Call.of(arguments)
     inputs = (call.x, call.weight, call.bias, call.residual)
     if needs_gradient(*inputs):
-        dispatch.select("linear", call.x.device, call.x.dtype, gradients=True)
-        return reference.linear(*call)
+        return _differentiable(*call)
     with torch._C._AutoDispatchBelowAutograd():
         result: Tensor = torch.ops.genfuse.linear(*arguments)
     return result
