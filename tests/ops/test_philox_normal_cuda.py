@@ -1,0 +1,11 @@
+"""`philox_normal` in CUDA, emulated on the host: cuda_proof/emulated/test_philox_normal.py."""
+
+from __future__ import annotations
+
+from cuda_proof.build import needs_compiler
+from cuda_proof.process import run_emulated
+
+
+@needs_compiler
+def test_cases_on_the_emulation() -> None:
+    run_emulated("test_philox_normal.py")
