@@ -1,0 +1,35 @@
+"""Cards of the CUDA kernels: compiled by NVRTC as on a user's machine, for targets that this machine need not have."""
+
+from __future__ import annotations
+
+import torch
+
+from genfuse_bench.card import Card, read_card
+from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel, compiled
+from genfuse_kernels.common.cuda_walk import THREADS, Order
+
+OPS = ("philox_normal", "sampler_step")
+TARGETS = ("sm_80", "sm_90a", "sm_100a")
+
+
+def cuda_cards(
+    targets: tuple[str, ...] = TARGETS,
+    dtypes: tuple[torch.dtype, ...] = tuple(STORED),
+    orders: tuple[Order, ...] = tuple(ORDERS),
+    *,
+    wide: bool = False,
+) -> list[Card]:
+    """A card of every op, target, dtype and order; `wide`: with offsets in 64 bits."""
+    return [
+        cuda_card(Kernel(op, dtype, order, wide), target)
+        for op in OPS
+        for target in targets
+        for dtype in dtypes
+        for order in orders
+    ]
+
+
+def cuda_card(kernel: Kernel, target: str) -> Card:
+    """The card of one kernel."""
+    cubin = compiled(kernel, target)
+    return read_card(cubin, "cuda", kernel.op, kernel.order, target, kernel.dtype, THREADS)
