@@ -39,7 +39,8 @@ proof: $(VENV)/.installed-test
 
 # For a machine with a GPU: the suite on it, then the bench against its peers.
 gpu-check: $(VENV)/.installed-test
-	GENFUSE_REQUIRE_BACKENDS=cpu,triton $(BIN)/python -m pytest $(ARGS)
+	$(INSTALL) ".[test,cuda$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").split(".")[0])')]"
+	GENFUSE_REQUIRE_BACKENDS=cpu,triton,cuda $(BIN)/python -m pytest $(ARGS)
 	$(BIN)/genfuse bench sampler_step --device cuda --output bench/results
 
 $(VENV)/bin/python:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cuda_proof.device import on_device
 from genfuse_kernels.common import cuda_walk
 from genfuse_kernels.sampler_step import cuda_impl, spec
 from genfuse_kernels.sampler_step.cuda_impl import sampler_step
@@ -161,3 +162,15 @@ def test_every_pattern_of_16_bits_is_widened_and_rounded_as_torch_does(factor, d
     case = Case(patterns, None, table(DEAD, {"y_x": factor}, dtype=torch.float32))
     expected = (patterns.float() * factor).to(dtype)
     torch.testing.assert_close(case.run(sampler_step), expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_runs_on_a_device_keeps_strides_offsets_and_overlaps():
+    """The wrapper of the cases that need a GPU, rehearsed."""
+    cases = [_in_channels_last(random_case((2, 3, 4, 8), torch.float32, EVERYTHING)) for _ in range(2)]
+    outs = [case.inputs["history"][3][..., ::2] for case in cases]
+    for case, out, kernel in zip(cases, outs, (sampler_step, on_device(sampler_step, "cpu")), strict=True):
+        case.x, case.model_output = case.x[..., ::2], case.model_output[..., ::2]
+        case.inputs |= {name: case.inputs[name][..., ::2] for name in ("uncond", "variance", "history")}
+        case.run(kernel, out)
+    assert torch.equal(*outs)
+    assert torch.equal(*(case.inputs["history"] for case in cases))
