@@ -5,24 +5,33 @@ from __future__ import annotations
 import torch
 
 from genfuse_bench.card import Card, read_card
-from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel, compiled
+from genfuse_kernels.common.cuda_kernel import STORED, Kernel, compiled
 from genfuse_kernels.common.cuda_walk import THREADS, Order
+from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 
-OPS = ("philox_normal", "sampler_step")
+OPS: dict[str, tuple[Order, ...]] = {
+    "philox_normal": ("flat", "channels_last", "planes"),
+    "sampler_reduce": ("flat", "planes"),
+    "sampler_step": ("flat", "channels_last", "planes"),
+}
+"""The orders that each op's kernel walks in."""
+
+BLOCKS = {"sampler_reduce": sampler_reduce.THREADS}
+"""Threads of a block, else `THREADS`."""
+
 TARGETS = ("sm_80", "sm_90a", "sm_100a")
 
 
 def cuda_cards(
     targets: tuple[str, ...] = TARGETS,
     dtypes: tuple[torch.dtype, ...] = tuple(STORED),
-    orders: tuple[Order, ...] = tuple(ORDERS),
     *,
     wide: bool = False,
 ) -> list[Card]:
     """A card of every op, target, dtype and order; `wide`: with offsets in 64 bits."""
     return [
         cuda_card(Kernel(op, dtype, order, wide), target)
-        for op in OPS
+        for op, orders in OPS.items()
         for target in targets
         for dtype in dtypes
         for order in orders
@@ -32,4 +41,6 @@ def cuda_cards(
 def cuda_card(kernel: Kernel, target: str) -> Card:
     """The card of one kernel."""
     cubin = compiled(kernel, target)
-    return read_card(cubin, "cuda", kernel.op, kernel.order, target, kernel.dtype, THREADS)
+    return read_card(
+        cubin, "cuda", kernel.op, kernel.order, target, kernel.dtype, BLOCKS.get(kernel.op, THREADS)
+    )

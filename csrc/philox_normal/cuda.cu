@@ -19,7 +19,7 @@ struct PhiloxNormalArguments {
 template <class Stored, Order order, class Index>
 __device__ void philox_normal(const PhiloxNormalArguments& arguments) {
     using T = typename Arithmetic<Stored>::type;
-    constexpr int elements = kElements<Stored>;
+    constexpr int elements = kElements<Stored, order>;
     GENFUSE_SHARED(T, room, (kNormalsRoom<order, elements>));
     const Place<order, Index> place(arguments.walk, elements);
     const int64 row =

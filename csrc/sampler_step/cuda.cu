@@ -35,7 +35,7 @@ class Step : Terms<Stored, order, Index> {
     }
 
   private:
-    // Terms of the sample, the guided model output (Ho & Salimans 2022) and x0.
+    // Terms of the sample, the guided model output and x0.
     __device__ void combine_images(Values& x, Values& m) {
         const T x0_x = column(GENFUSE_COLUMN_x0_x), x0_m = column(GENFUSE_COLUMN_x0_m);
         const bool live_x0 = live(GENFUSE_COLUMN_y_x0);
@@ -48,10 +48,7 @@ class Step : Terms<Stored, order, Index> {
         fetch(arguments_.uncond, live_m && guidance != 1, uncond);
         const T rescale = guides && column(GENFUSE_COLUMN_rescale) != 0 ? row_.rescale : 1;
 #pragma unroll
-        for (int j = 0; j < kCount; ++j) {
-            const T mixed = guidance == 1 ? m[j] : fused(guidance, m[j] - uncond[j], uncond[j]);
-            m[j] = (guidance == 0 ? uncond[j] : mixed) * rescale;
-        }
+        for (int j = 0; j < kCount; ++j) m[j] = guided(guidance, m[j], uncond[j]) * rescale;
         add(GENFUSE_COLUMN_y_x, x);
         add(GENFUSE_COLUMN_y_m, m);
         if (!live_x0) return;
@@ -123,11 +120,11 @@ class Step : Terms<Stored, order, Index> {
 template <class Stored, Order order, class Index>
 __device__ void sampler_step(const SamplerStepArguments& arguments) {
     using T = typename Arithmetic<Stored>::type;
-    constexpr int elements = kElements<Stored>;
+    constexpr int elements = kElements<Stored, order>;
     GENFUSE_SHARED(Row<T>, row, 1);
     GENFUSE_SHARED(T, room, (kNormalsRoom<order, elements>));
     const Place<order, Index> place(arguments.walk, elements);
-    read_row(arguments, place.sample, row);
+    row->read(arguments, place.sample);
     __syncthreads();
     Step<Stored, order, Index>(arguments, place, *row, room).run();
 }

@@ -1,17 +1,48 @@
 // One thread's share of a step: the next sample and what is stored, as sums of the row's terms.
 #pragma once
 
-#include "common/cuda/fused.h"
+#include "common/cuda/walk.h"
 #include "sampler_step/cuda_row.h"
 
 namespace genfuse {
+
+// As sampler_step/cuda_impl.py fills it, eight bytes a field.
+struct SamplerStepArguments {
+    Operand out, stored, x, model_output, uncond, variance, noise, noise_prev;
+    Operand history;  // its first slot; `slots` of them, `slot_stride` apart
+    int64 slots, slot_stride;
+    RowArguments row;
+    const int64* seeds;  // may be null, as may be scales
+    int64 seeds_stride, stream;
+    const void* scales;  // (N, 2) in the arithmetic type
+    Walk walk;
+};
+
+// What the threads of a sample have in common; NaN for absent scales.
+template <class T>
+struct Row {
+    T column[GENFUSE_ROW];
+    T rescale, threshold, inverse_threshold;
+    int64 index, seed;
+
+    __device__ void read(const SamplerStepArguments& arguments, int64 sample) {
+        read_row(arguments.row, sample, column);
+        if (threadIdx.x != 0) return;
+        const T* const scales = static_cast<const T*>(arguments.scales);
+        rescale = scales ? __ldg(scales + 2 * sample) : not_a_number(T());
+        threshold = scales ? __ldg(scales + 2 * sample + 1) : not_a_number(T());
+        inverse_threshold = 1 / threshold;
+        index = row_index(arguments.row, sample);
+        seed = arguments.seeds ? __ldg(arguments.seeds + sample * arguments.seeds_stride) : 0;
+    }
+};
 
 // Whether a term is live is the same for all threads of a block.
 template <class Stored, Order order, class Index>
 class Terms {
   protected:
     using T = typename Arithmetic<Stored>::type;
-    static constexpr int kCount = kElements<Stored>;
+    static constexpr int kCount = kElements<Stored, order>;
     using Values = T[kCount];
 
     const SamplerStepArguments& arguments_;

@@ -45,7 +45,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "norm_stats": ("cpu", "triton", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
-    "sampler_reduce": ("cpu", "triton", "aten", "reference"),
+    "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
     "timestep_embedding": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""

@@ -12,13 +12,13 @@
 
 namespace genfuse {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = 128;  // of a block that walks over one tile
 
 enum Order { kFlat, kChannelsLast, kPlanes };
 
-// One 128-bit access, and at least one Philox block.
-template <class Stored>
-constexpr int kElements = sizeof(Stored) < 4 ? 16 / static_cast<int>(sizeof(Stored)) : 4;
+// Of a thread: one 128-bit access where there are such, and at least one Philox block.
+template <class Stored, Order order>
+constexpr int kElements = order != kPlanes && sizeof(Stored) < 4 ? 16 / static_cast<int>(sizeof(Stored)) : 4;
 
 // A tensor; `data` null: absent. Strides in elements.
 struct Operand {
@@ -40,16 +40,20 @@ struct Place {
     Index first;              // of the thread
     Index channel, position;  // of `first`, in kPlanes
 
-    __device__ explicit Place(const Walk& walk, int elements)
-        : sample(blockIdx.x / static_cast<uint32>(walk.tiles)),
+    __device__ Place(const Walk& walk, int64 sample, uint32 which, int elements)
+        : sample(sample),
           channels(static_cast<Index>(walk.channels)),
           positions(static_cast<Index>(walk.positions)),
-          tile(static_cast<Index>(blockIdx.x % static_cast<uint32>(walk.tiles)) *
-               static_cast<Index>(walk.tile)),
+          tile(static_cast<Index>(which) * static_cast<Index>(walk.tile)),
           end(min(tile + static_cast<Index>(walk.tile), channels * positions)),
           first(tile + static_cast<Index>(threadIdx.x) * elements),
           channel(order == kPlanes ? first / positions : 0),
           position(order == kPlanes ? first - channel * positions : 0) {}
+
+    // The block's own tile, in a grid of `tiles` a sample.
+    __device__ Place(const Walk& walk, int elements)
+        : Place(walk, blockIdx.x / static_cast<uint32>(walk.tiles),
+                blockIdx.x % static_cast<uint32>(walk.tiles), elements) {}
 };
 
 template <class Stored>

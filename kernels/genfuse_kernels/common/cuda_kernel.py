@@ -136,7 +136,9 @@ def _loaded(kernel: Kernel, device: int) -> Any:
         return cupy.RawModule(path=str(path)).get_function(kernel.op)
 
 
-def launch(kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: torch.device) -> None:
+def launch(
+    kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: torch.device, threads: int = THREADS
+) -> None:
     """Enqueue the kernel on PyTorch's current stream of `device`, and wait for nothing.
 
     arguments   the kernel's struct, a structured array of one element, passed by value
@@ -149,4 +151,4 @@ def launch(kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: tor
     function = _loaded(kernel, number)
     stream = cupy.cuda.Stream.from_external(_Stream(torch.cuda.current_stream(number).cuda_stream))
     with cupy.cuda.Device(number), stream:
-        function((blocks,), (THREADS,), (arguments,))
+        function((blocks,), (threads,), (arguments,))

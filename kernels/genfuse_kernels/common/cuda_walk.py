@@ -1,6 +1,7 @@
 """How a CUDA kernel walks over samples, and the fields of its arguments that say so: csrc/common/cuda/walk.h.
 
-A block takes a tile of one sample, a thread one 128-bit access of each operand and at least one Philox block:
+A block takes a tile of one sample, or in a reduction one after the other; a thread one 128-bit access of each
+operand, or four elements:
 
     flat           memory order, the same in every tensor
     channels_last  memory order of dense channels-last samples; noise, which goes by the logical index, is drawn
@@ -22,7 +23,7 @@ from torch import Tensor
 from genfuse_kernels.common.planes import INT32_LIMIT, inner_strides, is_dense, operand, plane_strides, reach
 
 THREADS = 128
-"""Threads of a block."""
+"""Threads of a block that walks over one tile."""
 
 OPERAND = np.dtype([("data", "u8"), ("batch", "i8"), ("channel", "i8"), ("position", "i8")])
 WALK = np.dtype([(name, "i8") for name in ("tiles", "tile", "channels", "positions")])
@@ -45,12 +46,12 @@ def operand_field(tensor: Tensor | None) -> tuple[int, int, int, int]:
     return 0 if pointer is None else pointer.data_ptr(), batch, channel, position
 
 
-def elements_of(dtype: torch.dtype) -> int:
-    """Elements of a thread."""
-    return max(4, 16 // dtype.itemsize)
+def elements_of(order: Order, dtype: torch.dtype) -> int:
+    """Elements of a thread: at least one Philox block."""
+    return 4 if order == "planes" else max(4, 16 // dtype.itemsize)
 
 
-def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
+def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREADS) -> Walk:
     """How to walk over fit `tensors` of one shape and dtype.
 
     draws: elements must be known by their logical index, for noise.
@@ -60,9 +61,10 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
     channels = shape[1] if len(shape) > 1 else 1
     positions = shape[2:].numel()
     order = _order(given, channels, positions, draws)
-    tile = THREADS * elements_of(given[0].dtype)
+    elements = elements_of(order, given[0].dtype)
+    tile = threads * elements
     if order == "channels_last":
-        group = elements_of(given[0].dtype) * channels  # whole blocks of each channel, aligned to 16 bytes
+        group = elements * channels  # whole blocks of each channel, aligned to 16 bytes
         tile = tile // group * group
     tiles = -(-channels * positions // tile)
     wide = max(tiles * tile, *(reach(tensor) for tensor in given)) >= INT32_LIMIT
@@ -70,7 +72,7 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool) -> Walk:
 
 
 def _order(given: Sequence[Tensor], channels: int, positions: int, draws: bool) -> Order:
-    elements = elements_of(given[0].dtype)
+    elements = elements_of("flat", given[0].dtype)
     inner = {inner_strides(tensor) for tensor in given}
     if len(inner) > 1 or channels * positions % elements or not all(map(_is_aligned, given)):
         return "planes"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from genfuse_kernels.common.cuda_kernel import Kernel, launch
 from genfuse_kernels.common.cuda_walk import OPERAND, WALK, operand_field, walk
 from genfuse_kernels.common.planes import fit, plane_strides
+from genfuse_kernels.sampler_step.cuda_row import ROW, addressed, row_field
 
 _OPERANDS = ("out", "stored", "x", "model_output", "uncond", "variance", "noise", "noise_prev", "history")
 
@@ -17,12 +17,7 @@ ARGUMENTS = np.dtype(
         *((name, OPERAND) for name in _OPERANDS),
         ("slots", "i8"),
         ("slot_stride", "i8"),
-        ("table", "u8"),
-        ("table_is_double", "i8"),
-        ("rows", "i8"),
-        ("index", "u8"),
-        ("index_stride", "i8"),
-        ("row", "i8"),
+        ("row", ROW),
         ("seeds", "u8"),
         ("seeds_stride", "i8"),
         ("stream", "i8"),
@@ -67,19 +62,14 @@ def sampler_step(
     slots = [] if ring is None else list(ring)
     plan = walk([*operands, *slots], draws=seeds is not None)
     table, scales = table.contiguous(), None if scales is None else scales.contiguous()
-    rows = index if isinstance(index, Tensor) else None
     arguments = np.array(
         (
             *map(operand_field, operands),
             operand_field(slots[0] if slots else None),
             len(slots),
             0 if ring is None else ring.stride(0),
-            table.data_ptr(),
-            table.dtype == torch.float64,
-            table.shape[0],
-            *_addressed(rows),
-            index if rows is None else 0,
-            *_addressed(seeds),
+            row_field(table, index),
+            *addressed(seeds),
             stream,
             0 if scales is None else scales.data_ptr(),
             plan.sizes,
@@ -90,10 +80,3 @@ def sampler_step(
     for given, used in ((history, ring), (stored, operands[1]), (out, operands[0])):
         if given is not None and used is not None and used is not given:
             given.copy_(used)
-
-
-def _addressed(numbers: Tensor | None) -> tuple[int, int]:
-    """Address of int64 (N,) or (1,), and the step from a sample's to the next one's; zeros where absent."""
-    if numbers is None:
-        return 0, 0
-    return numbers.data_ptr(), numbers.stride(0) if numbers.numel() > 1 else 0

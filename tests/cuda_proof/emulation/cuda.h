@@ -8,7 +8,7 @@
 // memory of its own, so that AddressSanitizer knows its end; ThreadSanitizer sees a fiber as a thread, with
 // barriers alone for order.
 // A lane may wait with one mask while others exchange with another.
-// Not covered: asynchronous copies, clusters, atomics, textures, more than one axis of threads.
+// Not covered: asynchronous copies, clusters, other atomics, textures, more than one axis of threads.
 #pragma once
 
 #include <math.h>
@@ -85,6 +85,12 @@ T __shfl_down_sync(unsigned mask, T value, unsigned lanes, int line = __builtin_
     return __shfl_sync(mask, value, static_cast<int>(from < 32 ? from : own), line);
 }
 
+template <class T>
+T __shfl_up_sync(unsigned mask, T value, unsigned lanes, int line = __builtin_LINE()) {
+    const unsigned own = threadIdx.x & 31u;
+    return __shfl_sync(mask, value, static_cast<int>(own < lanes ? own : own - lanes), line);
+}
+
 inline unsigned __ballot_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
     const char vote = predicate != 0;
     char votes[32] = {};
@@ -98,6 +104,12 @@ inline int __any_sync(unsigned mask, int predicate, int line = __builtin_LINE())
 }
 inline int __all_sync(unsigned mask, int predicate, int line = __builtin_LINE()) {
     return __ballot_sync(mask, predicate == 0, line) == 0;
+}
+
+// Of integers, without an order.
+template <class T>
+T atomicAdd(T* address, T value) {
+    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
 }
 
 template <class T>

@@ -14,4 +14,4 @@ struct Kernel {
 
 }  // namespace
 
-EMULATED_KERNEL(philox_normal, Kernel, genfuse::PhiloxNormalArguments)
+EMULATED_KERNEL(philox_normal, Kernel, genfuse::PhiloxNormalArguments, genfuse::kThreads)

@@ -6,6 +6,7 @@
 
 #include "instantiations.h"
 #include "philox_normal/cuda.cu"
+#include "sampler_reduce/cuda.cu"
 #include "sampler_step/cuda.cu"
 
 namespace {
@@ -40,8 +41,8 @@ class Image {
     const Order order_;
 };
 
-Walk walk_of(Order order) {
-    const int64 most = kThreads * kElements<float>;
+Walk walk_of(Order order, int threads = kThreads) {
+    const int64 most = threads * kElements<float, kFlat>;
     const int64 tile = order == kChannelsLast ? most / (4 * kChannels) * (4 * kChannels) : most;
     return {(kChannels * kPositions + tile - 1) / tile, tile, kChannels, kPositions};
 }
@@ -58,6 +59,31 @@ void run_step(const void* arguments) {
 template <Order order>
 void run_normal(const void* arguments) {
     philox_normal<float, order, int>(*static_cast<const PhiloxNormalArguments*>(arguments));
+}
+
+template <Order order>
+void run_reduce(const void* arguments) {
+    sampler_reduce<float, order, int>(*static_cast<const SamplerReduceArguments*>(arguments));
+}
+
+// Rescale and threshold: every reduction, scan and count.
+template <Order order>
+void check_reduce(emulation::ThreadOrder threads) {
+    const Image x(order), output(order), uncond(order);
+    float row[GENFUSE_ROW] = {}, scales[2 * kSamples];
+    row[GENFUSE_COLUMN_x0_x] = row[GENFUSE_COLUMN_x0_m] = row[GENFUSE_COLUMN_guidance] = 1.5f;
+    row[GENFUSE_COLUMN_rescale] = row[GENFUSE_COLUMN_quantile] = 0.7f;
+    row[GENFUSE_COLUMN_threshold_max] = 100;
+    SamplerReduceArguments reduce{};
+    reduce.scales = scales;
+    reduce.x = x.operand();
+    reduce.model_output = output.operand();
+    reduce.uncond = uncond.operand();
+    reduce.row.table = row;
+    reduce.row.rows = 1;
+    reduce.walk = walk_of(order, kReduceThreads);
+    emulation::launch(kSamples, kReduceThreads, threads, run_reduce<order>, &reduce);
+    for (float scale : scales) printf("%.9g ", static_cast<double>(scale));
 }
 
 // In place, with two noise terms, a learned variance and a stored output: every barrier and every load.
@@ -80,8 +106,8 @@ void check(emulation::ThreadOrder threads) {
     }
     const float scales[2 * kSamples] = {1, 2, 1, 2};
     step.scales = scales;
-    step.table = row;
-    step.rows = 1;
+    step.row.table = row;
+    step.row.rows = 1;
     step.seeds = seeds;
     step.seeds_stride = 1;
     step.walk = walk;
@@ -97,12 +123,14 @@ int main(int, char** arguments) {
     const auto threads = static_cast<emulation::ThreadOrder>(atoi(arguments[2]));
     switch (atoi(arguments[1])) {
         case kFlat:
+            check_reduce<kFlat>(threads);
             check<kFlat>(threads);
             break;
         case kChannelsLast:
             check<kChannelsLast>(threads);
             break;
         default:
+            check_reduce<kPlanes>(threads);
             check<kPlanes>(threads);
     }
 }

@@ -14,4 +14,4 @@ struct Kernel {
 
 }  // namespace
 
-EMULATED_KERNEL(sampler_step, Kernel, genfuse::SamplerStepArguments)
+EMULATED_KERNEL(sampler_step, Kernel, genfuse::SamplerStepArguments, genfuse::kThreads)

@@ -76,6 +76,7 @@ struct Warp {
     Barrier barriers[32];  // lanes may wait with one mask while others exchange with another
     unsigned left = 0;     // lanes
     unsigned char values[32][kLargestValue];
+    unsigned char gathered[32][32][kLargestValue];  // for each lane, until its next warp primitive
 
     void reset() {
         for (Barrier& barrier : barriers) barrier = Barrier();
@@ -146,6 +147,38 @@ void copy(unsigned char* to, const void* from, size_t bytes) {
 
 Warp& own_warp() {
     return block.warps[block.running->thread / 32];
+}
+
+// What a barrier of the mask's lanes is; the last of them hands each the values of all.
+void exchange(unsigned mask, const void* value, size_t bytes, int line) {
+    Warp& warp = own_warp();
+    const unsigned number = block.running->thread % 32, lane = 1u << number;
+    if (!(mask & lane)) fail("a warp primitive's mask lacks the calling lane");
+    if (mask & warp.left) fail("a warp primitive waits for a lane that has left");
+    Barrier* barrier = nullptr;
+    for (Barrier& other : warp.barriers) {
+        if (other.mask == mask || (other.mask == 0 && !barrier)) barrier = &other;
+        if (other.mask != mask && other.mask & lane && other.line == line) {
+            fail("lanes disagree on a warp primitive's mask");
+        }
+    }
+    copy(warp.values[number], value, bytes);
+    barrier->mask = mask;
+    barrier->line = line;
+    barrier->arrived |= lane;
+    char* const token = barrier->arrive();
+    if (barrier->arrived != mask) {
+        wait(line);
+    } else {
+        const unsigned first = block.running->thread / 32 * 32;
+        for (unsigned i = 0; i < 32; ++i) {
+            if (!(mask >> i & 1)) continue;
+            block.fibers[first + i].waits = false;
+            for (unsigned from = 0; from < 32; ++from) copy(warp.gathered[i][from], warp.values[from], bytes);
+        }
+        barrier->open();
+    }
+    acquire(token);
 }
 
 void run_thread() {
@@ -268,42 +301,16 @@ void block_barrier(int line) {
 }
 
 void warp_barrier(unsigned mask, int line) {
-    Warp& warp = own_warp();
-    const unsigned lane = 1u << block.running->thread % 32;
-    if (!(mask & lane)) fail("a warp primitive's mask lacks the calling lane");
-    if (mask & warp.left) fail("a warp primitive waits for a lane that has left");
-    Barrier* barrier = nullptr;
-    for (Barrier& other : warp.barriers) {
-        if (other.mask == mask || (other.mask == 0 && !barrier)) barrier = &other;
-        if (other.mask != mask && other.mask & lane && other.line == line) {
-            fail("lanes disagree on a warp primitive's mask");
-        }
-    }
-    barrier->mask = mask;
-    barrier->line = line;
-    barrier->arrived |= lane;
-    char* const token = barrier->arrive();
-    if (barrier->arrived != mask) {
-        wait(line);
-    } else {
-        const unsigned first = block.running->thread / 32 * 32;
-        for (unsigned i = 0; i < 32; ++i) {
-            if (mask >> i & 1) block.fibers[first + i].waits = false;
-        }
-        barrier->open();
-    }
-    acquire(token);
+    exchange(mask, nullptr, 0, line);
 }
 
 void gather(unsigned mask, const void* value, size_t bytes, void* values, int line) {
-    Warp& warp = own_warp();
     if (bytes > kLargestValue) fail("a warp primitive's value is larger than 16 bytes");
-    copy(warp.values[block.running->thread % 32], value, bytes);
-    warp_barrier(mask, line);
+    exchange(mask, value, bytes, line);
+    const auto& gathered = own_warp().gathered[block.running->thread % 32];
     for (unsigned i = 0; i < 32; ++i) {
-        if (mask >> i & 1) copy(static_cast<unsigned char*>(values) + i * bytes, warp.values[i], bytes);
+        if (mask >> i & 1) copy(static_cast<unsigned char*>(values) + i * bytes, gathered[i], bytes);
     }
-    warp_barrier(mask, line);
 }
 
 void* shared_memory(const void* declaration, size_t bytes) {
