@@ -41,6 +41,5 @@ def cuda_cards(
 def cuda_card(kernel: Kernel, target: str) -> Card:
     """The card of one kernel."""
     cubin = compiled(kernel, target)
-    return read_card(
-        cubin, "cuda", kernel.op, kernel.order, target, kernel.dtype, BLOCKS.get(kernel.op, THREADS)
-    )
+    case = f"{kernel.order}, 64-bit offsets" if kernel.wide else kernel.order
+    return read_card(cubin, "cuda", kernel.op, case, target, kernel.dtype, BLOCKS.get(kernel.op, THREADS))

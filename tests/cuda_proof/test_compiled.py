@@ -25,10 +25,9 @@ REGISTERS = 1.15
 
 @pytest.fixture(scope="module")
 def rows() -> list[Card]:
-    """Of one dtype on one target, others every day; all where the proof is whole, and with wide offsets too."""
-    if WHOLE:
-        return [*cuda_cards(), *cuda_cards(wide=True)]
-    return cuda_cards((TARGETS[TURN % len(TARGETS)],), (DTYPES[TURN // len(TARGETS)],))
+    """Of one dtype on one target, others every day, where the proof is whole all; with wide offsets too."""
+    some = ((TARGETS[TURN % len(TARGETS)],), (DTYPES[TURN // len(TARGETS)],))
+    return [card for wide in (False, True) for card in cuda_cards(*(() if WHOLE else some), wide=wide)]
 
 
 def committed() -> dict[tuple[str, str, str, str], dict[str, object]]:
@@ -40,10 +39,12 @@ def committed() -> dict[tuple[str, str, str, str], dict[str, object]]:
 
 def _is_wide(card: Card) -> bool:
     """Whether images in memory order move 128 bits at a time; `sampler_reduce` also reads first elements."""
-    if card.kernel == "sampler_reduce" and card.case == "flat":
+    if card.case.startswith("planes"):
+        return True
+    if card.kernel == "sampler_reduce":
         narrow = sum(card.loads.values()) - card.loads["128"]
         return narrow == 2 and sum(card.stores.values()) == 2
-    return card.case == "planes" or card.wide >= 0.9
+    return card.wide >= 0.9
 
 
 def test_no_kernel_spills(rows):
@@ -57,8 +58,12 @@ def test_images_in_memory_order_move_128_bits_at_a_time(rows):
 
 def test_cards_are_no_worse_than_the_committed_ones(rows):
     known = committed()
-    for row in rows[: len(known)]:
-        before = Card(**known[row.kernel, row.case, row.target, row.dtype])
+    for row in rows:
+        of_row = row.kernel, row.case, row.target, row.dtype
+        if of_row not in known:
+            assert "64-bit" in row.case, row
+            continue
+        before = Card(**known[of_row])
         assert row.registers <= REGISTERS * before.registers, (row, before)
         assert row.shared_bytes <= before.shared_bytes and row.wide >= before.wide, (row, before)
 

@@ -8,6 +8,7 @@
 // In the first two a sample is a whole number of threads' elements, and aligned to 16 bytes.
 #pragma once
 
+#include "common/cuda/store16.h"
 #include "common/cuda/stored.h"
 
 namespace genfuse {
@@ -105,7 +106,9 @@ __device__ void store(const Operand& operand, const Place<order, Index>& place, 
             Chunk<Stored> chunk;
 #pragma unroll
             for (int j = 0; j < lanes; ++j) narrow(value[i + j], &chunk.element[j]);
-            *reinterpret_cast<Chunk<Stored>*>(to + place.first + i) = chunk;
+            uint32 word[4];
+            memcpy(word, &chunk, sizeof(word));
+            store16(to + place.first + i, word);
         }
     }
 }
