@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # In pip's own build environment, a new folder each time, CMake would find other tools and compile everything again.
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
-SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name 'CMakeLists.txt')
+SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name 'CMakeLists.txt')
 
 .PHONY: sample test lint sanitize cards proof gpu-check clean
 
@@ -25,7 +25,7 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
-	git ls-files '*.cpp' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
+	git ls-files '*.cpp' '*.cu' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 sanitize: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh $(ARGS)
@@ -39,7 +39,8 @@ proof: $(VENV)/.installed-test
 
 # For a machine with a GPU: the suite on it, then the bench against its peers.
 gpu-check: $(VENV)/.installed-test
-	GENFUSE_REQUIRE_BACKENDS=cpu,triton $(BIN)/python -m pytest $(ARGS)
+	$(INSTALL) ".[test,cuda$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").split(".")[0])')]"
+	GENFUSE_REQUIRE_BACKENDS=cpu,triton,cuda $(BIN)/python -m pytest $(ARGS)
 	$(BIN)/genfuse bench sampler_step --device cuda --output bench/results
 
 $(VENV)/bin/python:
@@ -65,7 +66,7 @@ $(VENV)/.installed: $(SOURCES) | $(VENV)/.build-tools
 	@touch $@
 
 $(VENV)/.installed-test: $(SOURCES) | $(VENV)/.build-tools
-	@echo "Installing genfuse with its test dependencies: about 400 MB of Python packages (triton is half of it)"
+	@echo "Installing genfuse with its test dependencies: about 500 MB of Python packages (triton is 40 % of it)"
 	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 
 import pytest
@@ -57,6 +58,43 @@ def test_explain_takes_the_ops_arguments() -> None:
     assert genfuse.explain("sampler_step", x.to("meta")).backend == "aten"
 
 
+def test_why_cuda_kernels_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be helped comes before what is to be installed."""
+    from genfuse_kernels.common import nvrtc
+
+    missing = env.backend_missing.__wrapped__  # what is known of this machine is kept
+    find_spec = importlib.util.find_spec
+    present = {"cupy": False}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: present[name] or None if name in present else find_spec(name),
+    )
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert missing("cuda") == "PyTorch sees no GPU"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    assert missing("cuda") == "the GPU has compute capability 7.5, expected 8.0 or higher"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert missing("cuda") == "CuPy is not installed; pip install 'genfuse[cuda12]'"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert missing("cuda") == "CuPy is not installed; pip install 'genfuse[cuda13]'"
+    present["cupy"] = True
+    monkeypatch.setattr(nvrtc, "library", lambda: None)
+    assert "NVRTC, which compiles the kernels, is not found" in missing("cuda")
+    monkeypatch.setattr(nvrtc, "library", lambda: object())
+    assert missing("cuda") is None
+
+    monkeypatch.setattr(env, "backend_missing", lambda name: None if name == "cuda" else "not here (test)")
+    choice = dispatch.choose("sampler_step", torch.device("cuda"), torch.float32)
+    assert choice.backend == "cuda" and choice.passed_over["triton"] == "not here (test)"
+    assert dispatch.choose("linear", torch.device("cuda"), torch.float32).passed_over["cuda"] == (
+        "no kernel for this op yet"
+    )
+    assert dispatch.obstacle("sampler_step", "cuda", CPU, torch.float32) == "x is on cpu, expected cuda"
+
+
 def test_strict_forbids_aten(without_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(2, 3)
     with genfuse.backend(strict=True):
@@ -90,7 +128,10 @@ def test_a_forced_backend_runs_or_raises(without_cpu: None) -> None:
         assert genfuse.explain("sampler_step").passed_over["aten"] == "another backend is forced"
     with genfuse.backend("aten"):
         assert genfuse.explain("sampler_step").reason == "forced"
-    for name, why in (("cpu", "not built"), ("cuda", "no kernel for this op yet")):
+    for name, why in (
+        ("cpu", "not built"),
+        ("cuda", "CuPy is not installed|PyTorch sees no GPU|x is on cpu"),
+    ):
         with genfuse.backend(name), pytest.raises(UnsupportedError, match=why):  # type: ignore[arg-type]
             philox_normal(torch.tensor([1]), (1, 4))
 

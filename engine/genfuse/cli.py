@@ -249,6 +249,8 @@ def doctor() -> None:
     for package in (
         "torch",
         "triton",
+        "cupy-cuda12x",
+        "cupy-cuda13x",
         "numpy",
         "safetensors",
         "diffusers",

@@ -43,9 +43,9 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "aten", "reference"),
-    "philox_normal": ("cpu", "triton", "aten", "reference"),
-    "sampler_step": ("cpu", "triton", "aten", "reference"),
-    "sampler_reduce": ("cpu", "triton", "aten", "reference"),
+    "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
+    "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
+    "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
     "timestep_embedding": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
@@ -140,7 +140,8 @@ def obstacle(
         return missing
     if name == "cpu" and device.type != "cpu":
         return f"x is on {device}, expected cpu"
-    if name == "triton" and device.type != "cuda" and not env.triton_interpreted():
+    interpreted = name == "triton" and env.triton_interpreted()
+    if name in ("triton", "cuda") and device.type != "cuda" and not interpreted:
         return f"x is on {device}, expected cuda"
     dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+LEAST_CAPABILITY = (8, 0)
+"""Compute capability that the CUDA kernels need: they round to bfloat16 in one instruction."""
+
 
 @functools.cache
 def backend_missing(name: str) -> str | None:
@@ -30,8 +33,24 @@ def backend_missing(name: str) -> str | None:
         if not torch.cuda.is_available() and not triton_interpreted():
             return "PyTorch sees no GPU"
         return None
-    if name == "cuda":
-        return "hand-written CUDA kernels are not part of this version"
+    return _cuda_missing() if name == "cuda" else None
+
+
+def _cuda_missing() -> str | None:
+    """Why CUDA kernels cannot be compiled and launched here."""
+    from genfuse_kernels.common import nvrtc
+
+    extra = "genfuse[cuda12]" if (torch.version.cuda or "").startswith("12.") else "genfuse[cuda13]"
+    if not torch.cuda.is_available():
+        return "PyTorch sees no GPU"
+    capability = torch.cuda.get_device_capability()
+    if capability < LEAST_CAPABILITY:
+        found, least = (".".join(map(str, numbers)) for numbers in (capability, LEAST_CAPABILITY))
+        return f"the GPU has compute capability {found}, expected {least} or higher"
+    if importlib.util.find_spec("cupy") is None:
+        return f"CuPy is not installed; pip install '{extra}'"
+    if nvrtc.library() is None:
+        return f"NVRTC, which compiles the kernels, is not found; pip install '{extra}'"
     return None
 
 

@@ -1,7 +1,6 @@
 """How a Triton kernel walks over a sample: contiguous, channels-last and sliced tensors in any mix, no copy.
 
-A sample is seen as channels × positions, (C, H·W); a tensor is fit where its positions collapse to one
-stride. Elements go by quads, the four that share a Philox block, in one of three orders:
+A sample is seen as `planes` says. Elements go by quads, the four that share a Philox block, in one of three orders:
 
     flat     memory order, the same in every tensor: 128-bit accesses
     planes   logical order, each tensor with its own two strides
@@ -20,20 +19,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from genfuse_kernels.common.planes import INT32_LIMIT, inner_strides, is_dense, plane_strides, reach
+
 THREADS = 128
 """Threads of a program. Each handles one 128-bit access of an operand, and at least one Philox block."""
-
-INT32_LIMIT = 2**31
-"""Offsets within a sample from here on are computed in 64 bits."""
-
-
-class Operand(NamedTuple):
-    """A tensor as a kernel sees it; `pointer` None: absent."""
-
-    pointer: Tensor | None
-    batch: int
-    channel: int
-    position: int
 
 
 class Walk(NamedTuple):
@@ -41,42 +30,6 @@ class Walk(NamedTuple):
 
     grid: tuple[int]
     arguments: dict[str, Any]
-
-
-def plane_strides(tensor: Tensor) -> tuple[int, int, int] | None:
-    """Strides of sample, channel and position of (N, C, *positions); None where positions don't collapse."""
-    batch, channel = tensor.stride(0), tensor.stride(1) if tensor.ndim > 1 else 0
-    position = 0
-    span = None
-    for size, stride in zip(reversed(tensor.shape[2:]), reversed(tensor.stride()[2:]), strict=True):
-        if size == 1:
-            continue
-        if span is None:
-            position = stride
-        elif stride != span:
-            return None
-        span = stride * size
-    return batch, channel, position
-
-
-def fit(tensor: Tensor | None) -> Tensor | None:
-    """`as_planes`, of a tensor that may be absent."""
-    return None if tensor is None else as_planes(tensor)
-
-
-def as_planes(tensor: Tensor) -> Tensor:
-    """The tensor itself where a kernel can walk over it, else a contiguous copy."""
-    return tensor if plane_strides(tensor) is not None else tensor.contiguous()
-
-
-def operand(tensor: Tensor | None) -> Operand:
-    """`tensor`, fit, as a kernel argument."""
-    if tensor is None:
-        return Operand(None, 0, 0, 0)
-    strides = plane_strides(tensor)
-    if strides is None:
-        raise ValueError(f"strides {tensor.stride()} don't collapse; pass the tensor through fit()")
-    return Operand(tensor, *strides)
 
 
 def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREADS) -> Walk:
@@ -89,8 +42,8 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREAD
     channels = shape[1] if len(shape) > 1 else 1
     positions = shape[2:].numel()
     numel = channels * positions
-    inner = {_inner_strides(tensor) for tensor in given}
-    if len(inner) == 1 and _is_dense(shape[1:], *inner, contiguous=draws):
+    inner = {inner_strides(tensor) for tensor in given}
+    if len(inner) == 1 and is_dense(shape[1:], *inner, contiguous=draws):
         order = "flat"
     elif positions % 4 == 0 and abs((plane_strides(given[0]) or (0, 0, 0))[2]) > 1:
         order = "pixels"
@@ -99,7 +52,7 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREAD
     most_quads = threads * max(4, 16 // given[0].element_size()) // 4
     quads = min(most_quads, max(32, triton.next_power_of_2(triton.cdiv(numel, 4))))
     tiles = triton.cdiv(numel, 4 * quads)
-    reach = max(_reach(tensor) for tensor in given)
+    farthest = max(reach(tensor) for tensor in given)
     return Walk(
         grid=(shape[0] * tiles,),
         arguments={
@@ -108,7 +61,7 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREAD
             "positions": positions,
             "ORDER": order,
             "QUADS": quads,
-            "WIDE": max(reach, tiles * quads * 4) >= INT32_LIMIT,
+            "WIDE": max(farthest, tiles * quads * 4) >= INT32_LIMIT,
             "COMPUTE": tl.float64 if given[0].dtype == torch.float64 else tl.float32,
             "num_warps": threads // 32,
             "enable_fp_fusion": True,
@@ -116,34 +69,9 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREAD
     )
 
 
-def _inner_strides(tensor: Tensor) -> tuple[int, ...]:
-    """Strides within a sample; those of dimensions of size 1 say nothing and read as 0."""
-    dims = zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
-    return tuple(0 if size == 1 else stride for size, stride in dims)
-
-
-def _is_dense(shape: Sequence[int], strides: Sequence[int], *, contiguous: bool) -> bool:
-    """Whether the sample fills one stretch of memory, and in logical order where `contiguous`."""
-    dims = [(stride, size) for stride, size in zip(strides, shape, strict=True) if size != 1]
-    if not contiguous:
-        dims.sort(reverse=True)
-    expected = 1
-    for stride, size in reversed(dims):
-        if stride != expected:
-            return False
-        expected *= size
-    return True
-
-
 def is_wide(*tensors: Tensor | None) -> bool:
     """Whether offsets within a sample of one of them need 64 bits."""
-    return any(tensor is not None and _reach(tensor) >= INT32_LIMIT for tensor in tensors)
-
-
-def _reach(tensor: Tensor) -> int:
-    return sum(
-        (size - 1) * abs(stride) for size, stride in zip(tensor.shape[1:], tensor.stride()[1:], strict=True)
-    )
+    return any(tensor is not None and reach(tensor) >= INT32_LIMIT for tensor in tensors)
 
 
 @triton.jit

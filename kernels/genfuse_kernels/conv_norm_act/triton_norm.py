@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import as_planes, fit, operand
 from genfuse_kernels.common.moments import TILE, merged, tile_moments
+from genfuse_kernels.common.planes import as_planes, fit, operand
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.activation import activated
-from genfuse_kernels.common.layout import fit, is_wide, operand
+from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import (
     fold_moments,
     merged,
@@ -23,6 +23,7 @@ from genfuse_kernels.common.moments import (
     tiles,
 )
 from genfuse_kernels.common.philox import philox_words
+from genfuse_kernels.common.planes import fit, operand
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.conv_norm_act.triton_norm import Table, norm_table, normalised
 from genfuse_kernels.philox_normal.spec import STREAM_DROPOUT

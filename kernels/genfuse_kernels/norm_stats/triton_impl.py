@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, is_wide, operand
+from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import (
     fold_moments,
     merged,
@@ -15,6 +15,7 @@ from genfuse_kernels.common.moments import (
     tile_moments,
     tiles,
 )
+from genfuse_kernels.common.planes import fit, operand
 
 
 @triton.jit

@@ -6,8 +6,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, operand, pointers, tile_elements, walk
+from genfuse_kernels.common.layout import pointers, tile_elements, walk
 from genfuse_kernels.common.philox import normal_quads
+from genfuse_kernels.common.planes import fit, operand
 
 
 @triton.jit(do_not_specialize=["row", "stream"])

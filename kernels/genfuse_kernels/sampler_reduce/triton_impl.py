@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, operand, tile_elements, walk
+from genfuse_kernels.common.layout import tile_elements, walk
+from genfuse_kernels.common.planes import fit, operand
 from genfuse_kernels.sampler_step.row import COLUMN
 from genfuse_kernels.sampler_step.triton_impl import column, guided, load_live, row_of
 

@@ -6,8 +6,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.layout import fit, operand, plane_strides, pointers, tile_elements, walk
+from genfuse_kernels.common.layout import pointers, tile_elements, walk
 from genfuse_kernels.common.philox import normal_quads
+from genfuse_kernels.common.planes import fit, operand, plane_strides
 from genfuse_kernels.sampler_step import row as layout
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS
 

@@ -1,0 +1,68 @@
+"""Every case here runs on the emulated kernels, in one of three orders of threads a day, in a whole proof in all."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cuda_proof.build import EMULATION, build
+from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
+from genfuse_kernels.common.cuda_walk import THREADS
+from genfuse_kernels.philox_normal import cuda_impl as philox_normal
+from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
+from genfuse_kernels.sampler_step import cuda_impl as sampler_step
+from triton_proof.seeds import rotating
+
+THREAD_ORDERS = ("forward", "reverse", "shuffled")
+
+Launch = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> Callable[[str], ctypes.CDLL]:
+    """The emulated kernel of an op, built when it is first asked for."""
+    built: dict[str, ctypes.CDLL] = {}
+
+    def of(op: str) -> ctypes.CDLL:
+        if op not in built:
+            output = tmp_path_factory.mktemp("emulation") / f"{op}.so"
+            built[op] = ctypes.CDLL(str(build(EMULATION / f"{op}.cpp", "asan", output, shared=True)))
+        return built[op]
+
+    return of
+
+
+@pytest.fixture(params=[THREAD_ORDERS[seed] for seed in rotating(1, len(THREAD_ORDERS))])
+def launch(request, library) -> Launch:
+    """What takes the place of `cuda_kernel.launch`."""
+
+    def emulated(
+        kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: torch.device, threads: int = THREADS
+    ) -> None:
+        assert not kernel.wide or kernel.dtype == torch.float32  # what instantiations.h has
+        assert device.type == "cpu" and arguments.shape == ()
+        of_op = library(kernel.op)
+        assert getattr(of_op, f"{kernel.op}_argument_bytes")() == arguments.dtype.itemsize
+        assert getattr(of_op, f"{kernel.op}_threads")() == threads
+        getattr(of_op, kernel.op)(
+            list(STORED).index(kernel.dtype),
+            list(ORDERS).index(kernel.order),
+            int(kernel.wide),
+            ctypes.c_uint(blocks),
+            THREAD_ORDERS.index(request.param),
+            ctypes.c_void_p(arguments.ctypes.data),
+        )
+
+    return emulated
+
+
+@pytest.fixture(autouse=True)
+def emulated(launch, monkeypatch) -> None:
+    torch.set_num_threads(1)
+    for module in (philox_normal, sampler_step, sampler_reduce):
+        monkeypatch.setattr(module, "launch", launch)
