@@ -1,0 +1,5 @@
+"""Gradient penalties: each by one pass of tangents, without a second-order graph."""
+
+from genfuse.penalties.penalty import gradient_penalty
+
+__all__ = ["gradient_penalty"]

@@ -1,0 +1,266 @@
+"""What a network does with the point at which it is asked for its gradient, call by call.
+
+PyTorch runs the network and records its graph as ever; beside it the recorder keeps, in order, the calls that depend on
+the point, with what their tangent rules read. Weights are what enters them and does not depend on the point, whether a
+parameter, an embedding of a label or what spectral norm made of a parameter: autograd takes their gradients on.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from genfuse.errors import UnsupportedError
+from genfuse.penalties.rules import COMPOSITIONS, RULES
+from genfuse.penalties.rules.rule import Rule, Use
+
+ADVICE = 'compose it of what has a rule, or pass fallback="autograd" for double backward'
+
+
+class Value:
+    """A tensor that depends on the point: its place in autograd's graph, its adjoint and its tangent."""
+
+    __slots__ = ("adjoint", "dtype", "edge", "shape", "tangent", "version")
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.edge: GradientEdge = get_gradient_edge(tensor)
+        self.shape, self.dtype, self.version = tensor.shape, tensor.dtype, tensor._version
+        self.adjoint: Tensor | None = None
+        self.tangent: Tensor | None = None
+
+
+class Kept(NamedTuple):
+    """A tensor, and how often it had been edited when it was kept."""
+
+    tensor: Tensor
+    version: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Kept:
+        return cls(tensor, tensor._version)
+
+    def read(self, place: str) -> Tensor:
+        """UnsupportedError where it has been edited since."""
+        if self.tensor._version != self.version:
+            raise UnsupportedError(f"{place}: what it read was edited in place afterwards; edit a copy")
+        return self.tensor.detach()
+
+
+class Input(NamedTuple):
+    """In the place of an argument that depends on the point."""
+
+    value: Value
+    primal: Kept | None
+
+
+class Autocast(NamedTuple):
+    """The state of autocast in which a call ran."""
+
+    device: str
+    enabled: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def now(cls, device: str) -> Autocast:
+        return cls(device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+
+
+@dataclass
+class Call:
+    """A call on the way from the point to the output."""
+
+    rule: Rule
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    use: Use
+    """of the inputs"""
+    result: Any
+    """None where the rule does not use it, `Kept` where it is one tensor"""
+    outputs: list[Value | None]
+    """of its tensors; None for those without a gradient"""
+    autocast: Autocast
+    place: str
+
+    @property
+    def curved(self) -> bool:
+        """Whether the tangent depends on primal values, which depend on the weights below."""
+        return "curved" in (self.use, self.rule.result)
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether the tangent may depend on anything that depends on weights."""
+        return self.curved or any(t.requires_grad for t in tensors((self.args, self.kwargs)))
+
+
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """Those in nested tuples, lists and dicts, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (tuple, list)):
+        for part in tree:
+            yield from tensors(part)
+    elif isinstance(tree, dict):
+        yield from tensors(list(tree.values()))
+
+
+def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """Nested tuples, lists and dicts with `change` of each leaf; named tuples other than `Input` become tuples."""
+    if isinstance(tree, Input):
+        return change(tree)
+    if isinstance(tree, (tuple, list)):
+        parts = [mapped(part, change) for part in tree]
+        return parts if isinstance(tree, list) else tuple(parts)
+    if isinstance(tree, dict):
+        return {name: mapped(part, change) for name, part in tree.items()}
+    return change(tree)
+
+
+class Recorder(TorchFunctionMode):
+    """Inside the `with` block, calls that depend on `point` are recorded.
+
+    UnsupportedError for a call that has no rule, naming the module of `network` that made it.
+    """
+
+    def __init__(self, point: Tensor, network: Callable[..., Any]) -> None:
+        super().__init__()
+        self.point = Value(point)
+        self.calls: deque[Call] = deque()
+        self.weights: dict[int, Tensor] = {}
+        """that entered the calls, by their id"""
+        self._values = WeakTensorKeyDictionary({point: self.point})
+        self._independent: set[Node] = set()
+        modules = network.named_modules() if isinstance(network, nn.Module) else ()
+        self._names = {id(module): name for name, module in modules}
+
+    def value_of(self, tensor: Tensor) -> Value | None:
+        """None for a tensor that does not depend on the point. UnsupportedError where that is not known."""
+        value: Value | None = self._values.get(tensor)
+        if value is None:
+            self._check_independent(tensor)
+        elif tensor._version != value.version:
+            raise UnsupportedError(
+                f"{self._place()}: a tensor was edited in place through a view, or under no_grad; edit a copy"
+            )
+        return value
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        given = list(tensors((args, kwargs)))
+        live = [tensor for tensor in given if tensor in self._values]
+        if not live or not torch.is_grad_enabled():
+            return function(*args, **kwargs)
+        compose = COMPOSITIONS.get(function)
+        if compose is not None:
+            with self:
+                return compose(function, *args, **kwargs)
+        rule = RULES.get(function)
+        recorded = None if rule is None else self._recorded(rule, function, args, kwargs, given)
+        before = [tensor._version for tensor in live]
+        result = function(*args, **kwargs)
+        edited = before != [tensor._version for tensor in live]
+        made = [tensor for tensor in tensors(result) if tensor.requires_grad]
+        if not edited and all(tensor in self._values for tensor in made):
+            return result  # nothing that has a gradient, or an argument itself
+        if recorded is None:
+            name = resolve_name(function) or getattr(function, "__name__", repr(function))
+            raise UnsupportedError(f"{self._place()} calls {name}, which has no tangent rule; {ADVICE}")
+        self._finish(recorded, result)
+        return result
+
+    def _recorded(
+        self, rule: Rule, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]
+    ) -> Call:
+        """Before the call, which may edit what it reads."""
+        values = [self.value_of(tensor) for tensor in given]
+        use = rule.inputs([value is not None for value in values])
+        copied = use != "unused" and _is_in_place(function, kwargs)
+        of = {id(tensor): value for tensor, value in zip(given, values, strict=True)}
+
+        def kept(argument: Any) -> Any:
+            value = of.get(id(argument))
+            if value is None:
+                return argument
+            if use == "unused":
+                return Input(value, None)
+            return Input(value, Kept.of(argument.detach().clone() if copied else argument))
+
+        place = self._place()
+        if rule.couples(*args, **kwargs):
+            warn_of_coupling(place)
+        device = given[0].device.type
+        return Call(
+            rule, function, mapped(args, kept), mapped(kwargs, kept), use, None, [], Autocast.now(device), place
+        )  # fmt: skip
+
+    def _finish(self, call: Call, result: Any) -> None:
+        """Behind the call."""
+        for tensor in tensors(result):
+            value = Value(tensor) if tensor.requires_grad else None
+            call.outputs.append(value)
+            if value is not None:
+                self._values[tensor] = value
+        if call.rule.result != "unused":
+            call.result = Kept.of(result) if isinstance(result, Tensor) else result
+        self.calls.append(call)
+
+    def _check_independent(self, tensor: Tensor) -> None:
+        """A weight, unless autograd knows a way from the point to it that was not recorded."""
+        if not tensor.requires_grad or id(tensor) in self.weights:
+            return
+        nodes = [get_gradient_edge(tensor).node]
+        while nodes:
+            node = nodes.pop()
+            if node is self.point.edge.node:
+                made_by = "" if tensor.grad_fn is None else f" by {tensor.grad_fn.name()}"
+                raise UnsupportedError(
+                    f"{self._place()} reads what{made_by} was made of the critic's input and has no tangent rule; "
+                    f"{ADVICE}"
+                )
+            if node not in self._independent:
+                self._independent.add(node)
+                nodes += [before for before, _ in node.next_functions if before is not None]
+        self.weights[id(tensor)] = tensor
+
+    def _place(self) -> str:
+        """The innermost module of the network that is running."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            module = frame.f_locals.get("self")
+            if isinstance(module, nn.Module) and id(module) in self._names:
+                name = self._names[id(module)]
+                return f"critic{'.' if name else ''}{name} ({type(module).__name__})"
+            frame = frame.f_back  # type: ignore[assignment]
+        return "the critic"
+
+
+def _is_in_place(function: Any, kwargs: dict[str, Any]) -> bool:
+    name: str = getattr(function, "__name__", "")
+    return kwargs.get("inplace") is True or (name.endswith("_") and not name.endswith("__"))
+
+
+_warned = False
+
+
+def warn_of_coupling(place: str) -> None:
+    """Once a process."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"{place} reduces over the first axis: where that is the batch, a sample's score depends on the others, "
+            "and so does the norm of its gradient; the penalty and its gradient are exact all the same",
+            stacklevel=2,
+        )
