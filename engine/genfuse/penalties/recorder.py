@@ -46,8 +46,9 @@ class Kept(NamedTuple):
     version: int
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Kept:
-        return cls(tensor, tensor._version)
+    def of(cls, tensor: Tensor, use: Use) -> Kept:
+        kept = tensor.detach() > 0 if use == "sign" else tensor
+        return cls(kept, kept._version)
 
     def read(self, place: str) -> Tensor:
         """UnsupportedError where it has been edited since."""
@@ -186,7 +187,7 @@ class Recorder(TorchFunctionMode):
         """Before the call, which may edit what it reads."""
         values = [self.value_of(tensor) for tensor in given]
         use = rule.inputs([value is not None for value in values])
-        copied = use != "unused" and _is_in_place(function, kwargs)
+        copied = use in ("constant", "curved") and _is_in_place(function, kwargs)
         of = {id(tensor): value for tensor, value in zip(given, values, strict=True)}
 
         def kept(argument: Any) -> Any:
@@ -195,7 +196,7 @@ class Recorder(TorchFunctionMode):
                 return argument
             if use == "unused":
                 return Input(value, None)
-            return Input(value, Kept.of(argument.detach().clone() if copied else argument))
+            return Input(value, Kept.of(argument.detach().clone() if copied else argument, use))
 
         place = self._place()
         if rule.couples(*args, **kwargs):
@@ -213,7 +214,7 @@ class Recorder(TorchFunctionMode):
             if value is not None:
                 self._values[tensor] = value
         if call.rule.result != "unused":
-            call.result = Kept.of(result) if isinstance(result, Tensor) else result
+            call.result = Kept.of(result, call.rule.result) if isinstance(result, Tensor) else result
         self.calls.append(call)
 
     def _check_independent(self, tensor: Tensor) -> None:

@@ -14,24 +14,24 @@ from genfuse.penalties.rules.rule import Called, Dual, composition, rule
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-@rule("relu", "relu_", result="constant")
+@rule("relu", "relu_", result="sign")
 def relu(called: Called, input: Dual, inplace: bool = False) -> Tensor:
-    return input.tangent * (called.result > 0)
+    return input.tangent * called.result
 
 
-@rule("leaky_relu", "leaky_relu_", result="constant")
+@rule("leaky_relu", "leaky_relu_", result="sign")
 def leaky_relu(called: Called, input: Dual, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     if negative_slope < 0:
         raise UnsupportedError(
             f"negative_slope is {negative_slope}, expected 0 or more: the result's sign tells the slope"
         )
-    return torch.where(called.result > 0, input.tangent, input.tangent * negative_slope)
+    return torch.where(called.result, input.tangent, input.tangent * negative_slope)
 
 
-@rule("prelu", inputs="constant")
+@rule("prelu", inputs="sign")
 def prelu(called: Called, input: Dual, weight: Tensor) -> Tensor:
     slope = weight if weight.numel() == 1 else weight.reshape(-1, *(1,) * (input.tangent.ndim - 2))
-    return torch.where(input.primal > 0, input.tangent, input.tangent * slope)
+    return torch.where(input.primal, input.tangent, input.tangent * slope)
 
 
 @rule("hardtanh", "hardtanh_", inputs="constant")

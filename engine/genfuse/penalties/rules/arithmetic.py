@@ -21,7 +21,7 @@ def _value(given: Any) -> Any:
     return given.primal if isinstance(given, Dual) else given
 
 
-@rule("add", "add_", Tensor.__radd__)
+@rule("add", "add_")
 def add(called: Called, input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     found: Tensor = _moved(input) + (_moved(other) if alpha == 1 else _moved(other) * alpha)
     return found
@@ -148,9 +148,14 @@ def extreme(called: Called, input: Any, other: Any) -> Tensor:
     return found
 
 
-@rule("where")
+@rule(torch.where)
 def where(called: Called, condition: Tensor, input: Any, other: Any) -> Tensor:
     return torch.where(condition, _moved(input), _moved(other))
+
+
+@rule(Tensor.where)
+def method_where(called: Called, input: Any, condition: Tensor, other: Any) -> Tensor:
+    return where(called, condition, input, other)
 
 
 @rule("masked_fill", "masked_fill_")

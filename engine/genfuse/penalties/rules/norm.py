@@ -18,12 +18,12 @@ from torch import Tensor
 from genfuse.penalties.rules.rule import Called, Dual, rule
 
 
-def _standardised(x: Dual, axes: tuple[int, ...], eps: float) -> Tensor:
-    centred = x.primal - x.primal.mean(axes, keepdim=True)
-    scale = torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
-    normal = centred * scale
+def _standardised(x: Dual, normal: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """The tangent of `normal`, x̂ as PyTorch's kernel has it: that keeps x alone, which the graph holds already."""
+    scale = torch.rsqrt(x.primal.var(axes, correction=0, keepdim=True) + eps)
     moved = x.tangent - x.tangent.mean(axes, keepdim=True)
-    return scale * (moved - normal * (normal * x.tangent).mean(axes, keepdim=True))
+    along = (normal * x.tangent).mean(axes, keepdim=True)
+    return scale * torch.addcmul(moved, normal, along, value=-1)
 
 
 def _of_channels(weight: Tensor | None, y: Tensor) -> Tensor:
@@ -41,7 +41,8 @@ def layer_norm(
     *_: Any,
 ) -> Tensor:
     """Ba, Kiros and Hinton 2016."""
-    y = _standardised(input, tuple(range(-len(normalized_shape), 0)), eps)
+    normal = F.layer_norm(input.primal, normalized_shape, eps=eps)
+    y = _standardised(input, normal, tuple(range(-len(normalized_shape), 0)), eps)
     return y if weight is None else y * weight
 
 
@@ -56,8 +57,10 @@ def group_norm(
 ) -> Tensor:
     """Wu and He 2018."""
     shape = input.tangent.shape
-    grouped = Dual(*(t.reshape(shape[0], num_groups, -1) for t in input))
-    return _of_channels(weight, _standardised(grouped, (2,), eps).reshape(shape))
+    normal = F.group_norm(input.primal, num_groups, eps=eps)
+    primal, tangent, normal = (t.reshape(shape[0], num_groups, -1) for t in (*input, normal))
+    y = _standardised(Dual(primal, tangent), normal, (2,), eps)
+    return _of_channels(weight, y.reshape(shape))
 
 
 @rule(F.instance_norm, inputs="curved")
@@ -75,7 +78,8 @@ def instance_norm(
     """Ulyanov, Vedaldi and Lempitsky 2016."""
     if not use_input_stats and running_var is not None:
         return _of_channels(weight, _of_channels(torch.rsqrt(running_var + eps), input.tangent))
-    return _of_channels(weight, _standardised(input, tuple(range(2, input.tangent.ndim)), eps))
+    normal = F.instance_norm(input.primal, eps=eps)
+    return _of_channels(weight, _standardised(input, normal, tuple(range(2, normal.ndim)), eps))
 
 
 def _by_batch(
@@ -106,7 +110,8 @@ def batch_norm(
     """Ioffe and Szegedy 2015."""
     if not training and running_var is not None:
         return _of_channels(weight, _of_channels(torch.rsqrt(running_var + eps), input.tangent))
-    return _of_channels(weight, _standardised(input, (0, *range(2, input.tangent.ndim)), eps))
+    normal = F.batch_norm(input.primal, None, None, training=True, eps=eps)
+    return _of_channels(weight, _standardised(input, normal, (0, *range(2, normal.ndim)), eps))
 
 
 @rule(F.rms_norm, torch.rms_norm, inputs="curved")

@@ -55,15 +55,9 @@ def linear(called: Called, input: Any, weight: Any, bias: Any = None) -> Tensor:
     return _plus(_by_factors(F.linear, (input, weight)), bias)
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot", Tensor.__matmul__, inputs=of_product)
+@rule("matmul", "mm", "bmm", "mv", "dot", inputs=of_product)
 def matmul(called: Called, input: Any, other: Any) -> Tensor:
     found: Tensor = _by_factors(called.function, (input, other))
-    return found
-
-
-@rule(Tensor.__rmatmul__, inputs=of_product)
-def reversed_matmul(called: Called, input: Any, other: Any) -> Tensor:
-    found: Tensor = _by_factors(torch.matmul, (other, input))
     return found
 
 
@@ -77,7 +71,7 @@ def einsum(called: Called, equation: str, *operands: Any) -> Tensor:
     return found
 
 
-@rule("mul", "mul_", "multiply", Tensor.__rmul__, inputs=of_product)
+@rule("mul", "mul_", "multiply", inputs=of_product)
 def mul(called: Called, input: Any, other: Any) -> Tensor:
     found: Tensor = _by_factors(torch.mul, (input, other))
     return found

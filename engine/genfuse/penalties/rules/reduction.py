@@ -80,14 +80,22 @@ def vector_norm(
 
 @composition("norm")
 def norm(
-    function: Any, input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+    function: Any,
+    input: Tensor,
+    p: Any = "fro",
+    dim: Any = None,
+    keepdim: bool = False,
+    out: None = None,
+    dtype: Any = None,
 ) -> Any:
     ord = 2 if p in ("fro", None) else p
     return torch.linalg.vector_norm(input, ord, dim, keepdim, dtype=dtype)
 
 
 @composition("normalize")
-def normalize(function: Any, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
+def normalize(
+    function: Any, input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
+) -> Any:
     length: Tensor = torch.linalg.vector_norm(input, p, dim, True)
     return input / length.clamp_min(eps)
 

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Use = Literal["unused", "constant", "curved"]
-"""How a tangent depends on a primal: not at all, by its signs or places alone, or by its value."""
+Use = Literal["unused", "sign", "constant", "curved"]
+"""How a tangent depends on a primal: not at all; by where it is positive, which is all that is kept then; piecewise
+constantly, so that it passes no gradient on; or by its value.
+"""
 
 Live = Sequence[bool]
 """Of the tensors among a call's arguments in turn, whether they depend on the point."""
@@ -27,7 +29,7 @@ class Dual(NamedTuple):
     """A tensor that depends on the point, and its derivative along the direction."""
 
     primal: Tensor
-    """absent (None) where the rule does not use it"""
+    """absent (None) where the rule does not use it, bool where it uses the sign"""
     tangent: Tensor
 
 
@@ -36,7 +38,7 @@ class Called(NamedTuple):
 
     function: Callable[..., Any]
     result: Tensor
-    """a tuple where the function returns several; absent (None) where the rule does not use it"""
+    """a tuple where the function returns several; otherwise as a primal"""
 
 
 class Rule(NamedTuple):
@@ -114,9 +116,11 @@ def _resolved(functions: Sequence[Any]) -> list[Any]:
         if not isinstance(function, str):
             found.append(function)
             continue
-        named = [getattr(room, function) for room in (torch, Tensor, F) if hasattr(room, function)]
-        assert named, f"PyTorch has no function {function}"
-        found += [one.__get__ if _is_property(one) else one for one in named]
+        named: list[Any] = [getattr(room, function, None) for room in (torch, Tensor, F)]
+        named = [one.__get__ if _is_property(one) else one for one in named]
+        usable = [one for one in named if callable(one)]
+        assert usable, f"PyTorch has no function {function}"
+        found += usable
     return found
 
 
