@@ -145,7 +145,7 @@ class Recorder(TorchFunctionMode):
         self._names = {id(module): name for name, module in modules}
 
     def value_of(self, tensor: Tensor) -> Value | None:
-        """None for a tensor that does not depend on the point. UnsupportedError where that is not known."""
+        """None for a tensor that does not depend on the point."""
         value: Value | None = self._values.get(tensor)
         if value is None:
             self._check_independent(tensor)
@@ -162,6 +162,8 @@ class Recorder(TorchFunctionMode):
         given = list(tensors((args, kwargs)))
         live = [tensor for tensor in given if tensor in self._values]
         if not live or not torch.is_grad_enabled():
+            for tensor in given if torch.is_grad_enabled() else ():
+                self._check_independent(tensor)
             return function(*args, **kwargs)
         compose = COMPOSITIONS.get(function)
         if compose is not None:
@@ -186,6 +188,11 @@ class Recorder(TorchFunctionMode):
     ) -> Call:
         """Before the call, which may edit what it reads."""
         values = [self.value_of(tensor) for tensor in given]
+        self.weights.update(
+            (id(tensor), tensor)
+            for tensor, value in zip(given, values, strict=True)
+            if value is None and tensor.requires_grad
+        )
         use = rule.inputs([value is not None for value in values])
         copied = use in ("constant", "curved") and _is_in_place(function, kwargs)
         of = {id(tensor): value for tensor, value in zip(given, values, strict=True)}
@@ -218,22 +225,18 @@ class Recorder(TorchFunctionMode):
         self.calls.append(call)
 
     def _check_independent(self, tensor: Tensor) -> None:
-        """A weight, unless autograd knows a way from the point to it that was not recorded."""
-        if not tensor.requires_grad or id(tensor) in self.weights:
-            return
-        nodes = [get_gradient_edge(tensor).node]
+        """UnsupportedError where autograd knows a way from the point to the tensor that was not recorded."""
+        nodes = [tensor.grad_fn]
         while nodes:
             node = nodes.pop()
-            if node is self.point.edge.node:
-                made_by = "" if tensor.grad_fn is None else f" by {tensor.grad_fn.name()}"
+            if node is self.point.edge.node and tensor.grad_fn is not None:
                 raise UnsupportedError(
-                    f"{self._place()} reads what{made_by} was made of the critic's input and has no tangent rule; "
+                    f"{self._place()} reads what {tensor.grad_fn.name()} made of the input, which has no tangent rule; "
                     f"{ADVICE}"
                 )
-            if node not in self._independent:
+            if node is not None and node not in self._independent:
                 self._independent.add(node)
-                nodes += [before for before, _ in node.next_functions if before is not None]
-        self.weights[id(tensor)] = tensor
+                nodes += [before for before, _ in node.next_functions]
 
     def _place(self) -> str:
         """The innermost module of the network that is running."""
