@@ -91,21 +91,25 @@ class _Penalty(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *inputs: Tensor | None) -> Tensor:
         ctx.save_for_backward(*gradients)
+        ctx.inputs = inputs
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:
         found = [None if kept is None else by_value * kept for kept in ctx.saved_tensors]
         if torch.is_grad_enabled():
-            found = [None if one is None else _Once.apply(one, by_value) for one in found]
+            found = [
+                None if one is None else _Once.apply(one, by_value, of)
+                for one, of in zip(found, ctx.inputs, strict=True)
+            ]
         return None, None, *found
 
 
 class _Once(torch.autograd.Function):
-    """A gradient that has none itself."""
+    """A gradient that has none itself, and says so where autograd asks for it."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, by_value: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, by_value: Tensor, of: Tensor) -> Tensor:
         return gradient.detach().clone()
 
     @staticmethod

@@ -71,14 +71,19 @@ def mish(called: Called, input: Dual, inplace: bool = False) -> Tensor:
 
 @rule("gelu", inputs="curved")
 def gelu(called: Called, input: Dual, approximate: str = "none") -> Tensor:
-    """Hendrycks and Gimpel 2016: x·Φ(x), and its approximation by tanh."""
+    """Hendrycks and Gimpel 2016: x·Φ(x), and its approximation x·(1 + tanh z)/2 = x·σ(2z)."""
     x = input.primal
     if approximate == "none":
         density = torch.exp(-0.5 * x.square()) / math.sqrt(2 * math.pi)
         return input.tangent * (0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * density)
-    slope = math.sqrt(2 / math.pi)
-    t = torch.tanh(slope * (x + 0.044715 * x**3))
-    return input.tangent * (0.5 * (1 + t) + 0.5 * x * (1 - t.square()) * slope * (1 + 0.134145 * x.square()))
+    twice = 2 * math.sqrt(2 / math.pi)
+    doubled = twice * (x + 0.044715 * x**3)
+    share, rest = (
+        torch.sigmoid(doubled),
+        torch.sigmoid(-doubled),
+    )  # 1 - share would lose its digits where x is large
+    slope = share * rest * twice * (1 + 0.134145 * x.square())
+    return input.tangent * (share + x * slope)
 
 
 @rule("softplus", inputs="curved")
