@@ -6,7 +6,8 @@ all passes run in the forward, and what is kept for backward is a gradient a wei
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import sys
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -56,7 +57,12 @@ def _recorded(problem: Problem, wanted: bool, of_point: bool) -> tuple[TangentPa
     """The network's forward, and what it gave."""
     given = problem.point
     point = (given.clone() if given.is_inference() else given).detach().requires_grad_()
-    with torch.enable_grad(), dispatch.backend("aten"), Recorder(point, problem.network) as recorder:
+    with (
+        _eagerly(),
+        torch.enable_grad(),
+        dispatch.backend("aten"),
+        Recorder(point, problem.network, problem.name) as recorder,
+    ):
         output = problem.output(point)
     if recorder.value_of(output) is None:
         raise ValueError(
@@ -65,6 +71,14 @@ def _recorded(problem: Problem, wanted: bool, of_point: bool) -> tuple[TangentPa
     if not wanted:
         recorder.weights.clear()
     return TangentPass(recorder, output, of_point), output
+
+
+def _eagerly() -> AbstractContextManager[object]:
+    """What torch.compile made of modules cannot be recorded: they run as they are written."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _cost(problem: Problem, norms: Tensor) -> tuple[Tensor, Tensor]:

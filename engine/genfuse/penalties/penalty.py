@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
 from genfuse.ops import check
-from genfuse.penalties.double_backward import by_double_backward
+from genfuse.penalties.checks import Fallback, check_options, check_samples
 from genfuse.penalties.kinds import KIND_NAMES, KINDS, KindName, Place
-from genfuse.penalties.one_pass import by_tangents
-from genfuse.penalties.points import point_of
+from genfuse.penalties.points import drawn, point_of
 from genfuse.penalties.problem import Problem
-
-Fallback = Literal["autograd"]
+from genfuse.penalties.solve import solved
 
 _NEEDS: dict[Place, tuple[str, ...]] = {
     "interpolates": ("real", "fake"),
@@ -64,7 +61,8 @@ def gradient_penalty(
     direction φ'(n)·g/n, 0 where g is 0, held fixed: forward, data backward, one pass of tangents and the weights'
     gradients. Running statistics and power iterations advance once, dropout has one mask; where samples are coupled
     (batch norm in training), a warning says so once and the result is exact. Under autocast the critic runs as it does
-    anywhere there; norms and φ are float32, or float64.
+    anywhere there; norms and φ are float32, or float64. torch.compile breaks its graph around a call, and a critic that
+    it has compiled runs as it is written.
 
     ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
     samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
@@ -74,11 +72,10 @@ def gradient_penalty(
     _check(critic, real, fake, kind, weight, seed, fallback)
     check.flag("return_norms", return_norms)
     chosen = KINDS[kind]
-    number = int(torch.randint(2**63 - 1, ()).item()) if seed is None else seed
     problem = Problem(
         name="critic",
         network=critic,
-        point=point_of(chosen.place, real, fake, number),
+        point=point_of(chosen.place, real, fake, drawn(seed)),
         arguments=cond,
         seed=torch.ones_like,
         cost=chosen.of_norms,
@@ -88,30 +85,13 @@ def gradient_penalty(
     return (penalty, norms) if return_norms else penalty
 
 
-def solved(problem: Problem, fallback: Fallback | None) -> tuple[Tensor, Tensor]:
-    """Penalty and norms by tangents, or as the caller falls back."""
-    if fallback is None:
-        return by_tangents(problem)
-    try:
-        return by_tangents(problem)
-    except UnsupportedError:
-        return by_double_backward(problem)
-
-
 def _check(
     critic: Any, real: Any, fake: Any, kind: Any, weight: Any, seed: int | None, fallback: Any
 ) -> None:
     if not callable(critic):
         raise TypeError(f"critic is {type(critic).__name__}, expected a callable critic(x, **cond)")
     check_name("kind", kind, KIND_NAMES)
-    check_fallback(fallback)
-    check.finite("weight", weight)
-    if weight < 0:
-        raise ValueError(f"weight is {weight}, expected 0 or more")
-    if seed is not None:
-        check.integer("seed", seed)
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed is {seed}, expected an int in [0, 2**63)")
+    check_options(weight, seed, fallback)
     given = {name: tensor for name, tensor in (("real", real), ("fake", fake)) if tensor is not None}
     for name in _NEEDS[KINDS[kind].place]:
         if name not in given:
@@ -120,22 +100,3 @@ def _check(
         check_samples(name, tensor)
     if len(given) == 2:
         check.like("fake", fake, real, model="real")
-
-
-def check_fallback(fallback: object) -> None:
-    """None or "autograd"."""
-    if fallback is not None:
-        check_name("fallback", fallback, ("autograd",))
-
-
-def check_samples(name: str, tensor: Tensor) -> None:
-    """At least one sample of at least one number, finite where that can be seen without waiting for a device."""
-    check.sample(name, tensor)
-    check.valued(name, tensor)
-    if tensor.numel() == 0:
-        raise ValueError(
-            f"{name} has shape {tuple(tensor.shape)}, expected at least one sample of one number"
-        )
-    if tensor.device.type == "cpu" and not tensor.isfinite().all():
-        sample = int((~tensor.isfinite()).reshape(tensor.shape[0], -1).any(1).nonzero()[0])
-        raise ValueError(f"{name} is not finite in sample {sample}, expected numbers")

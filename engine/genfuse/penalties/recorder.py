@@ -130,11 +130,14 @@ def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
 class Recorder(TorchFunctionMode):
     """Inside the `with` block, calls that depend on `point` are recorded.
 
+    network   what runs there, whose modules errors name; `name` is the user's word for it
+
     UnsupportedError for a call that has no rule, naming the module of `network` that made it.
     """
 
-    def __init__(self, point: Tensor, network: Callable[..., Any]) -> None:
+    def __init__(self, point: Tensor, network: Callable[..., Any], name: str) -> None:
         super().__init__()
+        self._name = name
         self.point = Value(point)
         self.calls: deque[Call] = deque()
         self.weights: dict[int, Tensor] = {}
@@ -245,9 +248,9 @@ class Recorder(TorchFunctionMode):
             module = frame.f_locals.get("self")
             if isinstance(module, nn.Module) and id(module) in self._names:
                 name = self._names[id(module)]
-                return f"critic{'.' if name else ''}{name} ({type(module).__name__})"
+                return f"{self._name}{'.' if name else ''}{name} ({type(module).__name__})"
             frame = frame.f_back  # type: ignore[assignment]
-        return "the critic"
+        return f"the {self._name}"
 
 
 def _is_in_place(function: Any, kwargs: dict[str, Any]) -> bool:

@@ -34,6 +34,8 @@ STREAM_INTERPOLATION = 4
 """Weights of `genfuse.gradient_penalty` between samples: one uniform number each, of the first word."""
 STREAM_PERTURBATION = 5
 """Its noise around real samples."""
+STREAM_PATH = 6
+"""The noise that `genfuse.path_length_penalty` projects pictures on."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
