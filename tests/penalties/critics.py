@@ -123,7 +123,7 @@ CRITICS: dict[str, Callable[[], nn.Module]] = {
         nn.Conv2d(6, 4, 3, 1, 1), nn.GroupNorm(1, 4), nn.SiLU(), *scores(4, 4),
     ),
     "instance norm": lambda: nn.Sequential(
-        nn.Conv2d(3, 6, 4, 2, 1), nn.InstanceNorm2d(6, affine=True), nn.LeakyReLU(0.2),
+        nn.Conv2d(3, 6, 4, 2, 1), nn.InstanceNorm2d(6, affine=True), nn.LeakyReLU(0.2, inplace=True),
         nn.Conv2d(6, 4, 3, 1, 1), nn.InstanceNorm2d(4, track_running_stats=True), nn.Mish(), *scores(4, 4),
     ),
     "group norm": lambda: nn.Sequential(

@@ -20,7 +20,7 @@ ROOMS: dict[str, Any] = {"torch": torch, "Tensor": Tensor, "F": F}
 def case(
     name: str, prepare: Callable[[Tensor], Tensor], args: tuple[Any, ...], named: dict[str, Any], rooms: str
 ) -> None:
-    """The function under each of its names, in place on a copy."""
+    """The function under each of its names; what edits, on a copy and on a view of one."""
     shown = ", ".join(
         ["" if isinstance(one, Tensor) else str(one) for one in args] + [f"{k}={v}" for k, v in named.items()]
     )
@@ -31,10 +31,12 @@ def case(
 
         def use(h: Tensor, w: Tensor, function: Any = function) -> Any:
             x = prepare(h)
-            if name.endswith("_"):
-                x = x * 1.0
             given = tuple(w if one is WEIGHT else x.flip(1) if one is OTHER else one for one in args)
-            return function(x, *given, **named)
+            if not name.endswith("_"):
+                return function(x, *given, **named)
+            copy = function(x * 1.0, *given, **named)
+            view = function((x.sin() * 1.0).flatten(1).view(x.shape), *given, **named)
+            return copy + 0.5 * view
 
         FUNCTIONS[f"{room}.{name}({shown})"] = use
 
@@ -69,10 +71,20 @@ cases("gelu", approximate="tanh")
 cases("softplus", 2.0, 0.5)
 cases("elu", 0.7)
 cases("glu", 1)
+FUNCTIONS["edits by a flag"] = lambda h, w: _by_a_flag(h.flatten(1)) + _by_a_flag(h.exp())
 FUNCTIONS["prelu"] = lambda h, w: F.prelu(h, w[:, 0, 0])
 FUNCTIONS["prelu of one"] = lambda h, w: torch.prelu(h, w[:1, 0, 0]) + h.prelu(w[:, 0, 1])
 cases("softmax log_softmax", 1)
 cases("logsumexp", (1, 2), True)
+
+
+def _by_a_flag(x: Tensor) -> Tensor:
+    """By position and by name; `view` of what has none is a view itself."""
+    total = F.silu((x * 1.0).view(3, -1), True) * F.relu((x * 1.0).view(3, -1), inplace=True)
+    for function in (F.leaky_relu, F.hardtanh, F.elu, F.selu, F.relu6, F.mish):
+        total = total + function((x * 1.0).view(3, -1), inplace=True).sin()
+    return total
+
 
 # element by element
 cases("add add_ sub sub_ subtract mul mul_ multiply div true_divide divide", OTHER, prepare=positive)

@@ -34,15 +34,17 @@ def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
         around.enter_context(torch.inference_mode(False))
         if isinstance(problem.network, nn.Module):
             around.enter_context(rollback_on_failure(problem.network))
-        passes, output = _recorded(problem, wanted, of_point)
-        norms = norms_of(passes.data_gradient(problem.seed(output)))
-        del output
+        recorder, output = _recorded(problem)
+        weights = [weight.own for weight in recorder.weights.values()]
+        passes = TangentPass(recorder, output, of_weights=wanted, of_point=of_point)
+        seed = problem.seed(output)
+        del recorder, output  # and with them what only they hold
+        norms = norms_of(passes.data_gradient(seed))
         value, slope = _cost(problem, norms.norm)
         if not passes.is_wanted:
             return value, norms.norm
         gradients = _gradients(passes, norms, slope, problem.point.dtype)
-    inputs = [problem.point if of_point else None, *passes.weights.values()]
-    penalty: Tensor = _Penalty.apply(value, gradients, *inputs)
+    penalty: Tensor = _Penalty.apply(value, gradients, problem.point if of_point else None, *weights)
     return penalty, norms.norm
 
 
@@ -53,7 +55,7 @@ def _check_backend() -> None:
         raise UnsupportedError(f"{asked}, expected 'aten', which alone has tangents yet")
 
 
-def _recorded(problem: Problem, wanted: bool, of_point: bool) -> tuple[TangentPass, Tensor]:
+def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
     """The network's forward, and what it gave."""
     given = problem.point
     point = (given.clone() if given.is_inference() else given).detach().requires_grad_()
@@ -68,9 +70,7 @@ def _recorded(problem: Problem, wanted: bool, of_point: bool) -> tuple[TangentPa
         raise ValueError(
             f"what {problem.name} returned does not depend on its input, expected scores that do"
         )
-    if not wanted:
-        recorder.weights.clear()
-    return TangentPass(recorder, output, of_point), output
+    return recorder, output
 
 
 def _eagerly() -> AbstractContextManager[object]:
@@ -95,8 +95,8 @@ def _gradients(passes: TangentPass, norms: Norms, slope: Tensor, dtype: torch.dt
     largest = slope.abs().amax()
     share = slope / torch.where(largest > 0, largest, 1)
     direction = norms.direction * share.reshape(-1, *(1,) * (norms.direction.ndim - 1))
-    by_point, by_weight = passes.gradients(direction.to(dtype))
-    return [None if gradient is None else gradient * largest for gradient in (by_point, *by_weight)]
+    found = passes.gradients(direction.to(dtype))
+    return [None if gradient is None else gradient * largest for gradient in found]
 
 
 class _Penalty(torch.autograd.Function):

@@ -2,7 +2,8 @@
 
 PyTorch runs the network and records its graph as ever; beside it the recorder keeps, in order, the calls that depend on
 the point, with what their tangent rules read. Weights are what enters them and does not depend on the point, whether a
-parameter, an embedding of a label or what spectral norm made of a parameter: autograd takes their gradients on.
+parameter, an embedding of a label or what spectral norm made of a parameter: autograd takes their gradients on. The
+network's graph sees aliases of them, at which it ends: one weight may have been made of another.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from genfuse.penalties.rules import COMPOSITIONS, RULES
 from genfuse.penalties.rules.rule import Rule, Use
 
 ADVICE = 'compose it of what has a rule, or pass fallback="autograd" for double backward'
+
+
+_EDITED = -1
+"""The version of a tensor in whose place something else is meant."""
 
 
 class Value:
@@ -64,6 +69,14 @@ class Input(NamedTuple):
     primal: Kept | None
 
 
+class Weight(NamedTuple):
+    """What enters a call and does not depend on the point, but has a gradient."""
+
+    own: Tensor
+    alias: Tensor
+    """a leaf in the same memory"""
+
+
 class Autocast(NamedTuple):
     """The state of autocast in which a call ran."""
 
@@ -83,6 +96,7 @@ class Call:
     rule: Rule
     function: Callable[..., Any]
     args: tuple[Any, ...]
+    """with an `Input` for each tensor that depends on the point, and the weights' aliases"""
     kwargs: dict[str, Any]
     use: Use
     """of the inputs"""
@@ -140,8 +154,8 @@ class Recorder(TorchFunctionMode):
         self._name = name
         self.point = Value(point)
         self.calls: deque[Call] = deque()
-        self.weights: dict[int, Tensor] = {}
-        """that entered the calls, by their id"""
+        self.weights: dict[int, Weight] = {}
+        """that entered the calls, by their own id"""
         self._values = WeakTensorKeyDictionary({point: self.point})
         self._independent: set[Node] = set()
         modules = network.named_modules() if isinstance(network, nn.Module) else ()
@@ -154,7 +168,7 @@ class Recorder(TorchFunctionMode):
             self._check_independent(tensor)
         elif tensor._version != value.version:
             raise UnsupportedError(
-                f"{self._place()}: a tensor was edited in place through a view, or under no_grad; edit a copy"
+                f"{self._place()} reads what was edited in place, as or through a view or under no_grad; edit a copy"
             )
         return value
 
@@ -173,48 +187,77 @@ class Recorder(TorchFunctionMode):
             with self:
                 return compose(function, *args, **kwargs)
         rule = RULES.get(function)
-        recorded = None if rule is None else self._recorded(rule, function, args, kwargs, given)
-        before = [tensor._version for tensor in live]
+        is_view = given[0] in self._values and given[0]._is_view()
+        if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
+            return self._instead_of_an_edit(rule, function, args, kwargs)
+        before = [tensor._version for tensor in given]
+        call = None if rule is None else self._begun(rule, function, args, kwargs, given)
+        if call is not None:
+            args, kwargs = mapped(args, self._aliased), mapped(kwargs, self._aliased)
         result = function(*args, **kwargs)
-        edited = before != [tensor._version for tensor in live]
-        made = [tensor for tensor in tensors(result) if tensor.requires_grad]
-        if not edited and all(tensor in self._values for tensor in made):
-            return result  # nothing that has a gradient, or an argument itself
-        if recorded is None:
+        edited = before != [tensor._version for tensor in given]
+        same = any(result is argument for argument in tensors((args, kwargs)))
+        if not edited and (same or not any(tensor.requires_grad for tensor in tensors(result))):
+            return self._own(result)
+        if call is None:
             name = resolve_name(function) or getattr(function, "__name__", repr(function))
             raise UnsupportedError(f"{self._place()} calls {name}, which has no tangent rule; {ADVICE}")
-        self._finish(recorded, result)
+        self._finish(call, result)
         return result
 
-    def _recorded(
+    def _instead_of_an_edit(
+        self, rule: Rule, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Of a view, whose place in autograd's graph an edit would take away: what the call returns, in new memory.
+
+        The view and all that share its memory count as edited: who reads them afterwards gets an error.
+        """
+        memory = args[0].untyped_storage().data_ptr()
+        function, args, kwargs = rule.out_of_place(function, args, kwargs)
+        with self:
+            result = function(*args, **kwargs)
+        for tensor, value in self._values.items():
+            if tensor.untyped_storage().data_ptr() == memory:
+                value.version = _EDITED
+        return result
+
+    def _begun(
         self, rule: Rule, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]
     ) -> Call:
         """Before the call, which may edit what it reads."""
-        values = [self.value_of(tensor) for tensor in given]
-        self.weights.update(
-            (id(tensor), tensor)
-            for tensor, value in zip(given, values, strict=True)
-            if value is None and tensor.requires_grad
-        )
-        use = rule.inputs([value is not None for value in values])
-        copied = use in ("constant", "curved") and _is_in_place(function, kwargs)
-        of = {id(tensor): value for tensor, value in zip(given, values, strict=True)}
+        place, is_in_place = self._place(), rule.is_in_place(function, args, kwargs)
+        values = {id(tensor): self.value_of(tensor) for tensor in given}
+        if is_in_place and values[id(given[0])] is None and given[0].requires_grad:
+            raise UnsupportedError(
+                f"{place} edits a weight in place by what depends on the input; edit a copy"
+            )
+        for tensor in given:
+            if values[id(tensor)] is None and tensor.requires_grad and id(tensor) not in self.weights:
+                self.weights[id(tensor)] = Weight(tensor, tensor.detach().requires_grad_())
+        use = rule.inputs([values[id(tensor)] is not None for tensor in given])
 
         def kept(argument: Any) -> Any:
-            value = of.get(id(argument))
+            value = values.get(id(argument)) if isinstance(argument, Tensor) else None
             if value is None:
-                return argument
+                return self._aliased(argument)
             if use == "unused":
                 return Input(value, None)
+            copied = is_in_place and use != "sign"
             return Input(value, Kept.of(argument.detach().clone() if copied else argument, use))
 
-        place = self._place()
         if rule.couples(*args, **kwargs):
             warn_of_coupling(place)
-        device = given[0].device.type
-        return Call(
-            rule, function, mapped(args, kept), mapped(kwargs, kept), use, None, [], Autocast.now(device), place
-        )  # fmt: skip
+        autocast = Autocast.now(given[0].device.type)
+        return Call(rule, function, mapped(args, kept), mapped(kwargs, kept), use, None, [], autocast, place)
+
+    def _aliased(self, argument: Any) -> Any:
+        weight = self.weights.get(id(argument))
+        return argument if weight is None else weight.alias
+
+    def _own(self, result: Any) -> Any:
+        """What a call gave back as it got it."""
+        aliased = (weight.own for weight in self.weights.values() if weight.alias is result)
+        return next(aliased, result) if isinstance(result, Tensor) and result.is_leaf else result
 
     def _finish(self, call: Call, result: Any) -> None:
         """Behind the call."""
@@ -251,11 +294,6 @@ class Recorder(TorchFunctionMode):
                 return f"{self._name}{'.' if name else ''}{name} ({type(module).__name__})"
             frame = frame.f_back  # type: ignore[assignment]
         return f"the {self._name}"
-
-
-def _is_in_place(function: Any, kwargs: dict[str, Any]) -> bool:
-    name: str = getattr(function, "__name__", "")
-    return kwargs.get("inplace") is True or (name.endswith("_") and not name.endswith("__"))
 
 
 _warned = False

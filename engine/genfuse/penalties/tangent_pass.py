@@ -12,14 +12,12 @@ one with curved activations or norms takes the backward of data and of weights b
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from genfuse.penalties.recorder import Autocast, Call, Input, Kept, Recorder, Value, mapped, tensors
 from genfuse.penalties.rules.rule import Called, Dual
@@ -30,18 +28,22 @@ _HALF = (torch.bfloat16, torch.float16)
 class TangentPass:
     """Of the output of a network that ran under a recorder.
 
-    of_point   whether the gradient by the point is wanted as well as those by the recorder's weights
+    of_weights, of_point   which gradients are wanted
     """
 
-    def __init__(self, recorder: Recorder, output: Tensor, of_point: bool) -> None:
-        self.weights = recorder.weights
-        self._value, self._output, self._of_point = recorder.point, output, of_point
-        self._calls: deque[Call] = recorder.calls
+    def __init__(self, recorder: Recorder, output: Tensor, *, of_weights: bool, of_point: bool) -> None:
+        self._calls, self._point, self._output = recorder.calls, recorder.point, output
+        self._aliases = [weight.alias for weight in recorder.weights.values()] if of_weights else []
+        self._of_point = of_point
+        self._by_weight: dict[int, Tensor] = {}
+        """final shares, by the alias's id"""
+        self._onwards: dict[Value, Tensor] = {}
+        """shares of primal values, which go on to the weights below"""
 
     @property
     def is_wanted(self) -> bool:
         """Whether any gradient beside g is."""
-        return self._of_point or bool(self.weights)
+        return self._of_point or bool(self._aliases)
 
     def data_gradient(self, seed: Tensor) -> Tensor:
         """g = ∇ₓ Σ seed·D, like the point; the adjoints that the tangents' gradients need are kept on the way."""
@@ -52,8 +54,8 @@ class TangentPass:
             for value in call.outputs
             if value is not None
         ]
+        edges = [self._point.edge, *(value.edge for value in read)]
         keep = self.is_wanted and any(call.curved for call in self._calls)
-        edges = [self._value.edge, *(value.edge for value in read)]
         gradient, *adjoints = torch.autograd.grad(
             self._output, edges, seed, retain_graph=keep, allow_unused=True
         )
@@ -62,30 +64,18 @@ class TangentPass:
             value.adjoint = adjoint
         return gradient
 
-    def gradients(self, direction: Tensor) -> tuple[Tensor | None, list[Tensor | None]]:
-        """Of t by the point, where wanted, and by each of `weights`; None for 0. Once, after `data_gradient`."""
-        self._value.tangent = direction
-        by_weight: dict[int, Tensor] = {}
-        onwards: list[tuple[GradientEdge, Tensor]] = []
+    def gradients(self, direction: Tensor) -> list[Tensor | None]:
+        """Of t by the point and by each of the recorder's weights, None for 0. Once, after `data_gradient`."""
+        self._point.tangent = direction
         while self._calls:
-            self._advance(self._calls.popleft(), by_weight, onwards)
+            self._advance(self._calls.popleft())
         if not self._of_point:
-            onwards = [(edge, gradient) for edge, gradient in onwards if edge != self._value.edge]
-        by_point = None
-        if onwards:
-            wanted: list[Any] = [self._value.edge] if self._of_point else []
-            edges, given = zip(*onwards, strict=True)
-            found = torch.autograd.grad(edges, [*wanted, *self.weights.values()], given, allow_unused=True)
-            by_point = found[0] if wanted else None
-            for key, gradient in zip(self.weights, found[len(wanted) :], strict=True):
-                if gradient is not None:
-                    by_weight[key] = gradient if key not in by_weight else by_weight[key] + gradient
-        return by_point, [by_weight.get(key) for key in self.weights]
+            self._onwards.pop(self._point, None)
+        by_point = self._go_on()
+        return [by_point, *(self._by_weight.get(id(alias)) for alias in self._aliases)]
 
-    def _advance(
-        self, call: Call, by_weight: dict[int, Tensor], onwards: list[tuple[GradientEdge, Tensor]]
-    ) -> None:
-        """Tangents of a call's outputs; its share of the gradients is added to those of weights and goes onwards."""
+    def _advance(self, call: Call) -> None:
+        """Tangents of a call's outputs, and its shares of the gradients."""
         values = [value for value in call.outputs if value is not None]
         is_read = self.is_wanted and any(value.adjoint is not None for value in values)
         leaves = _Leaves(call, is_read)
@@ -96,17 +86,36 @@ class TangentPass:
                 for tangent, value in zip(tensors(made), call.outputs, strict=False)  # places have none
                 if value is not None
             ]
-        for value, tangent in zip(values, tangents, strict=True):
-            value.tangent = tangent.detach()
-        shares = leaves.gradients(tangents, [value.adjoint for value in values])
-        for of, gradient in shares:
-            if isinstance(of, Tensor):
-                key = id(of)
-                by_weight[key] = gradient if key not in by_weight else by_weight[key] + gradient
+        for of, share in leaves.gradients(tangents, [value.adjoint for value in values]):
+            if isinstance(of, Value):
+                _add(self._onwards, of, share)
             else:
-                onwards.append((of.edge, gradient))
-        for value in values:
-            value.adjoint = None
+                _add(self._by_weight, id(of), share)
+        for value, tangent in zip(values, tangents, strict=True):
+            value.tangent, value.adjoint = tangent.detach(), None
+
+    def _go_on(self) -> Tensor | None:
+        """From primal values through the network's graph to the weights below, and to the point where it is wanted."""
+        if not self._onwards:
+            return None
+        wanted: list[Any] = [self._point.edge] if self._of_point else []
+        found = torch.autograd.grad(
+            [value.edge for value in self._onwards],
+            [*wanted, *self._aliases],
+            list(self._onwards.values()),
+            allow_unused=True,
+        )
+        for alias, share in zip(self._aliases, found[len(wanted) :], strict=True):
+            if share is not None:
+                _add(self._by_weight, id(alias), share)
+        return found[0] if wanted else None
+
+
+_Key = TypeVar("_Key", Value, int)
+
+
+def _add(sums: dict[_Key, Tensor], key: _Key, share: Tensor) -> None:
+    sums[key] = sums[key] + share if key in sums else share
 
 
 class _Leaves:
@@ -114,7 +123,8 @@ class _Leaves:
 
     def __init__(self, call: Call, is_read: bool) -> None:
         self._call, self._is_read = call, is_read
-        self._leaves: list[tuple[Tensor, Tensor | Value]] = []
+        self._leaves: dict[int, tuple[Tensor, Tensor | Value]] = {}
+        """by id: a weight may be two arguments"""
 
     def called(self) -> Called:
         call, result = self._call, self._call.result
@@ -144,7 +154,7 @@ class _Leaves:
         if not read or not self._leaves:
             return []
         outputs, given = zip(*read, strict=True)
-        leaves, of = zip(*self._leaves, strict=True)
+        leaves, of = zip(*self._leaves.values(), strict=True)
         found = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
         return [(one, gradient) for one, gradient in zip(of, found, strict=True) if gradient is not None]
 
@@ -156,23 +166,18 @@ class _Leaves:
                 None if kept is None else self._primal(kept, given.value, self._call.use == "curved")
             )
             return Dual(primal, self._wide(tangent))
-        if isinstance(given, Tensor) and given.requires_grad:
-            return self._leaf(given.detach(), given)
+        if self._is_read and isinstance(given, Tensor) and given.requires_grad:
+            self._leaves[id(given)] = (given, given)  # a weight's alias
         return given
 
     def _primal(self, kept: Kept, value: Value, is_curved: bool) -> Tensor:
         primal = kept.read(self._call.place)
-        if is_curved:
-            primal = self._leaf(primal, value)
+        if is_curved and self._is_read:
+            self._leaves[id(primal)] = (primal.requires_grad_(), value)
         return self._wide(primal)
 
     def _wide(self, tensor: Tensor) -> Tensor:
         return tensor.float() if self._call.rule.wide and tensor.dtype in _HALF else tensor
-
-    def _leaf(self, tensor: Tensor, of: Tensor | Value) -> Tensor:
-        if self._is_read:
-            self._leaves.append((tensor.requires_grad_(), of))
-        return tensor
 
 
 def _as_it_ran(autocast: Autocast) -> AbstractContextManager[object]:

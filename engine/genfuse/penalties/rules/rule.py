@@ -7,7 +7,8 @@ lost the dependence on the primal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -57,6 +58,25 @@ class Rule(NamedTuple):
     """half precision is computed in float32"""
     couples: Callable[..., bool]
     """whether a call of these arguments mixes the samples of a batch"""
+    inplace: int | None
+    """the place among the arguments of the flag that PyTorch has for functions that may edit their first"""
+
+    def is_in_place(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether the call edits its first argument."""
+        name: str = getattr(function, "__name__", "")
+        if self.inplace is not None and len(args) > self.inplace:
+            return bool(args[self.inplace])
+        return bool(kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__"))
+
+    def out_of_place(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """The same call without an edit."""
+        name: str = function.__name__
+        if not name.endswith("_"):
+            return function, args[: self.inplace], {**kwargs, "inplace": False}
+        plain = next(getattr(room, name[:-1]) for room in (Tensor, F) if hasattr(room, name[:-1]))
+        return plain, args, kwargs
 
 
 RULES: dict[Any, Rule] = {}
@@ -93,7 +113,9 @@ def rule(
     curved = "curved" in (inputs, result)
 
     def register(tangent: _Function) -> _Function:
-        made = Rule(tangent, use, result, curved if wide is None else wide, couples)
+        names = list(inspect.signature(tangent).parameters)[1:]  # behind `called`
+        inplace = names.index("inplace") if "inplace" in names else None
+        made = Rule(tangent, use, result, curved if wide is None else wide, couples, inplace)
         RULES.update((function, made) for function in _resolved(functions))
         return tangent
 
