@@ -28,7 +28,12 @@ SAME_SIZE: dict[str, Callable[[], nn.Module]] = {
     "grouped": lambda: nn.Conv2d(CHANNELS, CHANNELS, 3, padding=2, dilation=2, groups=2),
     "spectral": lambda: spectral_norm(nn.Conv2d(CHANNELS, CHANNELS, 1)),
     "unit": lambda: genfuse.nn.ConvNormAct(CHANNELS, CHANNELS, norm="instance"),
-    "relu": lambda: nn.ReLU(inplace=True),
+    "relu": nn.ReLU,
+    "conv, relu in place": lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), nn.ReLU(inplace=True)),
+    "instance, leaky_relu in place": lambda: nn.Sequential(
+        nn.InstanceNorm2d(CHANNELS, affine=True), nn.LeakyReLU(0.2, inplace=True)
+    ),
+    "batch, silu in place": lambda: nn.Sequential(nn.BatchNorm2d(CHANNELS), nn.SiLU(inplace=True)),
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
     "silu": nn.SiLU,
     "gelu": nn.GELU,
