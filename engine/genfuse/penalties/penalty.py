@@ -66,8 +66,8 @@ def gradient_penalty(
 
     ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
     samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
-    what has no tangent rule, for a second derivative, and where a backend other than "aten" is forced. The critic's
-    buffers are then what they were.
+    what has no tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and
+    where a backend other than "aten" is forced. The buffers of a critic that is a module are then what they were.
     """
     _check(critic, real, fake, kind, weight, seed, fallback)
     check.flag("return_norms", return_norms)
