@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+
+import genfuse
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -22,10 +25,28 @@ class Model(nn.Module):
         return out
 
 
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
 def test_sampling_from_python() -> None:
-    sampling = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[0]
+    sampling = blocks()[0]
     names: dict[str, object] = {"model": Model()}
     exec(sampling, names)
     for made in ("images", "x"):
         value = names[made]
         assert isinstance(value, Tensor) and value.shape == (16, 3, 32, 32) and value.isfinite().all()
+
+
+def test_gradient_penalty_from_python() -> None:
+    (penalty,) = (block for block in blocks() if "gradient_penalty" in block)
+    critic = nn.Sequential(nn.Conv2d(3, 1, 8), nn.Flatten(0))
+    names: dict[str, object] = {
+        "genfuse": genfuse,
+        "critic": critic,
+        "real": torch.randn(4, 3, 8, 8),
+        "fake": torch.randn(4, 3, 8, 8),
+    }
+    exec(penalty, names)
+    assert names["norms"].shape == (4,)  # type: ignore[attr-defined]
+    assert critic[0].weight.grad is not None and critic[0].weight.grad.isfinite().all()

@@ -16,6 +16,7 @@ from rich.console import Console
 from genfuse import dispatch
 from genfuse_bench import report
 from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.gradient_penalty_command import gradient_penalty
 from genfuse_bench.graphs import graph_rows
 from genfuse_bench.launches import launch_rows
 from genfuse_bench.list_command import tensor_lists
@@ -78,6 +79,7 @@ def bench() -> None:
 app.command("conv_norm_act")(conv_norm_act)
 app.command("tensor_lists")(tensor_lists)
 app.command("training")(training)
+app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)
 
 

@@ -99,7 +99,7 @@ def _resident_growth(trajectory: Trajectory) -> int | None:
     return resident_growth(steps)
 
 
-def resident_growth(work: Callable[[], None]) -> int | None:
+def resident_growth(work: Callable[[], object]) -> int | None:
     """How far the work raises the process's peak of resident memory, in bytes; None off Linux."""
     gc.collect()
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genfuse_bench.conv_norm_act import UnitRow
+from genfuse_bench.gradient_penalty import PenaltyRow
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
@@ -19,7 +20,18 @@ from genfuse_bench.sampler_step import StepRow
 from genfuse_bench.tensor_lists import ListRow
 from genfuse_bench.training import TrainingRow
 
-Row = StepRow | LoopRow | MemoryRow | LaunchRow | GraphRow | UnitRow | TrainingRow | LossCurveRow | ListRow
+Row = (
+    StepRow
+    | LoopRow
+    | MemoryRow
+    | LaunchRow
+    | GraphRow
+    | UnitRow
+    | TrainingRow
+    | LossCurveRow
+    | ListRow
+    | PenaltyRow
+)
 
 
 class Record:

@@ -10,6 +10,7 @@ from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
 from genfuse.ops.explain import explain
 from genfuse.ops.memory import empty_cache, set_cache_limit
+from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, sample
@@ -25,9 +26,11 @@ __all__ = [
     "backend",
     "empty_cache",
     "explain",
+    "gradient_penalty",
     "nn",
     "ops",
     "optimize",
+    "path_length_penalty",
     "rollback_on_failure",
     "sample",
     "samplers",

@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 
 def dropped(h: Tensor, s: Settings, seeds: Tensor) -> Tensor:
     """As `reference.dropped`: of PyTorch's integer ops the mask would cost more than a convolution."""
+    if has_torch_function_unary(h):
+        seen: Tensor = handle_torch_function(dropped, (h,), h, s, seeds)
+        return seen
     y: Tensor = _Dropout.apply(h, seeds, s.dropout, s.dropout_stream)
     return y
 

@@ -90,7 +90,7 @@ define(
 )
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """The op's arguments, sorted."""
 
     x: Tensor
@@ -100,7 +100,7 @@ class _Call(NamedTuple):
     residual: Tensor | None
 
     @classmethod
-    def of(cls, arguments: tuple[Any, ...]) -> _Call:
+    def of(cls, arguments: tuple[Any, ...]) -> Call:
         x, weight, bias, residual, activation, slope, scale, out_activation = arguments
         settings = Settings(
             activation=activation, negative_slope=slope, scale=scale, out_activation=out_activation
@@ -111,7 +111,7 @@ class _Call(NamedTuple):
 @torch.library.impl(LIBRARY, "linear", "CPU")
 @torch.library.impl(LIBRARY, "linear", "CUDA")
 def _linear(*arguments: Any) -> Tensor:
-    return _launch(*_Call.of(arguments))
+    return _launch(*Call.of(arguments))
 
 
 @fake("linear")
@@ -123,7 +123,7 @@ def _fake(*arguments: Any) -> Tensor:
 
 @torch.library.impl(LIBRARY, "linear", "Autograd")
 def _autograd(*arguments: Any) -> Tensor:
-    call = _Call.of(arguments)
+    call = Call.of(arguments)
     inputs = (call.x, call.weight, call.bias, call.residual)
     if needs_gradient(*inputs):
         return _differentiable(*call)

@@ -122,6 +122,12 @@ def _chosen(x: Tensor, limits: dict[dispatch.Backend, str]) -> dispatch.Backend:
     return dispatch.resolve("norm_act", x.device, x.dtype, True, limits)
 
 
+def composed(call: Call) -> tuple[Tensor, Tensor]:
+    """By PyTorch's own differentiable ops."""
+    y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
+    return y.to(call.x.dtype), _stats_of_output(y, call.x, call.return_stats)
+
+
 def _stats_of_output(y: Tensor, x: Tensor, return_stats: bool) -> Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return channel_stats(y.to(dtype)) if return_stats else y.new_empty(0, dtype=dtype)
@@ -152,7 +158,7 @@ define(
 )
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """The op's arguments, sorted."""
 
     x: Tensor
@@ -161,7 +167,7 @@ class _Call(NamedTuple):
     return_stats: bool
 
     @classmethod
-    def of(cls, arguments: tuple[Any, ...]) -> _Call:
+    def of(cls, arguments: tuple[Any, ...]) -> Call:
         x, *rest, return_stats = arguments
         tensors: Any = dict(zip(TENSORS, rest, strict=False))
         norm, num_groups, eps, activation, slope, dropout, stream, scale, out_activation, pool = rest[
@@ -185,23 +191,22 @@ class _Call(NamedTuple):
 @torch.library.impl(LIBRARY, "norm_act", "CPU")
 @torch.library.impl(LIBRARY, "norm_act", "CUDA")
 def _norm_act(*arguments: Any) -> tuple[Tensor, Tensor]:
-    return _launch(*_Call.of(arguments))
+    return _launch(*Call.of(arguments))
 
 
 @fake("norm_act")
 def _fake(*arguments: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(arguments)
+    call = Call.of(arguments)
     return _outputs(call.x, call.settings.pool, call.return_stats)
 
 
 @torch.library.impl(LIBRARY, "norm_act", "Autograd")
 def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
-    call = _Call.of(arguments)
+    call = Call.of(arguments)
     inputs = (call.x, *call.tensors.values())
     if needs_gradient(*inputs):
         _chosen(call.x, _TRACED)
-        y = reference.norm_act(call.x, call.settings, **call.tensors, normalise=normalised, drop=dropped)
-        return y.to(call.x.dtype), _stats_of_output(y, call.x, call.return_stats)
+        return composed(call)
     with torch._C._AutoDispatchBelowAutograd():
         result: tuple[Tensor, Tensor] = torch.ops.genfuse.norm_act(*arguments)
     return result

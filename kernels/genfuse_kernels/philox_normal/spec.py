@@ -30,6 +30,12 @@ STREAM_FORWARD = 2
 """Noise of the forward process: `add_noise` and training pairs."""
 STREAM_DROPOUT = 3
 """Masks of dropout: uniform numbers, one a word, of which `conv_norm_act.spec` says the rest."""
+STREAM_INTERPOLATION = 4
+"""Weights of `genfuse.gradient_penalty` between samples: one uniform number each, of the first word."""
+STREAM_PERTURBATION = 5
+"""Its noise around real samples."""
+STREAM_PATH = 6
+"""The noise that `genfuse.path_length_penalty` projects pictures on."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

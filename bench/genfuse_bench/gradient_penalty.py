@@ -1,0 +1,221 @@
+"""Rows of `genfuse bench gradient_penalty`: penalties of critics, and whole critic steps, beside double backward.
+
+The penalty is WGAN-GP's, value and weight gradients. A critic step is scores of real and generated pictures, penalty,
+backward and Adam. Everyone has a critic of his own, and all run on the threads of one process, in turn.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import genfuse
+from genfuse.penalties.points import point_of
+from genfuse_bench.critics import SECTIONS
+from genfuse_bench.memory import resident_growth
+from genfuse_bench.timing import Call, Effort, measure
+
+OURS, FLOOR = "ours", "floor"
+PEERS = ("double backward", "double backward channels-last")
+WEIGHT = 10.0
+
+GROWTH, LEAST = 2.0, 1e-5
+"""The error of a row that reports a speed: of its gradients, relative to the largest; twice PyTorch's or the last."""
+
+
+@dataclass(frozen=True)
+class PenaltyRow:
+    """Milliseconds, medians; errors are of the penalty's weight gradients against float64."""
+
+    op: str
+    """gradient_penalty or critic_step"""
+    workload: str
+    shape: tuple[int, ...]
+    dtype: str
+    threads: int
+    device: str
+    ours_ms: float | None
+    peers_ms: dict[str, float]
+    floor_ms: float
+    """of the convolutions alone, in as many passes as the penalty takes, by PyTorch's kernels"""
+    best_peer: str | None
+    ratio: float | None
+    fastest_ms: dict[str, float]
+    """first deciles of all"""
+    error: float
+    torch_error: float
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    """how far it raises the peak of resident memory, each in a process of its own"""
+    windows: int = 0
+    dropped: int = 0
+    contended: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the error forbids to report a speed."""
+        return not self.error <= allowed(self.torch_error)
+
+
+def allowed(torch_error: float) -> float:
+    """The error of a row that reports a speed; PyTorch's is NaN where it did not run."""
+    return max(LEAST, GROWTH * torch_error) if torch_error == torch_error else LEAST
+
+
+class Critic:
+    """One competitor's: a copy of the critic, real and generated pictures, an optimizer."""
+
+    def __init__(self, who: str, network: nn.Module, real: Tensor, fake: Tensor) -> None:
+        last = who.endswith("channels-last")
+        form: Any = torch.channels_last if last else torch.contiguous_format
+        self.network: nn.Module = copy.deepcopy(network).to(memory_format=form)  # type: ignore[call-overload]
+        self.real, self.fake = (pictures.contiguous(memory_format=form) for pictures in (real, fake))
+        self._penalty = self._ours if who == OURS else self._double_backward
+        self._optimizer = torch.optim.Adam(self.network.parameters(), 1e-6)
+
+    def _ours(self) -> Tensor:
+        penalty = genfuse.gradient_penalty(
+            self.network, self.real, self.fake, kind="wgan-gp", weight=WEIGHT, seed=0
+        )
+        assert isinstance(penalty, Tensor)
+        return penalty
+
+    def _double_backward(self) -> Tensor:
+        """As papers' code has it; at a fixed share between the pictures, so that errors can be compared."""
+        x = _between(self.real, self.fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.network(x).sum(), x, create_graph=True)
+        norms: Tensor = gradient.flatten(1).norm(dim=1)
+        return WEIGHT * (norms - 1).square().mean()
+
+    def gradients(self) -> list[Tensor]:
+        """The penalty's, of all weights."""
+        weights = list(self.network.parameters())
+        return list(torch.autograd.grad(self._penalty(), weights, allow_unused=True, materialize_grads=True))
+
+    def step(self) -> None:
+        """Of a critic in training."""
+        self._optimizer.zero_grad()
+        loss = self.network(self.fake).mean() - self.network(self.real).mean() + self._penalty()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+
+
+def _between(real: Tensor, fake: Tensor) -> Tensor:
+    """Where our penalty of seed 0 takes the gradient."""
+    return point_of("interpolates", real, fake, 0).detach()
+
+
+def pictures(batch: int, side: int) -> tuple[Tensor, Tensor]:
+    """Real and generated ones, the same in every process."""
+    generator = torch.Generator().manual_seed(1)
+    real, fake = (torch.randn(batch, 3, side, side, generator=generator) for _ in range(2))
+    return real, fake
+
+
+def penalty_rows(
+    workload: str, network: nn.Module, side: int, batch: int, peers: Sequence[str], effort: Effort
+) -> list[PenaltyRow]:
+    """The penalty, held against float64 first, and the critic step."""
+    real, fake = pictures(batch, side)
+    exact = Critic(PEERS[0], copy.deepcopy(network).double(), real.double(), fake.double()).gradients()
+    who = {name: Critic(name, network, real, fake) for name in (OURS, *peers)}
+    error, theirs = (
+        _error(who[name].gradients(), exact) if name in who else float("nan") for name in (OURS, PEERS[0])
+    )
+    floor = floor_of(network, real)
+    rows = []
+    for op, call in (("gradient_penalty", Critic.gradients), ("critic_step", Critic.step)):
+        calls: dict[str, Callable[[], object]] = {name: partial(call, one) for name, one in who.items()}
+        taken = measure(
+            {name: Call(one) for name, one in (calls | {FLOOR: floor}).items()},
+            range(1),
+            torch.device("cpu"),
+            effort,
+        )
+        times = {name: taken.us[name] / 1e3 for name in peers}
+        best = min(times, key=lambda name: times[name], default=None)
+        ours = taken.us[OURS] / 1e3 if error <= allowed(theirs) else None
+        row = PenaltyRow(
+            op=op,
+            workload=workload,
+            shape=tuple(real.shape),
+            dtype="float32",
+            threads=torch.get_num_threads(),
+            device="cpu",
+            ours_ms=ours,
+            peers_ms=times,
+            floor_ms=taken.us[FLOOR] / 1e3,
+            best_peer=best,
+            ratio=times[best] / ours if best and ours else None,
+            fastest_ms={name: us / 1e3 for name, us in taken.fastest_us.items()},
+            error=error,
+            torch_error=theirs,
+            windows=taken.windows,
+            dropped=taken.dropped,
+            contended=taken.contended,
+        )
+        rows.append(row)
+    return rows
+
+
+def floor_of(network: nn.Module, x: Tensor) -> Callable[[], None]:
+    """All convolutions' forwards twice, gradients of data and of weights once: a piecewise-linear critic's penalty."""
+    seen: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda module, given, made: seen.append((module, given[0].detach(), torch.randn_like(made)))
+        )
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.no_grad():
+        network(x)
+    for hook in hooks:
+        hook.remove()
+
+    def run() -> None:
+        with torch.no_grad():
+            for conv, given, gradient in seen:
+                weight: Any = conv.weight
+                for _ in range(2):
+                    conv._conv_forward(given, weight, None)
+                torch.ops.aten.convolution_backward(
+                    gradient, given, weight, None, conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups,
+                    (True, True, False),
+                )  # fmt: skip
+
+    return run
+
+
+def peaks_mb(section: str, workload: str, batch: int, peers: Sequence[str]) -> dict[str, float]:
+    """Of a second penalty, in 10⁶ bytes by competitor."""
+    found = {}
+    for who in (OURS, *peers):
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+            growth = pool.submit(_peak, section, workload, batch, who, torch.get_num_threads()).result()
+        if growth is not None:
+            found[who] = growth / 1e6
+    return found
+
+
+def _peak(section: str, workload: str, batch: int, who: str, threads: int) -> int | None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    make, side = SECTIONS[section][workload]
+    critic = Critic(who, make(), *pictures(batch, side))
+    critic.gradients()
+    return resident_growth(critic.gradients)
+
+
+def _error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
+    """The largest, relative to the largest gradient."""
+    largest = max(float(t.abs().max()) for t in want)
+    return max(float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)) / largest

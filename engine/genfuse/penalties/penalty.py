@@ -1,0 +1,102 @@
+"""`gradient_penalty`: the penalties on the norm of a critic's gradient, by one tangent pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genfuse.names import check_name
+from genfuse.ops import check
+from genfuse.penalties.checks import Fallback, check_options, check_samples
+from genfuse.penalties.kinds import KIND_NAMES, KINDS, KindName, Place
+from genfuse.penalties.points import drawn, point_of
+from genfuse.penalties.problem import Problem
+from genfuse.penalties.solve import solved
+
+_NEEDS: dict[Place, tuple[str, ...]] = {
+    "interpolates": ("real", "fake"),
+    "real": ("real",),
+    "fake": ("fake",),
+    "perturbed": ("real",),
+}
+
+
+def gradient_penalty(
+    critic: Callable[..., Tensor],
+    real: Tensor | None = None,
+    fake: Tensor | None = None,
+    *,
+    kind: KindName,
+    weight: float = 10.0,
+    seed: int | None = None,
+    return_norms: bool = False,
+    fallback: Fallback | None = None,
+    **cond: Any,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """weight · mean φ(n) with n = ‖∇ₓ critic(x̂)‖ of each sample, differentiable once, exactly.
+
+    critic    critic(x, **cond) → (N, ...), the scores of x (N, ...), several a sample added up: any module or function
+              of what has tangent rules, which `genfuse/penalties/rules` lists; it runs once
+    real, fake  (N, ...) alike, of any rank, float32, float64, bfloat16 or float16; the norm is over all axes but the
+              first. One with a graph behind it gets a gradient too
+    kind      "wgan-gp"        φ = (n − 1)² on interpolates u·real + (1 − u)·fake, u uniform, one a sample
+                               (Gulrajani et al. 2017, eq. 3)
+              "wgan-lp"        φ = max(0, n − 1)² there (Petzka et al. 2018, eq. 8)
+              "r1", "r2"       φ = n²/2 on real, on fake alone (Mescheder et al. 2018, eq. 9 and 10)
+              "dragan"         φ = (n − 1)² on real alone plus normal noise of half its deviation (Kodali et al. 2017)
+              "zero-centered"  φ = n² on interpolates (Thanh-Tung et al. 2019)
+              "max-gp"         max(0, max n − 1)² on interpolates in the place of the mean (Zhou et al. 2019)
+    weight    0 or more
+    seed      of interpolates and noise, in [0, 2**63): Philox with the seed as key and the sample's number as row; by
+              default drawn from PyTorch's generator
+    return_norms  also return the norms, (N,) without gradient, for logging
+    fallback  "autograd": PyTorch's double backward where the critic has no tangent rules
+    cond      the critic's own arguments; those with a graph behind them get their gradients
+
+    Returns (), float32 or, of float64 samples, float64. All of it, gradients too, is computed in the call; what is kept
+    is one gradient a weight. With ∇ₓ = g, the gradient by the weights is that of the critic's derivative along the
+    direction φ'(n)·g/n, 0 where g is 0, held fixed: forward, data backward, one pass of tangents and the weights'
+    gradients. Running statistics and power iterations advance once, dropout has one mask; where samples are coupled
+    (batch norm in training), a warning says so once and the result is exact. Under autocast the critic runs as it does
+    anywhere there; norms and φ are float32, or float64. torch.compile breaks its graph around a call, and a critic that
+    it has compiled runs as it is written.
+
+    ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
+    samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
+    what has no tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and
+    where a backend other than "aten" is forced. The buffers of a critic that is a module are then what they were.
+    """
+    _check(critic, real, fake, kind, weight, seed, fallback)
+    check.flag("return_norms", return_norms)
+    chosen = KINDS[kind]
+    problem = Problem(
+        name="critic",
+        network=critic,
+        point=point_of(chosen.place, real, fake, drawn(seed)),
+        arguments=cond,
+        seed=torch.ones_like,
+        cost=chosen.of_norms,
+        weight=float(weight),
+    )
+    penalty, norms = solved(problem, fallback)
+    return (penalty, norms) if return_norms else penalty
+
+
+def _check(
+    critic: Any, real: Any, fake: Any, kind: Any, weight: Any, seed: int | None, fallback: Any
+) -> None:
+    if not callable(critic):
+        raise TypeError(f"critic is {type(critic).__name__}, expected a callable critic(x, **cond)")
+    check_name("kind", kind, KIND_NAMES)
+    check_options(weight, seed, fallback)
+    given = {name: tensor for name, tensor in (("real", real), ("fake", fake)) if tensor is not None}
+    for name in _NEEDS[KINDS[kind].place]:
+        if name not in given:
+            raise ValueError(f"{name} is None, expected a batch (N, ...): kind {kind!r} needs it")
+    for name, tensor in given.items():
+        check_samples(name, tensor)
+    if len(given) == 2:
+        check.like("fake", fake, real, model="real")

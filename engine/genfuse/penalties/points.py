@@ -1,0 +1,58 @@
+"""Where a penalty takes the critic's gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from genfuse.ops.philox_normal import philox_normal
+from genfuse.penalties.kinds import Place
+from genfuse_kernels.philox_normal.reference import philox_words
+from genfuse_kernels.philox_normal.spec import STREAM_INTERPOLATION, STREAM_PERTURBATION
+
+_PERTURBATION = 0.5
+"""Deviation of DRAGAN's noise, in those of the pictures (Kodali et al.'s code)."""
+
+
+def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int) -> Tensor:
+    """(N, ...) like the pictures, with the graph that they have.
+
+    A sample's weight and noise come from Philox with the seed as key and the sample's number as row.
+    """
+    if place == "real" and real is not None:
+        return real
+    if place == "fake" and fake is not None:
+        return fake
+    assert real is not None
+    if place == "interpolates":
+        assert fake is not None
+        return torch.lerp(fake, real, _weights(real, seed))
+    noise = noise_like(real, seed, STREAM_PERTURBATION)
+    wide = real.detach() if real.dtype == torch.float64 else real.detach().float()
+    return real + noise * (_PERTURBATION * wide.std(correction=0)).to(real.dtype)
+
+
+def _weights(real: Tensor, seed: int) -> Tensor:
+    """Of the real pictures, uniform in (0, 1), one a sample."""
+    seeds, rows = _keys(real, seed)
+    # One number a sample: by PyTorch's integers, in a handful of small calls.
+    words = philox_words(seeds, 1, rows, STREAM_INTERPOLATION)[:, 0]
+    uniform = ((words >> 9).to(torch.float64) + 0.5) * 2.0**-23
+    return uniform.to(real.dtype).reshape(-1, *(1,) * (real.ndim - 1))
+
+
+def noise_like(samples: Tensor, seed: int, stream: int) -> Tensor:
+    """Standard normal noise of the samples' shape, dtype and device."""
+    seeds, rows = _keys(samples, seed)
+    return philox_normal(seeds, samples.shape, row=rows, stream=stream, dtype=samples.dtype)
+
+
+def _keys(samples: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The seed and the sample's number, int64 (N,) both."""
+    rows = torch.arange(samples.shape[0], dtype=torch.int64, device=samples.device)
+    return torch.full_like(rows, seed), rows
+
+
+def drawn(seed: int | None) -> int:
+    """The seed, or one from PyTorch's generator."""
+    return int(torch.randint(2**63 - 1, (), device="cpu").item()) if seed is None else int(seed)

@@ -1,0 +1,23 @@
+"""Tangents of resampling by fixed weights: linear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from genfuse.errors import UnsupportedError
+from genfuse.penalties.rules.rule import Called, Dual, rule
+
+
+@rule(F.interpolate)
+def interpolate(called: Called, input: Dual, *rest: Any, **named: Any) -> Tensor:
+    return F.interpolate(input.tangent, *rest, **named)
+
+
+@rule(F.grid_sample)
+def grid_sample(called: Called, input: Any, grid: Any, *rest: Any, **named: Any) -> Tensor:
+    if isinstance(grid, Dual):
+        raise UnsupportedError("grid_sample's grid depends on the point, expected a constant one")
+    return F.grid_sample(input.tangent, grid, *rest, **named)

@@ -1,0 +1,86 @@
+"""`genfuse bench gradient_penalty`: its rows are held against float64, and everyone does the same work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from genfuse_bench import critics, gradient_penalty
+from genfuse_bench.command import app
+from genfuse_bench.gradient_penalty import OURS, PEERS, Critic, penalty_rows, pictures
+from genfuse_bench.timing import Effort
+
+QUICK = Effort(1, 0.005, 0.01)
+
+
+def small(norm: str = "no norm") -> nn.Module:
+    return critics.dcgan_critic(16, norm, width=4)
+
+
+@pytest.mark.parametrize("norm", ["no norm", "layer norm", "instance norm", "spectral norm"])
+def test_both_rows_are_held_against_float64(norm: str) -> None:
+    rows = penalty_rows("small", small(norm), 16, 4, PEERS, QUICK)
+    assert [row.op for row in rows] == ["gradient_penalty", "critic_step"]
+    for row in rows:
+        assert row.ours_ms and row.ratio and not row.refused and set(row.peers_ms) == set(PEERS)
+        assert row.error < 1e-5 and row.torch_error < 1e-5 and row.floor_ms > 0
+
+
+def test_a_wrong_gradient_gets_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(network: nn.Module, real: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return network(real).mean()  # type: ignore[no-any-return]
+
+    monkeypatch.setattr("genfuse.gradient_penalty", wrong)
+    for row in penalty_rows("small", small(), 16, 4, PEERS, QUICK):
+        assert row.refused and row.ours_ms is None and row.ratio is None
+
+
+def test_everyone_takes_the_same_step() -> None:
+    """Adam's of the same loss, from the same weights."""
+    network = small()
+    weights = []
+    for who in (OURS, *PEERS):
+        critic = Critic(who, network, *pictures(4, 16))
+        critic._optimizer = torch.optim.SGD(critic.network.parameters(), 0.1)
+        critic.step()
+        weights.append(torch.cat([w.detach().flatten() for w in critic.network.parameters()]))
+    assert not torch.equal(weights[0], torch.cat([w.detach().flatten() for w in network.parameters()]))
+    assert all(torch.allclose(weights[0], other, atol=1e-5) for other in weights)
+
+
+def test_critics_have_the_papers_shapes() -> None:
+    for section in critics.SECTIONS.values():
+        for make, side in section.values():
+            assert make()(torch.randn(2, 3, side, side)).shape == (2,)
+
+
+def test_the_command_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(critics.SECTIONS, "dcgan", {"small": (small, 16)})
+    options = [
+        "gradient_penalty",
+        "--sections",
+        "dcgan",
+        "--batch",
+        "4",
+        "--quick",
+        "--output",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in (tmp_path / "gradient_penalty_cpu.jsonl").read_text().splitlines()]
+    assert [row["op"] for row in rows] == ["gradient_penalty", "critic_step"] and all(
+        row["commit"] for row in rows
+    )
+    assert CliRunner().invoke(app, ["gradient_penalty", "--sections", "none"]).exit_code == 2
+
+
+def test_peaks_are_measured_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = gradient_penalty.peaks_mb("dcgan", "DCGAN 32", 2, PEERS[:1])
+    assert set(found) <= {OURS, PEERS[0]} and all(mb >= 0 for mb in found.values())

@@ -1,0 +1,109 @@
+"""The memory that a penalty takes, beside double backward's: at most at once, and what is left for backward."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import genfuse
+from genfuse.penalties.recorder import tensors
+from penalties.double_backward import PENALTIES, by_double_backward, by_tangents, samples
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*reduces over the first axis")
+
+SHAPE = (8, 3, 32, 32)
+CHANNELS = 16
+
+
+class Memory(TorchDispatchMode):
+    """The largest sum of the memory of all tensors that were made inside and not dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.largest = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = {tensor.untyped_storage()._cdata for tensor in tensors((args, kwargs))}
+        for tensor in tensors(result):
+            if tensor.untyped_storage()._cdata not in read:  # neither a view nor an edit
+                self._hold(tensor)
+        return result
+
+    def _hold(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        place, size = storage._cdata, storage.nbytes()
+        if place in self._known:
+            return
+        self._known.add(place)
+        self.held += size
+        self.largest = max(self.largest, self.held)
+
+        def drop() -> None:
+            self.held -= size
+            self._known.discard(place)
+
+        weakref.finalize(storage, drop)
+
+
+def critic(activation: Callable[[], nn.Module], norm: Callable[[], nn.Module] = nn.Identity) -> nn.Module:
+    layers: list[nn.Module] = []
+    for channels in (3, CHANNELS, CHANNELS, CHANNELS):
+        layers += [nn.Conv2d(channels, CHANNELS, 3, 1, 1), norm(), activation()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS * 32 * 32, 1))
+
+
+def largest(run: Callable[[], object]) -> int:
+    with Memory() as memory:
+        run()
+    return memory.largest
+
+
+CRITICS: dict[str, tuple[nn.Module, float]] = {
+    "relu": (critic(nn.ReLU), 0.8),
+    "leaky_relu": (critic(lambda: nn.LeakyReLU(0.2, inplace=True)), 0.8),
+    "silu": (critic(nn.SiLU), 0.8),
+    "tanh": (critic(nn.Tanh), 1.15),
+    "instance norm": (critic(nn.ReLU, lambda: nn.InstanceNorm2d(CHANNELS, affine=True)), 1.15),
+    "batch norm": (critic(nn.ReLU, lambda: nn.BatchNorm2d(CHANNELS)), 1.15),
+    "layer norm": (critic(nn.ReLU, lambda: nn.GroupNorm(1, CHANNELS)), 1.2),
+}
+"""With the share of double backward's memory that a penalty takes at most.
+
+What is kept: of a ReLU a bit of information, of each layer with weights an adjoint, both at a time when the forward's
+graph is already being dropped. Where tangents depend on primals, that graph stays to the end, and so do two adjoints a
+layer; double backward keeps as much. Kernels that fuse the norms' formulas are to bring the last shares down.
+"""
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_at_most_at_once(name: str) -> None:
+    network, share = CRITICS[name]
+    weights = list(network.parameters())
+    real, fake = samples(SHAPE, torch.float32)
+    ours = largest(lambda: by_tangents(network, real, fake, "r1", weights))
+    theirs = largest(lambda: by_double_backward(network, real, "r1", weights))
+    assert ours <= share * theirs
+
+
+def test_backward_needs_a_gradient_a_weight_and_nothing_else() -> None:
+    """So the penalty's memory is free again while the rest of the loss is computed; double backward's is not."""
+    network = critic(nn.SiLU)
+    weights = sum(weight.nbytes for weight in network.parameters())
+    real, _ = samples(SHAPE, torch.float32)
+    with Memory() as ours:
+        penalty = genfuse.gradient_penalty(network, real, kind="r1")
+    assert isinstance(penalty, Tensor) and penalty.requires_grad
+    assert ours.held <= weights + 1024
+    with Memory() as theirs:
+        x = real.requires_grad_()
+        (g,) = torch.autograd.grad(network(x).sum(), x, create_graph=True)
+        kept = PENALTIES["r1"](g.flatten(1).norm(dim=1))
+    assert kept.requires_grad and theirs.held > 100 * weights
