@@ -24,8 +24,9 @@ OURS, LOW, PEERS = "ours", "ours low", ("eager", "eager channels-last", "compile
 GROWTH = 2.0
 TOLERANCE = {"float32": (5e-3, 1e-2), "bfloat16": (1e-1, 5e-1)}
 """Of ours, relative to the largest gradient: of a network the first, or twice what PyTorch's own are off by, but never
-more than the last. The first is a kink's: of a million ReLUs some input lies within rounding of 0, and which side of it
-a pixel falls on makes up to 2.4e-3 in DCGAN's networks, in PyTorch's own kernels on one processor and not on another."""
+more than the last. The first is a kink's: of a million ReLUs some input lies within rounding of 0, and the side of it
+that a pixel falls on makes up to 2.4e-3 in DCGAN's networks, by PyTorch's own kernels on one processor, not on another.
+"""
 
 
 def allowed(torch_error: float, dtype: str = "float32") -> float:
