@@ -58,6 +58,7 @@ def options(kernel: Kernel) -> list[str]:
     """
     return [
         "--std=c++17",
+        "--device-as-default-execution-space",  # NVRTC 12.3 takes generic lambdas for the host's
         "--fmad=false",
         "--maxrregcount=128",
         f"--include-path={sources()}",
