@@ -240,3 +240,16 @@ def test_other_backends_have_no_tangents(fallback: Any) -> None:
         run()
     with genfuse.backend("aten", strict=True):
         assert run().requires_grad
+
+
+def test_attention_that_pads_has_no_rule() -> None:
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def critic(x: Tensor) -> Tensor:
+        y: Tensor = attention(x, x, x, key_padding_mask=torch.zeros(2, 5, dtype=torch.bool))[0]
+        return y
+
+    with pytest.raises(
+        UnsupportedError, match="key_padding_mask of multi-head attention is given, expected none"
+    ):
+        genfuse.gradient_penalty(critic, torch.randn(2, 5, 4), kind="r1")
