@@ -85,6 +85,24 @@ class Heads(nn.Module):
         return x + y.transpose(2, 3).reshape(n, c, h, w)
 
 
+class Tokens(nn.Module):
+    """PyTorch's module over the pixels, and what it attended to; every pixel sees those up to it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(channels, 2, batch_first=True)
+        self.cross = nn.MultiheadAttention(channels, 1, kdim=3, vdim=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).mT
+        later = torch.ones(h * w, h * w, dtype=torch.bool).triu(1)
+        y, shares = self.attention(tokens, tokens, tokens, attn_mask=later)
+        other = tokens.transpose(0, 1)
+        z, _ = self.cross(other, other[:5, :, :3], other[:5, :, 1:], need_weights=False)
+        return (y + shares @ tokens + z.transpose(0, 1)).mT.reshape(n, c, h, w)
+
+
 class Projection(nn.Module):
     """A conditional critic (Miyato and Koyama 2018)."""
 
@@ -155,6 +173,9 @@ CRITICS: dict[str, Callable[[], nn.Module]] = {
     ),
     "attention": lambda: nn.Sequential(
         nn.Conv2d(3, 4, 4, 2, 1), SelfAttention(4), nn.LeakyReLU(0.2), Heads(4), nn.RMSNorm(4), *scores(4, 4)
+    ),
+    "multi-head attention": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, 4, 2, 1), nn.SiLU(), Tokens(4), nn.LeakyReLU(0.2), *scores(4, 4)
     ),
     "dropout": lambda: nn.Sequential(
         nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Dropout2d(0.3), nn.Conv2d(6, 4, 3, 1, 1),

@@ -309,3 +309,7 @@ FUNCTIONS["attention"] = lambda h, w: F.scaled_dot_product_attention(
 FUNCTIONS["masked attention"] = lambda h, w: (
     F.scaled_dot_product_attention(h, h, h, w) + F.scaled_dot_product_attention(h, h, h, torch.eye(6).bool())
 )
+FUNCTIONS["multi-head attention"] = lambda h, w: F.multi_head_attention_forward(
+    *(h[:, 0].transpose(0, 1) * scale for scale in (1.0, 0.5, 2.0)), 6, 2, w[:3].flatten(0, 1), w[3, :3].flatten(),
+    None, None, False, 0.3, w[0], w[1, 0], True, need_weights=False,
+)[0].transpose(0, 1)  # fmt: skip

@@ -221,3 +221,35 @@ def test_what_has_no_rule(module: nn.Module, message: str) -> None:
         critic.add_module(str(number), layer)
     with pytest.raises(UnsupportedError, match=message):
         genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+
+
+@pytest.mark.parametrize("fallback", [None, "autograd"])
+def test_other_backends_have_no_tangents(fallback: Any) -> None:
+    def run() -> Any:
+        return genfuse.gradient_penalty(network(), torch.randn(SHAPE), kind="r1", fallback=fallback)
+
+    with (
+        genfuse.backend("cpu"),
+        pytest.raises(UnsupportedError, match="backend 'cpu' is forced, expected 'aten'"),
+    ):
+        run()
+    with (
+        genfuse.backend(strict=True),
+        pytest.raises(UnsupportedError, match="strict mode forbids PyTorch's own"),
+    ):
+        run()
+    with genfuse.backend("aten", strict=True):
+        assert run().requires_grad
+
+
+def test_attention_that_pads_has_no_rule() -> None:
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def critic(x: Tensor) -> Tensor:
+        y: Tensor = attention(x, x, x, key_padding_mask=torch.zeros(2, 5, dtype=torch.bool))[0]
+        return y
+
+    with pytest.raises(
+        UnsupportedError, match="key_padding_mask of multi-head attention is given, expected none"
+    ):
+        genfuse.gradient_penalty(critic, torch.randn(2, 5, 4), kind="r1")

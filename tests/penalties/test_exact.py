@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genfuse.ops import conv_norm_act, norm_act
 from genfuse.penalties.kinds import KIND_NAMES
 from penalties.critics import CRITICS, SHAPE, Projection, perturbed
 from penalties.double_backward import PENALTIES, assert_exact
@@ -75,3 +76,22 @@ class InPlace(nn.Module):
 @pytest.mark.parametrize("kind", KIND_NAMES)
 def test_edits_in_place(kind: str) -> None:
     assert_exact(perturbed(InPlace()), kind, SHAPE)
+
+
+class SeededDropout(nn.Module):
+    """genfuse's own dropout, whose mask follows from the samples' seeds, in a unit and in `norm_act`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.scores = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Linear(144, 1)
+
+    def forward(self, x: Tensor, seeds: Tensor) -> Tensor:
+        h = conv_norm_act(x, self.weight, norm="layer", activation="silu", dropout=0.3, seeds=seeds)
+        y = norm_act(h, norm="instance", activation="tanh", dropout=0.2, dropout_stream=1, seeds=seeds)  # type: ignore[arg-type]
+        scores: Tensor = self.scores(y.flatten(1))  # type: ignore[union-attr]
+        return scores
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_seeded_dropout(kind: str) -> None:
+    assert_exact(perturbed(SeededDropout()), kind, SHAPE, seeds=torch.arange(4))

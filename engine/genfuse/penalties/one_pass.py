@@ -27,7 +27,6 @@ def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
 
     Where it raises, the buffers of the network are what they were.
     """
-    _check_backend()
     wanted = torch.is_grad_enabled()
     of_point = wanted and problem.point.requires_grad
     with ExitStack() as around:
@@ -46,13 +45,6 @@ def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
         gradients = _gradients(passes, norms, slope, problem.point.dtype)
     penalty: Tensor = _Penalty.apply(value, gradients, problem.point if of_point else None, *weights)
     return penalty, norms.norm
-
-
-def _check_backend() -> None:
-    forced = dispatch.forced()
-    if forced not in (None, "aten") or (forced is None and dispatch.is_strict()):
-        asked = f"backend {forced!r} is forced" if forced else "strict mode forbids PyTorch's own kernels"
-        raise UnsupportedError(f"{asked}, expected 'aten', which alone has tangents yet")
 
 
 def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
