@@ -217,29 +217,38 @@ void add_run(const float* from, int64_t count, bool, bfloat16* to) {
     narrow_run(from, count, to);
 }
 
-// As weights lie: of an output channel all taps of an input channel side by side, and of a convolution, if
-// not of a transposed one, those of all input channels.
+// The weights of one channel with 16 or 32 of the other side, from its sums: all taps of each side by side.
+// `step` from one to the next in the sums.
+void line_up_weights(const Frame& frame, const float* sums, int64_t step) {
+    for (int64_t tap = 0; tap < frame.taps; ++tap, sums += frame.sums_tap) {
+        float* const to = frame.row + tap;
+        if (step == 1) {
+            for (int lane = 0; lane < matrix::kPanel; lane += kLanes<float>) {
+                scatter(to + lane * frame.taps, load<f32>(sums + lane), frame.taps);
+            }
+        } else {
+            for (int lane = 0; lane < kBlock; ++lane) to[lane * frame.taps] = sums[lane * step];
+        }
+    }
+}
+
+// As weights lie, in runs: a convolution's of an output channel and all inputs, a transposed one's of an
+// input channel and all outputs.
 template <class Stored>
 void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& panel, Stored* weight) {
     const Geometry& geometry = *job.conv.geometry;
-    const int64_t left = geometry.group_in - panel.lane_block * kBlock;
+    const bool transposed = job.conv.args->conv.transposed;
+    const int64_t first = panel.lane_block * kBlock, left = geometry.group_in - first;
     const int64_t inputs = left < matrix::kPanel ? left : matrix::kPanel;
-    const int64_t outputs = geometry.group_out - panel.row_block * kBlock;
-    const int64_t first = panel.lane_block * kBlock, step = place_of(job, 0, 1, 0);
-    const int64_t runs = step == frame.taps ? 1 : inputs,
-                  length = step == frame.taps ? inputs * step : frame.taps;
-    for (int64_t k = 0; k < panel.row_blocks * kBlock && k < outputs; ++k) {
-        const float* const sums =
-            panel.sums + k / kBlock * frame.taps * frame.sums_tap + k % kBlock * matrix::kPanel;
-        for (int64_t tap = 0; tap < frame.taps; ++tap) {
-            for (int lane = 0; lane < matrix::kPanel; lane += kLanes<float>) {
-                scatter(frame.row + lane * frame.taps + tap, load<f32>(sums + tap * frame.sums_tap + lane),
-                        frame.taps);
-            }
-        }
-        Stored* const to = weight + place_of(job, 0, first, panel.row_block * kBlock + k);
-        for (int64_t i = 0; i < runs; ++i) {
-            add_run(frame.row + i * length, length, job.accumulate, to + i * step);
+    for (int64_t block = 0; block < panel.row_blocks; ++block) {
+        const float* const sums = panel.sums + block * frame.taps * frame.sums_tap;
+        const int64_t k = (panel.row_block + block) * kBlock, above = geometry.group_out - k;
+        const int64_t outputs = above < kBlock ? above : kBlock;
+        for (int64_t i = 0; i < (transposed ? inputs : outputs); ++i) {
+            line_up_weights(frame, sums + i * (transposed ? 1 : matrix::kPanel),
+                            transposed ? matrix::kPanel : 1);
+            add_run(frame.row, (transposed ? outputs : inputs) * frame.taps, job.accumulate,
+                    weight + place_of(job, 0, first + (transposed ? i : 0), k + (transposed ? 0 : i)));
         }
     }
 }
