@@ -167,18 +167,22 @@ struct Frame {
         columns = static_cast<int64_t>(geometry.columns.size());
         staged_rows = (job.rows_at_once - 1) * in_step[0] + extent[0] + 1;
         const int64_t written = strided(geometry.out_width, out_step[1]), read = strided(columns, in_step[1]);
-        pitch = matrix::whole(written > read ? written : read, 2);
+        phases = int64_t{out_step[0]} * out_step[1];
+        const bool has_odd = extent[1] >= in_step[1];  // distances; rows apart are even
+        input_copies = has_odd && phases > 1 ? 2 : 1;
+        gradient_copies = has_odd && phases == 1 ? 2 : 1;
+        // A pair that begins before its row has nothing there.
+        const int64_t room = input_copies > 1 ? read + 1 : read;
+        pitch = matrix::whole(written > room ? written : room, 2);
         grid_rows = strided(staged_rows, in_step[0]);
         grid_sample = grid_rows * pitch;
         grid = matrix::whole(job.samples_at_once * grid_sample, matrix::kDepth);
         const int64_t ahead = extent[0] / in_step[0] * pitch + extent[1] / in_step[1];
         input_planes = in_step[0] * in_step[1];
-        input_plane = (grid + matrix::whole(ahead, 2)) / 2 * kBlock;
-        input_block = input_planes * input_plane;
-        phases = int64_t{out_step[0]} * out_step[1];
-        copies = extent[1] < in_step[1] ? 1 : 2;
+        input_plane = (grid + matrix::whole(ahead + 1, 2)) / 2 * kBlock;
+        input_block = input_planes * input_copies * input_plane;
         gradient_plane = grid / 2 * kBlock;
-        gradient_block = phases * copies * gradient_plane;
+        gradient_block = phases * gradient_copies * gradient_plane;
         line = matrix::kDepth + grid;
         if (line % 2048 == 0) line += matrix::kDepth;  // or all would be of one set of the cache
         lines_phase = kBlock * line;
@@ -189,7 +193,7 @@ struct Frame {
         source = carver.take<float>((job.conv.args->width + 1) * kBlock);
         wide = carver.take<float>((columns > geometry.out_width ? columns : geometry.out_width) * kBlock);
         row = carver.take<float>(matrix::kPanel * taps);
-        lines = carver.take<float>(phases * lines_phase / 2);
+        lines = carver.take<float>(out_step[1] * lines_phase / 2);
         sums = carver.take<float>(job.row_part * matrix::whole(job.lane_part, 2) / 2 * taps * sums_tap);
         used = carver.used();
     }
@@ -197,9 +201,9 @@ struct Frame {
     int64_t columns, staged_rows;
     int64_t pitch, grid_rows, grid_sample, grid;     // pixels of a row of the grid; of a sample; of a stretch
     int64_t input_planes, input_plane, input_block;  // floats: pairs of pixels
-    int64_t phases, copies;                          // of the gradient
-    int64_t gradient_plane, gradient_block;          // floats: of a copy, of 16 channels
-    int64_t line, lines_phase;                       // bfloat16: a channel's, with 32 of nothing in front
+    int64_t phases, input_copies, gradient_copies;
+    int64_t gradient_plane, gradient_block;  // floats: of a copy, of 16 channels
+    int64_t line, lines_phase;               // bfloat16: a channel's, with 32 of nothing in front
     int64_t taps, sums_tap;
     float *source, *wide, *sums;
     float* row;    // of an output channel's weights

@@ -217,7 +217,8 @@ class Call {
                 job_.last_row = std::min(rows, job_.first_row + at_once);
                 run_slots(GENFUSE_KERNEL(matrix_gradient_input_unit), job_, in_blocks * job_.samples_at_once,
                           args_.threads);
-                run_slots(GENFUSE_KERNEL(matrix_gradient_output_unit), job_, out_blocks, args_.threads);
+                run_slots(GENFUSE_KERNEL(matrix_gradient_output_unit), job_,
+                          out_blocks * static_cast<int64_t>(geometry_.passes.size()), args_.threads);
                 run_slots(GENFUSE_KERNEL(matrix_gradient_sum_unit), job_, parts, args_.threads);
                 job_.accumulate = true;
             }

@@ -4,8 +4,9 @@
 // What the convolution read and the gradient lie on one grid of pixels, row by row and sample by sample, with
 // zeros where either has nothing: a tap is then one distance along the grid, and all of its pixels are one
 // sum. Both are laid out as the unit loads them, a kilobyte at a time: the input as pairs of neighbouring
-// pixels, of which a tap's distance leaves out whole ones; the gradient as 32 pixels of 16 channels, twice,
-// the second time a pixel further on for taps an odd distance away.
+// pixels, of which a tap's distance leaves out whole ones; the gradient as 32 pixels of 16 channels. For taps
+// an odd distance away one of the two is there twice, the second time a pixel further on: the gradient, or of
+// a transposed convolution, whose gradient has a grid a phase, the input.
 #include "common/amx.h"
 #include "conv_norm_act/stage.h"
 #include "conv_norm_act/weight_gradient_job.h"
@@ -22,12 +23,14 @@ constexpr int64_t kNearPixels = 128, kStretchPixels = 9 * kNearPixels;
 constexpr int64_t kRowsTogether = 8;  // taps of 16 output channels whose sums stay near
 constexpr int64_t kPanelBlocks = matrix::kPanel / kBlock;
 
-// A row of 16 channels in float32, every `step`th pixel from the first on, as pairs; zeros up to `columns`.
-void pair_pixels(const float* pixels, int64_t count, int64_t step, int64_t columns, float* to) {
-    for (int64_t i = 0; i < columns; i += 2, to += kBlock) {
+// A row of 16 channels in float32, every `step`th pixel from the first on, as pairs, the first of which
+// begins `before` pixels in front; zeros up to `columns`.
+void pair_pixels(const float* pixels, int64_t count, int64_t step, int64_t before, int64_t columns,
+                 float* to) {
+    for (int64_t i = -before; i < columns - before; i += 2, to += kBlock) {
         for (int lane = 0; lane < kBlock; lane += kLanes<float>) {
             const auto pixel = [&](int64_t at) {
-                return at < count ? load<f32>(pixels + at * step * kBlock + lane) : f32{};
+                return at >= 0 && at < count ? load<f32>(pixels + at * step * kBlock + lane) : f32{};
             };
             store(to + lane, paired(pixel(i), pixel(i + 1)));
         }
@@ -48,9 +51,12 @@ void stage_input(const WeightGradientJob& job, const Frame& frame, int64_t sampl
             const int64_t count = (frame.columns - x + geometry.in_step[1] - 1) / geometry.in_step[1];
             const int64_t plane = y % geometry.in_step[0] * geometry.in_step[1] + x;
             const int64_t row = sample * frame.grid_rows + y / geometry.in_step[0];
-            pair_pixels(frame.wide + x * kBlock, y < rows ? count : 0, geometry.in_step[1], frame.pitch,
-                        job.inputs + block * frame.input_block + plane * frame.input_plane +
-                            row * frame.pitch / 2 * kBlock);
+            float* const to = job.inputs + block * frame.input_block +
+                              plane * frame.input_copies * frame.input_plane + row * frame.pitch / 2 * kBlock;
+            for (int64_t copy = 0; copy < frame.input_copies; ++copy) {
+                pair_pixels(frame.wide + x * kBlock, y < rows ? count : 0, geometry.in_step[1], copy,
+                            frame.pitch, to + copy * frame.input_plane);
+            }
         }
     }
 }
@@ -70,41 +76,39 @@ void spread_channels(const float* pixels, int64_t count, int64_t step, int64_t c
     }
 }
 
-// A block of channels of all samples, each channel's pixels in a line of the grid, zeros where it has none.
-void line_up_gradient(const WeightGradientJob& job, const Frame& frame, int64_t block) {
+// A block of channels of all samples, of one pass: each channel's pixels in a line of its phase's grid, zeros
+// where it has none.
+void line_up_gradient(const WeightGradientJob& job, const Frame& frame, const Pass& pass, int64_t block) {
     const Geometry& geometry = *job.conv.geometry;
     const int64_t left = geometry.group_out - block * kBlock;
+    const int64_t rows = geometry.pass_rows(pass) < job.last_row ? geometry.pass_rows(pass) : job.last_row;
     __builtin_memset(frame.lines, 0,
-                     static_cast<size_t>(frame.phases * frame.lines_phase) * sizeof(bfloat16));
-    bfloat16* of_pass = reinterpret_cast<bfloat16*>(frame.lines) + matrix::kDepth;
-    for (const Pass& pass : geometry.passes) {
-        const int64_t rows =
-            geometry.pass_rows(pass) < job.last_row ? geometry.pass_rows(pass) : job.last_row;
-        for (int64_t sample = 0; sample < job.samples_at_once; ++sample) {
-            for (int64_t row = job.first_row; row < rows; ++row) {
-                load_run<bfloat16>(*job.gradient, job.first_sample + sample, block * kBlock,
-                                   static_cast<int>(left < kBlock ? left : kBlock),
-                                   pass.row + row * geometry.out_step[0], 0, geometry.out_width, frame.wide);
-                bfloat16* to = of_pass + sample * frame.grid_sample + (row - job.first_row) * frame.pitch;
-                for (const Phase& phase : pass.phases) {
-                    spread_channels(frame.wide + phase.column * kBlock, geometry.phase_columns(phase),
-                                    geometry.out_step[1], frame.line, to);
-                    to += frame.lines_phase;
-                }
+                     pass.phases.size() * static_cast<size_t>(frame.lines_phase) * sizeof(bfloat16));
+    for (int64_t sample = 0; sample < job.samples_at_once; ++sample) {
+        for (int64_t row = job.first_row; row < rows; ++row) {
+            load_run<bfloat16>(*job.gradient, job.first_sample + sample, block * kBlock,
+                               static_cast<int>(left < kBlock ? left : kBlock),
+                               pass.row + row * geometry.out_step[0], 0, geometry.out_width, frame.wide);
+            bfloat16* to = reinterpret_cast<bfloat16*>(frame.lines) + matrix::kDepth +
+                           sample * frame.grid_sample + (row - job.first_row) * frame.pitch;
+            for (const Phase& phase : pass.phases) {
+                spread_channels(frame.wide + phase.column * kBlock, geometry.phase_columns(phase),
+                                geometry.out_step[1], frame.line, to);
+                to += frame.lines_phase;
             }
         }
-        of_pass += static_cast<int64_t>(pass.phases.size()) * frame.lines_phase;
     }
 }
 
-// The lines as the unit's left factors, from the grid's first pixel on and from the one before it.
-void block_gradient(const WeightGradientJob& job, const Frame& frame, int64_t block) {
+// The lines as the unit's left factors, from the grid's first pixel on and, where there are two copies, from
+// the one before it.
+void block_gradient(const Frame& frame, int64_t phases, float* gradient) {
     constexpr size_t kBytes = matrix::kDepth * sizeof(bfloat16);
-    char* to = reinterpret_cast<char*>(job.gradients + block * frame.gradient_block);
-    for (int64_t phase = 0; phase < frame.phases; ++phase) {
+    char* to = reinterpret_cast<char*>(gradient);
+    for (int64_t phase = 0; phase < phases; ++phase) {
         const bfloat16* const lines =
             reinterpret_cast<const bfloat16*>(frame.lines) + phase * frame.lines_phase;
-        for (int64_t copy = 0; copy < frame.copies; ++copy) {
+        for (int64_t copy = 0; copy < frame.gradient_copies; ++copy) {
             for (int64_t pixel = 0; pixel < frame.grid; pixel += matrix::kDepth) {
                 for (int channel = 0; channel < kBlock; ++channel, to += kBytes) {
                     __builtin_memcpy(to, lines + channel * frame.line + matrix::kDepth + pixel - copy,
@@ -195,14 +199,16 @@ void sum_pixels(const WeightGradientJob& job, const Frame& frame, const Panel& p
                         y % geometry.in_step[0] * geometry.in_step[1] + x % geometry.in_step[1];
                     const int64_t place = tap.kernel_y * job.conv.args->conv.kernel[1] + tap.kernel_x;
                     const int64_t ahead = y / geometry.in_step[0] * frame.pitch + x / geometry.in_step[1];
-                    rows[count++] = {gradient + ahead % 2 * frame.gradient_plane,
-                                     input + plane * frame.input_plane + ahead / 2 * kBlock,
+                    const int64_t odd = ahead % 2, later = frame.input_copies > 1 ? odd : 0;
+                    rows[count++] = {gradient + (odd - later) * frame.gradient_plane,
+                                     input + (plane * frame.input_copies + later) * frame.input_plane +
+                                         (ahead + later) / 2 * kBlock,
                                      panel.sums + (block * frame.taps + place) * frame.sums_tap};
                     if (count < 2) continue;
                     kernel_for(count, whole)(frame, pixels, rows, first == 0);
                     count = 0;
                 }
-                gradient += frame.copies * frame.gradient_plane;
+                gradient += frame.gradient_copies * frame.gradient_plane;
             }
         }
     }
@@ -261,7 +267,8 @@ void matrix_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int 
                   sample = unit / blocks_of(job.conv.in_channels);
     stage_input(job, frame, sample, block);
     if (sample + 1 < job.samples_at_once) return;
-    for (int64_t plane = 0; plane < frame.input_planes; ++plane) {  // behind the last sample
+    for (int64_t plane = 0; plane < frame.input_planes * frame.input_copies;
+         ++plane) {  // behind the last sample
         float* const to = job.inputs + block * frame.input_block + plane * frame.input_plane;
         for (int64_t i = job.samples_at_once * frame.grid_sample / 2 * kBlock; i < frame.input_plane; ++i)
             to[i] = 0;
@@ -270,8 +277,15 @@ void matrix_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int 
 
 void matrix_gradient_output_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    line_up_gradient(job, frame, unit);
-    block_gradient(job, frame, unit);
+    const std::vector<Pass>& passes = job.conv.geometry->passes;
+    const int64_t number = unit % static_cast<int64_t>(passes.size());
+    const int64_t block = unit / static_cast<int64_t>(passes.size());
+    const Pass& pass = passes[static_cast<size_t>(number)];
+    const int64_t phases = static_cast<int64_t>(pass.phases.size());
+    line_up_gradient(job, frame, pass, block);
+    block_gradient(frame, phases,
+                   job.gradients + block * frame.gradient_block +
+                       number * phases * frame.gradient_copies * frame.gradient_plane);
 }
 
 // Some pixels' factors, which come from a cache that all threads share, meet in the L2 cache before the next
