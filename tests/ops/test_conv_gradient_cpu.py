@@ -99,6 +99,32 @@ def test_random_units(seed: int) -> None:
     check_data(case, gradient, last=seed % 2 == 0)
 
 
+KINDS: list[tuple[tuple[int, ...], Settings]] = [
+    ((33, 20, 3, 3), Settings(padding=(1, 1))),
+    ((33, 20, 3, 3), Settings(padding=(1, 1), accuracy="exact")),
+    ((20, 33, 4, 4), Settings(padding=(1, 1), stride=(2, 2), transposed=True)),
+    ((33, 20, 4, 4), Settings(padding=(1, 1), stride=(2, 2))),
+    ((34, 10, 3, 3), Settings(padding=(1, 1), groups=2)),
+    ((5, 20, 1, 1), Settings()),
+]
+
+
+@pytest.mark.parametrize("shape, settings", KINDS)
+def test_bfloat16_weights_have_the_gradients_of_float32_rounded(
+    shape: tuple[int, ...], settings: Settings
+) -> None:
+    rng = np.random.default_rng(36)
+    case = without_epilogue(make_case(rng, torch.bfloat16, settings, 3, 20, shape, (9, 14)))
+    gradient = random_gradient(rng, case)
+
+    def of(weight: Tensor) -> Tensor:
+        return weight_gradient(gradient, case.x, weight, settings, **case.tensors)
+
+    found = of(case.weight.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, of(case.weight.float()).bfloat16())
+
+
 @pytest.mark.parametrize("batch, size", [(1, (270, 250)), (3, (160, 130))])
 def test_more_pixels_than_the_matrix_unit_stages_at_once(batch: int, size: tuple[int, int]) -> None:
     """16 MiB of both factors: rows of one sample, and samples."""

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, finer, ways
+from genfuse_kernels import _cpu
+from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
+from genfuse_kernels.conv_norm_act.cpu_impl import BY_RULE, Way, conv_norm_act, convolution, finer, ways
 from genfuse_kernels.conv_norm_act.settings import NORMS, PADDING_MODES, PaddingMode, Settings
 from ops.conv_cases import (
     Case,
@@ -122,3 +124,25 @@ def test_exact_admits_no_winograd() -> None:
         found = ways(torch.empty(0), None, case.x, case.weight, case.bias, settings, **case.tensors)
         assert any(name.startswith("winograd") for name in found) is has
         assert len(found) == convolution_of(replace(case, settings=settings)).ways
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_bfloat16_weights_are_packed_as_they_are(transposed: bool) -> None:
+    """To the bits of what float32 of the same values is packed to, by every kernel that there is."""
+    settings = Settings(padding=(1, 1), accuracy="fast", transposed=transposed)
+    weight = torch.randn(37, 21, 3, 3).bfloat16()
+    for shape in ((37, 21, 3, 3), (6, 21, 3, 3)):
+        given = weight[: shape[0]].contiguous()
+        for dtype in (torch.float32, torch.bfloat16):
+            for size in ((4, 4), (12, 12), (40, 40)):
+                conv = convolution(shape, settings, dtype, size, _cpu.isa())
+                for way in range(conv.ways):
+                    conv = convolution(shape, settings, dtype, size, _cpu.isa(), way=way)
+                    packed = [_packed(conv, given), _packed(conv, given.float())]
+                    assert torch.equal(*packed), (conv.algorithm, conv.product)
+
+
+def _packed(conv: _cpu.Conv, weight: Tensor) -> Tensor:
+    to = torch.zeros(conv.packed_size).view(torch.int32)  # bits: pairs of bfloat16 may look like NaN
+    conv.pack(weight.data_ptr(), DTYPE_CODES[weight.dtype], to.data_ptr(), 2)
+    return to
