@@ -46,7 +46,9 @@ Winograd's F(4x4, 3x3) (Lavin & Gray 2016, arXiv:1509.09308) runs stride-1 3x3 c
 of 3 to 6 along either axis, and the phases of stride-2 transposed ones; F(2x2, 3x3) what of that has at most 4x4 pixels
 (but stride 2 with fewer than 16 taps); F(6x6, 3x3) large pictures at stride 1, of float32 factors. s.accuracy "exact"
 forbids them all. With None all of Winograd's factors are float32, and where the processor multiplies bfloat16 Winograd
-runs what has more than 4x4 pixels and, at stride 2, 16 taps: the rest gains nothing beside twice the speed.
+runs what has more than 4x4 pixels and, at stride 2, 16 taps: the rest gains nothing beside twice the speed. On a
+processor with a matrix unit (AMX) bfloat16 runs by the definition whatever the accuracy; a weight's gradient, which
+is float32 arithmetic elsewhere, has h rounded to bfloat16 there, and denormal factors are zero.
 """
 
 from __future__ import annotations
