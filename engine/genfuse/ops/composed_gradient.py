@@ -20,12 +20,14 @@ def composed_gradient(
     gradient  of the output
     """
     # Aliases: what one input may have been made of another is not part of this op's gradient.
-    aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-    y = compose(aliases)
+    with torch.enable_grad():  # a pass of many gradients at once needs no graph behind these
+        aliases = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+        y = compose(aliases)
     asked = {i: tensor for i, tensor in enumerate(aliases) if tensor is not None and needs[i]}
     found: list[Tensor | None] = [None] * len(inputs)
     if asked and y.requires_grad:
-        made = torch.autograd.grad(y, list(asked.values()), gradient, create_graph=True, allow_unused=True)
+        graph = torch.is_grad_enabled()
+        made = torch.autograd.grad(y, list(asked.values()), gradient, create_graph=graph, allow_unused=True)
         for i, one in zip(asked, made, strict=True):
             found[i] = one
     return found

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops import library
+from genfuse.ops.asked import asked, asks_for_graph, tensors_among
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_call import NAMES, SCHEMA, TENSORS, Call
 from genfuse.ops.conv_launch import launch_unkept, limits, unkept
@@ -107,6 +108,7 @@ class _Unit(torch.autograd.Function):
         result = launch_unkept(settings, return_stats, inputs)
         ctx.set_materialize_grads(False)
         ctx.settings, ctx.own_stats, ctx.backend = settings, own_stats, backend
+        ctx.are_tensors = tensors_among(inputs)
         ctx.readers = {name: reader for name in _IMAGES if (reader := Reader.of(of[name])) is not None}
         unread = ["bias", "shift"] + ([] if of["residual_weight"] is not None else ["residual"])
         kept = [None if name in unread else tensor for name, tensor in of.items()]
@@ -116,10 +118,10 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[_OPTIONS:]
         if gradient is None:
             return (None,) * (_OPTIONS + len(NAMES))
-        if torch.is_grad_enabled():
+        inputs, needs = list(ctx.saved_tensors), asked(ctx, ctx.are_tensors)
+        if asks_for_graph(gradient):
             found = _of_composed(gradient, inputs, ctx.settings, ctx.own_stats, needs)
         else:
             found = _of_kernels(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.ops.asked import asked, asks_for_graph, tensors_among
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.dropout import dropped
 from genfuse.ops.norm_stats import stats_of
@@ -83,6 +84,7 @@ class _Pass(torch.autograd.Function):
         tensors: Any = dict(zip(TENSORS, rest, strict=True))
         y, _ = launch(x, settings, tensors, False)
         ctx.settings, ctx.own_stats, ctx.backend = settings, own_stats, backend
+        ctx.are_tensors = tensors_among(inputs)
         alone = settings.norm == "none" and all(tensor is None for tensor in rest)
         kept = (
             y if alone and settings.scale == 1 and not settings.dropout and _tells_derivative(settings) else x
@@ -94,8 +96,8 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, needs = list(ctx.saved_tensors), ctx.needs_input_grad[_OPTIONS:]
-        found = (_of_composed if torch.is_grad_enabled() else _of_kernels)(ctx, gradient, inputs, needs)
+        inputs, needs = list(ctx.saved_tensors), asked(ctx, ctx.are_tensors)
+        found = (_of_composed if asks_for_graph(gradient) else _of_kernels)(ctx, gradient, inputs, needs)
         if needs[_NAMES.index("residual")]:
             found[_NAMES.index("residual")] = gradient * ctx.settings.scale
         return (*(None,) * _OPTIONS, *found)
