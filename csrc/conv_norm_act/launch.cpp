@@ -156,7 +156,10 @@ Blocking matrix_blocking(const Args& args, const Geometry& geometry) {
     const int64_t units = ceil_divide(args.batch, blocking.samples_a_unit) * args.conv.groups *
                           ceil_divide(blocking.rows, blocking.rows_a_unit);
     blocking.part = blocks;
-    while (blocking.part > 2 && units * ceil_divide(blocks, blocking.part) < args.threads) {
+    // A sequence's one row may be long: then fewer channels' sums at once.
+    const auto bytes = [&] { return blocking.rows_a_unit * sums_row * blocking.part / blocks; };
+    while (blocking.part > 2 &&
+           (units * ceil_divide(blocks, blocking.part) < args.threads || bytes() > kMatrixBytes)) {
         blocking.part = ceil_divide(blocking.part / 2, 2) * 2;
     }
     blocking.units = units * ceil_divide(blocks, blocking.part);

@@ -28,8 +28,8 @@ struct WeightGradientJob {
     int64_t stretches, slices;  // of that size in all; parts of them, whose sums are added at the end
     float* sums;                // [slice][unit of a slice]
     // Of a launch: Winograd's rows of tiles; the matrix unit's rows of a pass's output, of samples_at_once
-    // samples from the first on.
-    int64_t first_row, last_row, first_sample;
+    // samples from the first on, of one group.
+    int64_t first_row, last_row, first_sample, group;
     float *inputs, *gradients;  // of these, transformed or as the matrix unit reads them
     float* memory;              // each slot's own
     int64_t memory_a_slot;      // floats

@@ -69,7 +69,7 @@ class Call {
         genfuse_conv& conv = args_.conv;
         conv.folded = 0;
         conv.product = GENFUSE_FLOAT32;
-        if (args.unit.dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::amx_bf16 && conv.groups == 1) {
+        if (args.unit.dtype == GENFUSE_BFLOAT16 && current_isa() == Isa::amx_bf16) {
             conv.algorithm = GENFUSE_CONV_MATRIX;
             conv.tile = 0;
             conv.product = GENFUSE_BFLOAT16;
@@ -167,8 +167,8 @@ class Call {
     // As large parts of the weights as leave work for all threads and sums that fit the L2 cache, so that
     // staged pixels are read seldom.
     void deal_matrix() {
-        const int64_t row_blocks = blocks_of(args_.conv.out_channels),
-                      lane_blocks = blocks_of(args_.conv.in_channels);
+        const int64_t row_blocks = blocks_of(geometry_.group_out),
+                      lane_blocks = blocks_of(geometry_.group_in);
         const int64_t pair_bytes = int64_t{args_.conv.kernel[0]} * args_.conv.kernel[1] * kBlock * kBlock * 4;
         job_.row_part = row_blocks;
         job_.lane_part = lane_blocks;
@@ -190,8 +190,8 @@ class Call {
         int64_t rows = 0;
         for (const Pass& pass : geometry_.passes) rows = std::max(rows, geometry_.pass_rows(pass));
         const auto floats = [this](const matrix_gradient::Frame& frame) {
-            return blocks_of(args_.conv.in_channels) * frame.input_block +
-                   blocks_of(args_.conv.out_channels) * frame.gradient_block;
+            return blocks_of(geometry_.group_in) * frame.input_block +
+                   blocks_of(geometry_.group_out) * frame.gradient_block;
         };
         const auto bytes = [&](int64_t rows_at_once) {
             job_.rows_at_once = rows_at_once;
@@ -203,24 +203,27 @@ class Call {
         job_.samples_at_once = std::clamp<int64_t>(kSharedBytes / whole, 1, args_.batch);
         job_.rows_at_once = at_once;
         const matrix_gradient::Frame frame(job_, nullptr);
-        const int64_t in_blocks = blocks_of(args_.conv.in_channels),
-                      out_blocks = blocks_of(args_.conv.out_channels);
+        const int64_t in_blocks = blocks_of(geometry_.group_in), out_blocks = blocks_of(geometry_.group_out);
         const bool at_once_all = job_.samples_at_once == args_.batch && at_once == rows;
         job_.inputs = prepare(frame.used, floats(frame), at_once_all);
         job_.gradients = job_.inputs + in_blocks * frame.input_block;
-        const int64_t parts = parts_of(args_.conv.in_channels, job_.lane_part) *
-                              parts_of(args_.conv.out_channels, job_.row_part);
+        const int64_t parts =
+            parts_of(geometry_.group_in, job_.lane_part) * parts_of(geometry_.group_out, job_.row_part);
         const int64_t samples = job_.samples_at_once;
-        for (job_.first_sample = 0; job_.first_sample < args_.batch; job_.first_sample += samples) {
-            job_.samples_at_once = std::min(samples, args_.batch - job_.first_sample);
-            for (job_.first_row = 0; job_.first_row < rows; job_.first_row += at_once) {
-                job_.last_row = std::min(rows, job_.first_row + at_once);
-                run_slots(GENFUSE_KERNEL(matrix_gradient_input_unit), job_, in_blocks * job_.samples_at_once,
-                          args_.threads);
-                run_slots(GENFUSE_KERNEL(matrix_gradient_output_unit), job_,
-                          out_blocks * static_cast<int64_t>(geometry_.passes.size()), args_.threads);
-                run_slots(GENFUSE_KERNEL(matrix_gradient_sum_unit), job_, parts, args_.threads);
-                job_.accumulate = true;
+        const bool accumulate = job_.accumulate;
+        for (job_.group = 0; job_.group < args_.conv.groups; ++job_.group) {
+            job_.accumulate = accumulate;
+            for (job_.first_sample = 0; job_.first_sample < args_.batch; job_.first_sample += samples) {
+                job_.samples_at_once = std::min(samples, args_.batch - job_.first_sample);
+                for (job_.first_row = 0; job_.first_row < rows; job_.first_row += at_once) {
+                    job_.last_row = std::min(rows, job_.first_row + at_once);
+                    run_slots(GENFUSE_KERNEL(matrix_gradient_input_unit), job_,
+                              in_blocks * job_.samples_at_once, args_.threads);
+                    run_slots(GENFUSE_KERNEL(matrix_gradient_output_unit), job_,
+                              out_blocks * static_cast<int64_t>(geometry_.passes.size()), args_.threads);
+                    run_slots(GENFUSE_KERNEL(matrix_gradient_sum_unit), job_, parts, args_.threads);
+                    job_.accumulate = true;
+                }
             }
         }
     }

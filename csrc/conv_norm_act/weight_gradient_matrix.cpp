@@ -44,7 +44,8 @@ void stage_input(const WeightGradientJob& job, const Frame& frame, int64_t sampl
     const int64_t rows = left < frame.staged_rows ? left : frame.staged_rows;
     for (int64_t y = 0; y < frame.grid_rows * geometry.in_step[0]; ++y) {
         if (y < rows) {
-            stage<bfloat16>(job.conv, job.first_sample + sample, block * kBlock, lanes_of(geometry, block),
+            stage<bfloat16>(job.conv, job.first_sample + sample,
+                            job.group * geometry.group_in + block * kBlock, lanes_of(geometry, block),
                             first + y, 1, frame.source, frame.wide);
         }
         for (int64_t x = 0; x < geometry.in_step[1]; ++x) {
@@ -86,7 +87,8 @@ void line_up_gradient(const WeightGradientJob& job, const Frame& frame, const Pa
                      pass.phases.size() * static_cast<size_t>(frame.lines_phase) * sizeof(bfloat16));
     for (int64_t sample = 0; sample < job.samples_at_once; ++sample) {
         for (int64_t row = job.first_row; row < rows; ++row) {
-            load_run<bfloat16>(*job.gradient, job.first_sample + sample, block * kBlock,
+            load_run<bfloat16>(*job.gradient, job.first_sample + sample,
+                               job.group * geometry.group_out + block * kBlock,
                                static_cast<int>(left < kBlock ? left : kBlock),
                                pass.row + row * geometry.out_step[0], 0, geometry.out_width, frame.wide);
             bfloat16* to = reinterpret_cast<bfloat16*>(frame.lines) + matrix::kDepth +
@@ -253,8 +255,9 @@ void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& 
         for (int64_t i = 0; i < (transposed ? inputs : outputs); ++i) {
             line_up_weights(frame, sums + i * (transposed ? 1 : matrix::kPanel),
                             transposed ? matrix::kPanel : 1);
-            add_run(frame.row, (transposed ? outputs : inputs) * frame.taps, job.accumulate,
-                    weight + place_of(job, 0, first + (transposed ? i : 0), k + (transposed ? 0 : i)));
+            add_run(
+                frame.row, (transposed ? outputs : inputs) * frame.taps, job.accumulate,
+                weight + place_of(job, job.group, first + (transposed ? i : 0), k + (transposed ? 0 : i)));
         }
     }
 }
@@ -263,8 +266,8 @@ void write_panel(const WeightGradientJob& job, const Frame& frame, const Panel& 
 
 void matrix_gradient_input_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t block = unit % blocks_of(job.conv.in_channels),
-                  sample = unit / blocks_of(job.conv.in_channels);
+    const int64_t blocks = blocks_of(job.conv.geometry->group_in);
+    const int64_t block = unit % blocks, sample = unit / blocks;
     stage_input(job, frame, sample, block);
     if (sample + 1 < job.samples_at_once) return;
     for (int64_t plane = 0; plane < frame.input_planes * frame.input_copies;
@@ -292,10 +295,11 @@ void matrix_gradient_output_unit(const WeightGradientJob& job, int64_t unit, int
 // ones do; of these few at once, with a panel's sums, in the L1 cache.
 void matrix_gradient_sum_unit(const WeightGradientJob& job, int64_t unit, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    const int64_t lane_parts = parts_of(job.conv.in_channels, job.lane_part);
+    const Geometry& geometry = *job.conv.geometry;
+    const int64_t lane_parts = parts_of(geometry.group_in, job.lane_part);
     const int64_t row = unit / lane_parts * job.row_part, lane = unit % lane_parts * job.lane_part;
-    const int64_t rows = blocks_there(job.conv.out_channels, row, job.row_part);
-    const int64_t lanes = blocks_there(job.conv.in_channels, lane, job.lane_part);
+    const int64_t rows = blocks_there(geometry.group_out, row, job.row_part);
+    const int64_t lanes = blocks_there(geometry.group_in, lane, job.lane_part);
     const int64_t together = frame.taps < kRowsTogether ? kRowsTogether / frame.taps : 1;
     const auto panels = [&](auto run) {
         float* sums = frame.sums;

@@ -61,7 +61,7 @@ def check_weights(case: Case, gradient: Tensor) -> None:
     # Σ|gradient·h|, with the rounding of h that is no part of its own size: x·scale + offset may cancel.
     size = gradients(h.abs() + 0.3, case.weight, s, gradient.abs())[1]
     pixels = (gradient if not s.transposed else h).shape[2:].numel() * h.shape[0]
-    matrix = case.x.dtype == torch.bfloat16 and _cpu.isa() == "amx_bf16" and s.groups == 1
+    matrix = case.x.dtype == torch.bfloat16 and _cpu.isa() == "amx_bf16"
     winograd = s.accuracy != "exact" and not matrix
     if winograd:  # its error spreads over a kernel
         size = size.amax((-1, -2), keepdim=True)
