@@ -169,6 +169,11 @@ def test_backends() -> None:
     weight.requires_grad_()
     assert genfuse.explain("conv_norm_act", x, weight, bias).backend == "cpu"
     assert genfuse.explain("conv_norm_act", x.double()).backend == "aten"
+    assert (
+        "kernel winograd, of float32 factors" in genfuse.explain("conv_norm_act", x, weight, padding=1).reason
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        assert "kernel " in genfuse.explain("conv_norm_act", x, weight, padding=1, stride=(1, 2)).reason
     depthwise = torch.randn(16, 1, 3, 3, requires_grad=True)
     choice = genfuse.explain("conv_norm_act", x, depthwise, groups=16)
     assert choice.backend == "aten" and "no weight gradient" in choice.passed_over["cpu"]

@@ -14,9 +14,19 @@ import torch
 from genfuse import dispatch, measured
 from genfuse.dispatch import Choice
 from genfuse.ops import tensor_list
-from genfuse.ops.conv_geometry import paddings
+from genfuse.ops.autocast import in_autocast, is_autocast
+from genfuse.ops.conv_geometry import paddings, pair
 from genfuse.ops.conv_launch import limits
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
+
+_PAIRS: dict[str, tuple[int, ...]] = {
+    "stride": (),
+    "dilation": (),
+    "output_padding": (0,),
+    "upsample": (),
+    "pool": (),
+}
+"""Options of `conv_norm_act` that are a number or one an axis, and the least value where it is not 1."""
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
@@ -25,8 +35,9 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     """Which backend would run `genfuse.ops.<op>(*args, **kwargs)`, and why not each other one.
 
     The device and dtype are those of the first floating tensor among the arguments and the lists among them (float32 on
-    the CPU where there is none). Where a measurement decides (`backend(reproducible=False)`), the call is made, and the
-    reason names the kernel and its time. Printing the result gives the reasons, a line each.
+    the CPU where there is none). The reason names the kernel of a convolution on the CPU; where a measurement decides
+    (`backend(reproducible=False)`), the call is made, and it names the time as well. Printing the result gives the
+    reasons, a line each.
     """
     lists = [value for value in (*args, *kwargs.values()) if isinstance(value, list | tuple)]
     tensors = [
@@ -42,7 +53,10 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     elif op in _OF_LISTS:
         of_call = tensor_list.limits(*lists)
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
-    return _measured(choice, args, kwargs) if dispatch.is_measured(op, choice.backend) else choice
+    if dispatch.is_measured(op, choice.backend):
+        return _measured(choice, args, kwargs)
+    kernel = _kernel(args, kwargs) if op == "conv_norm_act" and choice.backend == "cpu" else None
+    return choice if kernel is None else replace(choice, reason=f"{choice.reason}; {kernel}")
 
 
 def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
@@ -54,6 +68,28 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
     padding, extra = paddings(given.get("padding", 0), weight.ndim - 2)
     settings = Settings(padding=padding, extra_padding=extra, groups=given.get("groups", 1))
     return limits(weight, settings, gradients)
+
+
+def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """The C++ kernel that a call of `conv_norm_act` runs on by rule; None where its weights are not given."""
+    from genfuse_kernels import _cpu  # needs the extension
+    from genfuse_kernels.conv_norm_act.cpu_impl import convolution
+
+    bound = inspect.signature(conv_norm_act).bind_partial(*args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    if not isinstance(given.get("weight"), torch.Tensor):
+        return None
+    x, axes = given["x"], given["x"].ndim - 2
+    padding, extra = paddings(given["padding"], axes)
+    options = {name: given[name] for name in Settings._fields if name in given and name not in _PAIRS}
+    pairs = {name: pair(name, given[name], axes, *least) for name, least in _PAIRS.items()}
+    settings = Settings(**{**options, **pairs, "padding": padding, "extra_padding": extra})
+    size = (1, x.shape[2]) if axes == 1 else (x.shape[2], x.shape[3])
+    dtype = in_autocast(x).dtype if is_autocast(x) else x.dtype
+    projects = given["residual_weight"] is not None
+    conv = convolution(tuple(given["weight"].shape), settings, dtype, size, _cpu.isa(), projects)
+    return f"kernel {conv.algorithm}, of {conv.product} factors on {_cpu.isa()}"
 
 
 def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Choice:
