@@ -48,7 +48,10 @@ class Reader(NamedTuple):
 
 
 class _Fan:
-    """What was left, by backward pass: a graph may see several, of several threads."""
+    """What was left, by backward pass: a graph may see several, of several threads.
+
+    Of a pass that failed it stays as long as the graph does.
+    """
 
     def __init__(self) -> None:
         self._passes: dict[int, list[Tensor]] = {}
