@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import genfuse
 from genfuse.penalties.points import point_of
 from genfuse_bench.critics import SECTIONS
+from genfuse_bench.largest_error import largest_error
 from genfuse_bench.memory import resident_growth
 from genfuse_bench.timing import Call, Effort, measure
 
@@ -127,7 +128,8 @@ def penalty_rows(
     exact = Critic(PEERS[0], copy.deepcopy(network).double(), real.double(), fake.double()).gradients()
     who = {name: Critic(name, network, real, fake) for name in (OURS, *peers)}
     error, theirs = (
-        _error(who[name].gradients(), exact) if name in who else float("nan") for name in (OURS, PEERS[0])
+        largest_error(who[name].gradients(), exact) if name in who else float("nan")
+        for name in (OURS, PEERS[0])
     )
     floor = floor_of(network, real)
     rows = []
@@ -213,9 +215,3 @@ def _peak(section: str, workload: str, batch: int, who: str, threads: int) -> in
     critic = Critic(who, make(), *pictures(batch, side))
     critic.gradients()
     return resident_growth(critic.gradients)
-
-
-def _error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
-    """The largest, relative to the largest gradient."""
-    largest = max(float(t.abs().max()) for t in want)
-    return max(float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)) / largest

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from genfuse.ops import clip_grad_norm, clip_weights, ema_update
+from genfuse_bench.largest_error import largest_error
 from genfuse_bench.timing import Call, Effort, measure
 from genfuse_kernels.clip_grad_norm import spec as clip_grad_norm_spec
 from genfuse_kernels.clip_weights import spec as clip_weights_spec
@@ -208,7 +209,8 @@ def _row(
     for name in who:
         made.calls[name]()
     error, eager = (
-        _error(made.results[name], made.exact) if name in who else float("nan") for name in (OURS, "loop")
+        largest_error(made.results[name], made.exact) if name in who else float("nan")
+        for name in (OURS, "loop")
     )
     taken = measure(
         {name: Call(made.calls[name]) for name in (*who, FLOOR)}, range(1), torch.device("cpu"), effort
@@ -237,9 +239,3 @@ def _row(
         dropped=taken.dropped,
         contended=taken.contended,
     )
-
-
-def _error(got: list[Tensor], want: list[Tensor]) -> float:
-    """The largest, relative to the largest value."""
-    largest = max(float(value.abs().max()) for value in want)
-    return max(float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)) / largest

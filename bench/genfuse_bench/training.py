@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import genfuse
+from genfuse_bench.largest_error import largest_error
 from genfuse_bench.timing import Call, Effort, Measurement, measure
 from genfuse_bench.workload import Inputs, cast, channels_last, first
 
@@ -143,7 +144,7 @@ def step_row(
     exact = copy.deepcopy(module).double()
     want = Step(exact, exact, tuple(x.double() for x in inputs), target.double()).gradients()
     error, low, eager = (
-        _error(steps[who].gradients(), want) if who in steps else float("nan")
+        largest_error(steps[who].gradients(), want) if who in steps else float("nan")
         for who in (OURS, LOW, PEERS[0])
     )
     kept = {who: step.activation_bytes() / 1e6 for who, step in steps.items()}
@@ -196,7 +197,7 @@ def gradient_rows(
             "eager": lambda which=which: theirs(which, gradient, x, weight),  # type: ignore[misc]
             "eager channels-last": lambda which=which: theirs(which, gradient_last, x_last, weight_last),  # type: ignore[misc]
         }
-        error, eager = (_error([calls[who]()], [want]) for who in (OURS, "eager"))
+        error, eager = (largest_error([calls[who]()], [want]) for who in (OURS, "eager"))
         taken = measure({who: Call(each) for who, each in calls.items()}, _STEPS, _CPU, effort)
         rows.append(row_of(op, name, shape, taken, error, eager, {}))
     return rows
@@ -259,11 +260,3 @@ def row_of(
         contended=taken.contended,
         kinked=kinked,
     )
-
-
-def _error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
-    """The largest, relative to the largest gradient."""
-    if [t.shape for t in got] != [t.shape for t in want]:
-        return float("inf")
-    largest = max(float(t.abs().max()) for t in want)
-    return max(float((a.double() - b).abs().max()) for a, b in zip(got, want, strict=True)) / largest

@@ -121,8 +121,33 @@ struct Use {
 
 #endif
 
-}  // namespace amx
+// The sums of up to 2 x 2 products, in registers 0 to 3: `tall` rows of 16, at `upper` and `lower`, `wide` of
+// them side by side, `right` floats apart; `stride` bytes from a row of one to its next.
+template <int tall, int wide>
+GENFUSE_INLINE void begin_sums(const float* upper, const float* lower, int64_t right, int64_t stride,
+                               bool fresh) {
+    if (fresh) {
+        zero<0>();
+        if (wide > 1) zero<1>();
+        if (tall > 1) zero<2>();
+        if (tall > 1 && wide > 1) zero<3>();
+    } else {
+        load<0>(upper, stride);
+        if (wide > 1) load<1>(upper + right, stride);
+        if (tall > 1) load<2>(lower, stride);
+        if (tall > 1 && wide > 1) load<3>(lower + right, stride);
+    }
+}
 
+template <int tall, int wide>
+GENFUSE_INLINE void end_sums(float* upper, float* lower, int64_t right, int64_t stride) {
+    store<0>(upper, stride);
+    if (wide > 1) store<1>(upper + right, stride);
+    if (tall > 1) store<2>(lower, stride);
+    if (tall > 1 && wide > 1) store<3>(lower + right, stride);
+}
+
+}  // namespace amx
 }  // namespace
 }  // namespace GENFUSE_ISA
 }  // namespace genfuse

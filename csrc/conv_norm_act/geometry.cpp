@@ -116,6 +116,12 @@ Geometry::Geometry(const genfuse_conv& conv, int64_t height, int64_t width) {
     columns = map(1, in_width, out_width, &first_column);
 }
 
+int64_t Geometry::most_rows() const {
+    int64_t most = 0;
+    for (const Pass& pass : passes) most = std::max(most, pass_rows(pass));
+    return most;
+}
+
 bool winograd_applies(const genfuse_conv& conv) {
     if (conv.groups != 1) return false;
     const genfuse_conv direct = [&] {

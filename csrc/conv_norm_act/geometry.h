@@ -51,6 +51,8 @@ struct Geometry {
     int64_t pass_rows(const Pass& pass) const {
         return (out_height - pass.row + out_step[0] - 1) / out_step[0];
     }
+    // Of the pass that has most.
+    int64_t most_rows() const;
     int64_t phase_columns(const Phase& phase) const {
         return (out_width - phase.column + out_step[1] - 1) / out_step[1];
     }
@@ -61,6 +63,11 @@ struct Geometry {
 inline int64_t steps_of(const genfuse_conv& conv, int64_t channels) {
     if (conv.algorithm == GENFUSE_CONV_MATRIX) return (channels + 31) / 32 * 16;
     return conv.product == GENFUSE_BFLOAT16 ? (channels + 1) / 2 : channels;
+}
+
+// Of all groups and taps.
+inline int64_t weights_of(const genfuse_conv& conv) {
+    return int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
 }
 
 // Output size along an axis (0 height, 1 width); may be negative.

@@ -99,17 +99,11 @@ int64_t rows_for(const Args& args, int64_t wanted, int64_t rows) {
     return std::min(ceil_divide(wanted, pool) * pool, rows);
 }
 
-int64_t most_rows(const Geometry& geometry) {
-    int64_t rows = 0;
-    for (const Pass& pass : geometry.passes) rows = std::max(rows, geometry.pass_rows(pass));
-    return rows;
-}
-
 Blocking direct_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
     size_t taps = 1;
     const int64_t passes = static_cast<int64_t>(geometry.passes.size());
-    blocking.rows = most_rows(geometry);
+    blocking.rows = geometry.most_rows();
     for (const Pass& pass : geometry.passes) {
         for (const Phase& phase : pass.phases) taps = std::max(taps, phase.taps.size());
     }
@@ -141,7 +135,7 @@ Blocking matrix_blocking(const Args& args, const Geometry& geometry) {
     const int64_t sums_row =
         matrix::pitch_of(geometry) * geometry.out_step[1] * passes * padded(geometry.group_out) * 4;
     const int64_t twice = geometry.last_tap[0] - geometry.first_tap[0];  // rows that two units both stage
-    blocking.rows = most_rows(geometry);
+    blocking.rows = geometry.most_rows();
     const int64_t fit = std::max<int64_t>(1, kMatrixBytes / (staged_row + sums_row));
     const int64_t images = args.batch * args.conv.groups;
     const int64_t stretches = std::max(ceil_divide(blocking.rows, fit), ceil_divide(args.threads, images));
@@ -173,7 +167,7 @@ int64_t staged_rows(const Args& args, const Geometry& geometry, int64_t images, 
         images * static_cast<int64_t>(geometry.columns.size()) * geometry.in_step[0] * kBlock * 4;
     const int64_t twice = geometry.last_tap[0] - geometry.first_tap[0];  // rows that two units both stage
     const int64_t fit = std::max(kStagedBytes / row_bytes - twice, twice + 1);
-    const int64_t rows = most_rows(geometry);
+    const int64_t rows = geometry.most_rows();
     const int64_t wanted = ceil_divide(2 * args.threads, args.batch * parts);
     return rows_for(args, std::min(fit, ceil_divide(rows, wanted)), rows);
 }
@@ -191,7 +185,7 @@ Blocking batched_blocking(const Args& args, const Geometry& geometry) {
 
 Blocking planar_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
-    blocking.rows = most_rows(geometry);
+    blocking.rows = geometry.most_rows();
     blocking.rows_a_unit = staged_rows(args, geometry, 1, args.conv.groups);
     blocking.units = args.batch * args.conv.groups * ceil_divide(blocking.rows, blocking.rows_a_unit);
     return blocking;
@@ -201,7 +195,7 @@ Blocking planar_blocking(const Args& args, const Geometry& geometry) {
 Blocking depthwise_blocking(const Args& args, const Geometry& geometry) {
     Blocking blocking;
     const int64_t blocks = blocks_of(args.conv.out_channels);
-    blocking.rows = most_rows(geometry);
+    blocking.rows = geometry.most_rows();
     blocking.rows_a_unit = staged_rows(args, geometry, geometry.group_in + blocks, blocks);
     const int64_t stretches = args.batch * ceil_divide(blocking.rows, blocking.rows_a_unit);
     blocking.part = ceil_divide(blocks, std::min(blocks, ceil_divide(2 * args.threads, stretches)));

@@ -93,17 +93,7 @@ void multiply(const Operand& operand, int64_t blocks, const float* pixels, const
               bool fresh) {
     const int64_t pixel_bytes = operand.pixel * 4, sum_bytes = operand.sum * 4;
     float* const lower = sums + kRows * operand.sum;
-    if (fresh) {
-        amx::zero<0>();
-        if (wide > 1) amx::zero<1>();
-        if (tall > 1) amx::zero<2>();
-        if (tall > 1 && wide > 1) amx::zero<3>();
-    } else {
-        amx::load<0>(sums, sum_bytes);
-        if (wide > 1) amx::load<1>(sums + operand.sums_block, sum_bytes);
-        if (tall > 1) amx::load<2>(lower, sum_bytes);
-        if (tall > 1 && wide > 1) amx::load<3>(lower + operand.sums_block, sum_bytes);
-    }
+    amx::begin_sums<tall, wide>(sums, lower, operand.sums_block, sum_bytes, fresh);
     for (int64_t block = 0; block < blocks; ++block) {
         for (int64_t tap = 0; tap < operand.taps; ++tap) {
             const float* const at = pixels + operand.tap[tap];
@@ -123,10 +113,7 @@ void multiply(const Operand& operand, int64_t blocks, const float* pixels, const
         }
         pixels += operand.block;
     }
-    amx::store<0>(sums, sum_bytes);
-    if (wide > 1) amx::store<1>(sums + operand.sums_block, sum_bytes);
-    if (tall > 1) amx::store<2>(lower, sum_bytes);
-    if (tall > 1 && wide > 1) amx::store<3>(lower + operand.sums_block, sum_bytes);
+    amx::end_sums<tall, wide>(sums, lower, operand.sums_block, sum_bytes);
 }
 
 // The sums of a panel of output channels, `stretches` times over `count` pixels that follow each other:

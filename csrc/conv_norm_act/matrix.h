@@ -1,6 +1,7 @@
 // Sizes that the matrix unit's kernel, its launcher and the packing of its weights agree on.
 #pragma once
 
+#include "common/divide.h"
 #include "conv_norm_act/job.h"
 
 namespace genfuse {
@@ -12,7 +13,7 @@ constexpr int kPairs = 16;      // of them
 constexpr int64_t kPanel = 32;  // output channels whose sums a unit's products keep together
 
 __attribute__((always_inline)) inline int64_t whole(int64_t count, int64_t step) {
-    return (count + step - 1) / step * step;
+    return ceil_divide(count, step) * step;
 }
 
 // Whether pixels that follow each other in what is staged belong to outputs that do: the border between two
@@ -23,21 +24,21 @@ __attribute__((always_inline)) inline bool one_run(const Geometry& geometry) {
 
 // Columns of a phase's sums from one row to the next.
 __attribute__((always_inline)) inline int64_t pitch_of(const Geometry& geometry) {
-    const int64_t columns = (geometry.out_width + geometry.out_step[1] - 1) / geometry.out_step[1];
+    const int64_t columns = ceil_divide(geometry.out_width, geometry.out_step[1]);
     return one_run(geometry) ? static_cast<int64_t>(geometry.columns.size()) : whole(columns, kRows);
 }
 
 // Blocks of 32 channels of an image; 0 of an absent one.
 __attribute__((always_inline)) inline int64_t depths_of(const genfuse_image& image) {
-    return image.data ? whole(image.channels, kDepth) / kDepth : 0;
+    return image.data ? ceil_divide(image.channels, kDepth) : 0;
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
 struct Frame {
     __attribute__((always_inline)) Frame(const ConvJob& job, float* memory) {
         const Geometry& geometry = *job.geometry;
-        row_blocks = (job.rows + job.rows_a_unit - 1) / job.rows_a_unit;
-        parts = (blocks_of(geometry.group_out) + job.part - 1) / job.part;
+        row_blocks = ceil_divide(job.rows, job.rows_a_unit);
+        parts = ceil_divide(blocks_of(geometry.group_out), job.part);
         columns = static_cast<int64_t>(geometry.columns.size());
         staged_rows =
             (job.rows_a_unit - 1) * geometry.in_step[0] + geometry.last_tap[0] - geometry.first_tap[0] + 1;
@@ -47,7 +48,7 @@ struct Frame {
         sums_sample = (one_run(geometry) ? staged_rows : job.rows_a_unit) * sums_row;
         // A run's last product may have pixels of nothing behind it.
         sums_block = job.samples_a_unit * sums_sample + kRows * geometry.out_step[1] * kBlock;
-        const int64_t blocks = whole(geometry.group_in, kDepth) / kDepth;
+        const int64_t blocks = ceil_divide(geometry.group_in, kDepth);
         const genfuse_epilogue& epilogue = job.args->epilogue;
         const int64_t projected_blocks =
             epilogue.projection ? depths_of(epilogue.residual) + depths_of(epilogue.residual_skip) : 0;

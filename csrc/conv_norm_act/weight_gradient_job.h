@@ -160,13 +160,13 @@ namespace matrix_gradient {
 struct Frame {
     __attribute__((always_inline)) Frame(const WeightGradientJob& job, float* memory) {
         const Geometry& geometry = *job.conv.geometry;
-        const auto strided = [](int64_t count, int64_t step) { return (count + step - 1) / step; };
         const int32_t *in_step = geometry.in_step, *out_step = geometry.out_step;
         const int64_t extent[2] = {geometry.last_tap[0] - geometry.first_tap[0],
                                    geometry.last_tap[1] - geometry.first_tap[1]};
         columns = static_cast<int64_t>(geometry.columns.size());
         staged_rows = (job.rows_at_once - 1) * in_step[0] + extent[0] + 1;
-        const int64_t written = strided(geometry.out_width, out_step[1]), read = strided(columns, in_step[1]);
+        const int64_t written = ceil_divide(geometry.out_width, out_step[1]),
+                      read = ceil_divide(columns, in_step[1]);
         phases = int64_t{out_step[0]} * out_step[1];
         const bool has_odd = extent[1] >= in_step[1];  // distances; rows apart are even
         input_copies = has_odd && phases > 1 ? 2 : 1;
@@ -174,7 +174,7 @@ struct Frame {
         // A pair that begins before its row has nothing there.
         const int64_t room = input_copies > 1 ? read + 1 : read;
         pitch = matrix::whole(written > room ? written : room, 2);
-        grid_rows = strided(staged_rows, in_step[0]);
+        grid_rows = ceil_divide(staged_rows, in_step[0]);
         grid_sample = grid_rows * pitch;
         grid = matrix::whole(job.samples_at_once * grid_sample, matrix::kDepth);
         const int64_t ahead = extent[0] / in_step[0] * pitch + extent[1] / in_step[1];

@@ -35,9 +35,7 @@ class Call {
         job_.conv.in_channels = args_.conv.in_channels;
         job_.conv.out_channels = args_.conv.out_channels;
         job_.gradient = &args_.out;
-        const genfuse_conv& conv = args_.conv;
-        job_.weights =
-            int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
+        job_.weights = weights_of(args_.conv);
         const bool rounds = args.weight_dtype == GENFUSE_BFLOAT16;
         job_.weight = rounds ? nullptr : static_cast<float*>(args.weight);
         job_.rounded = rounds ? args.weight : nullptr;
@@ -124,9 +122,7 @@ class Call {
     }
 
     void run_direct() {
-        for (const Pass& pass : geometry_.passes) {
-            job_.conv.rows = std::max(job_.conv.rows, geometry_.pass_rows(pass));
-        }
+        job_.conv.rows = geometry_.most_rows();
         const int64_t rows = job_.conv.rows, width = geometry_.out_width;
         job_.rows_at_once = std::clamp<int64_t>(kPixelsAtOnce / width, 1, rows);
         job_.samples_at_once = job_.rows_at_once < rows
@@ -187,8 +183,7 @@ class Call {
     // All threads stage some samples, or some rows of one, of the input and of the gradient; then each sums
     // its part of the weights over them.
     void run_matrix() {
-        int64_t rows = 0;
-        for (const Pass& pass : geometry_.passes) rows = std::max(rows, geometry_.pass_rows(pass));
+        const int64_t rows = geometry_.most_rows();
         const auto floats = [this](const matrix_gradient::Frame& frame) {
             return blocks_of(geometry_.group_in) * frame.input_block +
                    blocks_of(geometry_.group_out) * frame.gradient_block;
@@ -285,10 +280,7 @@ genfuse_status genfuse_weight_gradient(const genfuse_weight_gradient_args* args,
                        "dtype of the weight is code %d, expected float32, or bfloat16 that is not added to",
                        static_cast<int>(args->weight_dtype));
     }
-    const genfuse_conv& conv = unit.conv;
-    const int64_t weights =
-        int64_t{conv.out_channels} * (conv.in_channels / conv.groups) * conv.kernel[0] * conv.kernel[1];
-    const int64_t bytes = weights * (args->weight_dtype == GENFUSE_FLOAT32 ? 4 : 2);
+    const int64_t bytes = weights_of(unit.conv) * (args->weight_dtype == GENFUSE_FLOAT32 ? 4 : 2);
     if (unit.batch == 0 && !args->accumulate) std::memset(args->weight, 0, static_cast<size_t>(bytes));
     if (unit.batch == 0) return GENFUSE_OK;
     try {

@@ -49,7 +49,7 @@ void stage_input(const WeightGradientJob& job, const Frame& frame, int64_t sampl
                             first + y, 1, frame.source, frame.wide);
         }
         for (int64_t x = 0; x < geometry.in_step[1]; ++x) {
-            const int64_t count = (frame.columns - x + geometry.in_step[1] - 1) / geometry.in_step[1];
+            const int64_t count = ceil_divide(frame.columns - x, geometry.in_step[1]);
             const int64_t plane = y % geometry.in_step[0] * geometry.in_step[1] + x;
             const int64_t row = sample * frame.grid_rows + y / geometry.in_step[0];
             float* const to = job.inputs + block * frame.input_block +
@@ -134,17 +134,7 @@ template <int tall, int wide>
 void multiply(const Frame& frame, int64_t pixels, const Row* rows, bool fresh) {
     constexpr int64_t kSumBytes = matrix::kPanel * 4;
     const Row &upper = rows[0], &lower = rows[tall - 1];
-    if (fresh) {
-        amx::zero<0>();
-        if (wide > 1) amx::zero<1>();
-        if (tall > 1) amx::zero<2>();
-        if (tall > 1 && wide > 1) amx::zero<3>();
-    } else {
-        amx::load<0>(upper.sums, kSumBytes);
-        if (wide > 1) amx::load<1>(upper.sums + kBlock, kSumBytes);
-        if (tall > 1) amx::load<2>(lower.sums, kSumBytes);
-        if (tall > 1 && wide > 1) amx::load<3>(lower.sums + kBlock, kSumBytes);
-    }
+    amx::begin_sums<tall, wide>(upper.sums, lower.sums, kBlock, kSumBytes, fresh);
     for (int64_t i = 0; i < pixels; i += matrix::kDepth) {
         const int64_t at = i / 2 * kBlock;
         amx::load<4>(upper.gradient + at, kBlock * 4);
@@ -163,10 +153,7 @@ void multiply(const Frame& frame, int64_t pixels, const Row* rows, bool fresh) {
             amx::multiply<3, 5, 7>();
         }
     }
-    amx::store<0>(upper.sums, kSumBytes);
-    if (wide > 1) amx::store<1>(upper.sums + kBlock, kSumBytes);
-    if (tall > 1) amx::store<2>(lower.sums, kSumBytes);
-    if (tall > 1 && wide > 1) amx::store<3>(lower.sums + kBlock, kSumBytes);
+    amx::end_sums<tall, wide>(upper.sums, lower.sums, kBlock, kSumBytes);
 }
 
 using Multiply = void (*)(const Frame&, int64_t, const Row*, bool);

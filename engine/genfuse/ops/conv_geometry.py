@@ -59,6 +59,17 @@ def paddings(value: Any, axes: int) -> tuple[Pair, Pair]:
     return (top, left), (bottom - top, right - left)
 
 
+_EXTENTS = {"stride": 1, "dilation": 1, "output_padding": 0, "upsample": 1, "pool": 1}
+"""Options that are one number or one an axis, and what they are along the height of a sequence."""
+
+
+def settings_of(axes: int, *, padding: Any, **options: Any) -> Settings:
+    """From `conv_norm_act`'s options, as the user gave them. TypeError, naming it, for one of another form."""
+    before, extra = paddings(padding, axes)
+    pairs = {name: pair(name, options[name], axes, of) for name, of in _EXTENTS.items() if name in options}
+    return Settings(**{**options, **pairs}, padding=before, extra_padding=extra)
+
+
 def pictures(tensors: _Tensors) -> _Tensors:
     """A sequence's tensors, those with an axis of length as views of height 1. ValueError or TypeError for others."""
     views: Any = dict(tensors)

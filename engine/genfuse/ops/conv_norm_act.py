@@ -12,7 +12,7 @@ from genfuse.ops import check
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_call import SCHEMA, Call
 from genfuse.ops.conv_checks import check_axes, check_settings, check_unit
-from genfuse.ops.conv_geometry import paddings, pair, pictures
+from genfuse.ops.conv_geometry import pictures, settings_of
 from genfuse.ops.conv_gradient import differentiable
 from genfuse.ops.conv_launch import launch, outputs
 from genfuse.ops.library import (
@@ -114,18 +114,16 @@ def conv_norm_act(
     UnsupportedError where no permitted backend can run.
     """
     check_axes(x, weight=weight, residual_weight=residual_weight)
-    axes = x.ndim - 2
-    before, extra = paddings(padding, axes)
-    settings = Settings(
-        stride=pair("stride", stride, axes),
-        padding=before,
-        extra_padding=extra,
-        dilation=pair("dilation", dilation, axes),
+    settings = settings_of(
+        x.ndim - 2,
+        padding=padding,
+        stride=stride,
+        dilation=dilation,
         groups=groups,
         transposed=transposed,
-        output_padding=pair("output_padding", output_padding, axes, 0),
+        output_padding=output_padding,
         padding_mode=padding_mode,
-        upsample=pair("upsample", upsample, axes),
+        upsample=upsample,
         norm=norm,
         num_groups=num_groups,
         eps=eps,
@@ -135,7 +133,7 @@ def conv_norm_act(
         dropout_stream=dropout_stream,
         scale=scale,
         out_activation=out_activation,
-        pool=pair("pool", pool, axes),
+        pool=pool,
         accuracy=accuracy,
     )
     tensors: UnitTensors = {

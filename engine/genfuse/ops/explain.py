@@ -15,18 +15,9 @@ from genfuse import dispatch, measured
 from genfuse.dispatch import Choice
 from genfuse.ops import tensor_list
 from genfuse.ops.autocast import in_autocast, is_autocast
-from genfuse.ops.conv_geometry import paddings, pair
+from genfuse.ops.conv_geometry import settings_of
 from genfuse.ops.conv_launch import limits
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
-
-_PAIRS: dict[str, tuple[int, ...]] = {
-    "stride": (),
-    "dilation": (),
-    "output_padding": (0,),
-    "upsample": (),
-    "pool": (),
-}
-"""Options of `conv_norm_act` that are a number or one an axis, and the least value where it is not 1."""
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
@@ -65,8 +56,7 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
     weight = given.get("weight")
     if not isinstance(weight, torch.Tensor):
         return {}
-    padding, extra = paddings(given.get("padding", 0), weight.ndim - 2)
-    settings = Settings(padding=padding, extra_padding=extra, groups=given.get("groups", 1))
+    settings = settings_of(weight.ndim - 2, padding=given.get("padding", 0), groups=given.get("groups", 1))
     return limits(weight, settings, gradients)
 
 
@@ -80,12 +70,9 @@ def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     given = bound.arguments
     if not isinstance(given.get("weight"), torch.Tensor):
         return None
-    x, axes = given["x"], given["x"].ndim - 2
-    padding, extra = paddings(given["padding"], axes)
-    options = {name: given[name] for name in Settings._fields if name in given and name not in _PAIRS}
-    pairs = {name: pair(name, given[name], axes, *least) for name, least in _PAIRS.items()}
-    settings = Settings(**{**options, **pairs, "padding": padding, "extra_padding": extra})
-    size = (1, x.shape[2]) if axes == 1 else (x.shape[2], x.shape[3])
+    x = given["x"]
+    settings = settings_of(x.ndim - 2, **{name: given[name] for name in Settings._fields if name in given})
+    size = (1, x.shape[2]) if x.ndim == 3 else (x.shape[2], x.shape[3])
     dtype = in_autocast(x).dtype if is_autocast(x) else x.dtype
     projects = given["residual_weight"] is not None
     conv = convolution(tuple(given["weight"].shape), settings, dtype, size, _cpu.isa(), projects)

@@ -46,6 +46,13 @@ def operand_field(tensor: Tensor | None) -> tuple[int, int, int, int]:
     return 0 if pointer is None else pointer.data_ptr(), batch, channel, position
 
 
+def addressed(numbers: Tensor | None) -> tuple[int, int]:
+    """Address of int64 (N,) or (1,), and the step from a sample's to the next one's; zeros where absent."""
+    if numbers is None:
+        return 0, 0
+    return numbers.data_ptr(), numbers.stride(0) if numbers.numel() > 1 else 0
+
+
 def elements_of(order: Order, dtype: torch.dtype) -> int:
     """Elements of a thread: at least one Philox block."""
     return 4 if order == "planes" else max(4, 16 // dtype.itemsize)

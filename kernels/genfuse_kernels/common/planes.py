@@ -44,6 +44,20 @@ def fit(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else as_planes(tensor)
 
 
+def fit_slots(history: Tensor | None) -> Tensor | None:
+    """A history (R, N, C, *positions) whose slots are fit, or a contiguous copy; None where it has no slots."""
+    if history is None or history.shape[0] == 0:
+        return None
+    return history if plane_strides(history[0]) is not None else history.contiguous()
+
+
+def give_back(*written: tuple[Tensor | None, Tensor | None]) -> None:
+    """Copies what a kernel wrote to where the caller wants it: pairs of the caller's tensor and the one made fit."""
+    for given, used in written:
+        if given is not None and used is not None and used is not given:
+            given.copy_(used)
+
+
 def as_planes(tensor: Tensor) -> Tensor:
     """The tensor itself where a kernel can walk over it, else a contiguous copy."""
     return tensor if plane_strides(tensor) is not None else tensor.contiguous()

@@ -36,7 +36,7 @@ def _read(
     found = read_gradient(
         of_read, x, settings, tensors, through_stats=through_stats, needs=needs, overwrite=True, added=added
     )
-    return {name: tensor for name in needs if (tensor := getattr(found, name)) is not None}
+    return found.by_name(needs)
 
 
 def _is_plain(s: Settings, tensors: UnitTensors) -> bool:

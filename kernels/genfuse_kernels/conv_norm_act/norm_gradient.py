@@ -43,6 +43,10 @@ class ReadGradient(NamedTuple):
     film_shift: Tensor | None = None
     stats: Tensor | None = None
 
+    def by_name(self, names: Collection[str]) -> dict[str, Tensor]:
+        """Those of these names that there are."""
+        return {name: tensor for name in names if (tensor := getattr(self, name)) is not None}
+
 
 _PARAMETERS = ("norm_weight", "norm_bias", "film_scale", "film_shift", "stats")
 

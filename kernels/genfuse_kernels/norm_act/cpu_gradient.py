@@ -30,4 +30,4 @@ def norm_act_gradient(
         needs=needs,
         overwrite=is_scaled,
     )
-    return {name: tensor for name in needs if (tensor := getattr(found, name)) is not None}
+    return found.by_name(needs)

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from genfuse_kernels.common.cuda_kernel import Kernel, launch
-from genfuse_kernels.common.cuda_walk import OPERAND, WALK, operand_field, walk
+from genfuse_kernels.common.cuda_walk import OPERAND, WALK, addressed, operand_field, walk
 from genfuse_kernels.common.planes import as_planes
 
 ARGUMENTS = np.dtype(
@@ -38,10 +38,8 @@ def philox_normal(out: Tensor, seeds: Tensor, row: int | Tensor, stream: int) ->
     arguments = np.array(
         (
             operand_field(written),
-            seeds.data_ptr(),
-            seeds.stride(0),
-            0 if rows is None else rows.data_ptr(),
-            rows.stride(0) if rows is not None and rows.numel() > 1 else 0,
+            *addressed(seeds),
+            *addressed(rows),
             row if rows is None else 0,
             stream,
             plan.sizes,

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from genfuse_kernels.common.cuda_kernel import Kernel, launch
-from genfuse_kernels.common.cuda_walk import OPERAND, WALK, operand_field, walk
-from genfuse_kernels.common.planes import fit, plane_strides
-from genfuse_kernels.sampler_step.cuda_row import ROW, addressed, row_field
+from genfuse_kernels.common.cuda_walk import OPERAND, WALK, addressed, operand_field, walk
+from genfuse_kernels.common.planes import fit, fit_slots, give_back
+from genfuse_kernels.sampler_step.cuda_row import ROW, row_field
 
 _OPERANDS = ("out", "stored", "x", "model_output", "uncond", "variance", "noise", "noise_prev", "history")
 
@@ -56,9 +56,7 @@ def sampler_step(
     if out.numel() == 0:
         return
     operands = [fit(t) for t in (out, stored, x, model_output, uncond, variance, noise, noise_prev)]
-    ring = None if history is None or history.shape[0] == 0 else history
-    if ring is not None and plane_strides(ring[0]) is None:
-        ring = ring.contiguous()
+    ring = fit_slots(history)
     slots = [] if ring is None else list(ring)
     plan = walk([*operands, *slots], draws=seeds is not None)
     table, scales = table.contiguous(), None if scales is None else scales.contiguous()
@@ -77,6 +75,4 @@ def sampler_step(
         dtype=ARGUMENTS,
     )
     launch(Kernel("sampler_step", out.dtype, plan.order, plan.wide), plan.blocks, arguments, out.device)
-    for given, used in ((history, ring), (stored, operands[1]), (out, operands[0])):
-        if given is not None and used is not None and used is not given:
-            given.copy_(used)
+    give_back((history, ring), (stored, operands[1]), (out, operands[0]))

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genfuse_kernels.common.cuda_walk import addressed
+
 ROW = np.dtype(
     [
         ("table", "u8"),
@@ -24,10 +26,3 @@ def row_field(table: Tensor, index: int | Tensor) -> tuple[int, int, int, int, i
     rows = index if isinstance(index, Tensor) else None
     wide = int(table.dtype == torch.float64)
     return table.data_ptr(), wide, table.shape[0], *addressed(rows), 0 if isinstance(index, Tensor) else index
-
-
-def addressed(numbers: Tensor | None) -> tuple[int, int]:
-    """Address of int64 (N,) or (1,), and the step from a sample's to the next one's; zeros where absent."""
-    if numbers is None:
-        return 0, 0
-    return numbers.data_ptr(), numbers.stride(0) if numbers.numel() > 1 else 0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genfuse_kernels.common.layout import pointers, tile_elements, walk
 from genfuse_kernels.common.philox import normal_quads
-from genfuse_kernels.common.planes import fit, operand, plane_strides
+from genfuse_kernels.common.planes import fit, fit_slots, give_back, operand
 from genfuse_kernels.sampler_step import row as layout
 from genfuse_kernels.sampler_step.row import COLUMN, TERMS
 
@@ -254,9 +254,7 @@ def sampler_step(
     if out.numel() == 0:
         return
     operands = [fit(t) for t in (out, stored, x, model_output, uncond, variance, noise, noise_prev)]
-    ring = None if history is None or history.shape[0] == 0 else history
-    if ring is not None and plane_strides(ring[0]) is None:
-        ring = ring.contiguous()
+    ring = fit_slots(history)
     first_slot = None if ring is None else ring[0]
     plan = walk([*operands, first_slot], draws=seeds is not None)
     sampler_step_kernel[plan.grid](
@@ -274,6 +272,4 @@ def sampler_step(
         SLOTS=0 if ring is None else ring.shape[0],
         **plan.arguments,
     )
-    for given, used in ((history, ring), (stored, operands[1]), (out, operands[0])):
-        if given is not None and used is not None and used is not given:
-            given.copy_(used)
+    give_back((history, ring), (stored, operands[1]), (out, operands[0]))
