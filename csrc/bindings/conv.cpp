@@ -175,10 +175,8 @@ class Conv {
 };
 
 genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
-                               double eps, uintptr_t stats, uintptr_t mean, uintptr_t variance,
-                               uintptr_t weight, uintptr_t bias, int64_t weight_stride, int64_t bias_stride,
-                               uintptr_t film_scale, uintptr_t film_shift, int64_t film_stride,
-                               double dropout, uintptr_t seeds, uint32_t dropout_stream) {
+                               double eps, int64_t weight_stride, int64_t bias_stride, int64_t film_stride,
+                               double dropout, uint32_t dropout_stream) {
     genfuse_prologue prologue{};
     prologue.kind = kind;
     prologue.groups = groups;
@@ -186,34 +184,47 @@ genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32
     prologue.activation = activation;
     prologue.slope = slope;
     prologue.eps = eps;
+    prologue.weight_stride = weight_stride;
+    prologue.bias_stride = bias_stride;
+    prologue.film_stride = film_stride;
+    prologue.dropout = dropout;
+    prologue.dropout_stream = dropout_stream;
+    return prologue;
+}
+
+// The same one of these tensors.
+genfuse_prologue prologue_of(const genfuse_prologue& form, uintptr_t stats, uintptr_t mean,
+                             uintptr_t variance, uintptr_t weight, uintptr_t bias, uintptr_t film_scale,
+                             uintptr_t film_shift, uintptr_t seeds) {
+    genfuse_prologue prologue = form;
     prologue.stats = floats(stats);
     prologue.mean = floats(mean);
     prologue.variance = floats(variance);
     prologue.weight = floats(weight);
     prologue.bias = floats(bias);
-    prologue.weight_stride = weight_stride;
-    prologue.bias_stride = bias_stride;
     prologue.film_scale = floats(film_scale);
     prologue.film_shift = floats(film_shift);
-    prologue.film_stride = film_stride;
-    prologue.dropout = dropout;
     prologue.seeds = static_cast<const int64_t*>(address(seeds));
-    prologue.dropout_stream = dropout_stream;
     return prologue;
 }
 
-genfuse_epilogue make_epilogue(uintptr_t bias, uintptr_t shift, int64_t shift_stride, float scale,
-                               int32_t activation, float slope, Pair pool, uintptr_t stats,
-                               uintptr_t projection) {
+genfuse_epilogue make_epilogue(int64_t shift_stride, float scale, int32_t activation, float slope,
+                               Pair pool) {
     genfuse_epilogue epilogue{};
-    epilogue.bias = floats(bias);
-    epilogue.shift = floats(shift);
     epilogue.shift_stride = shift_stride;
     epilogue.scale = scale;
     epilogue.activation = activation;
     epilogue.slope = slope;
     epilogue.pool[0] = pool.first;
     epilogue.pool[1] = pool.second;
+    return epilogue;
+}
+
+genfuse_epilogue epilogue_of(const genfuse_epilogue& form, uintptr_t bias, uintptr_t shift, uintptr_t stats,
+                             uintptr_t projection) {
+    genfuse_epilogue epilogue = form;
+    epilogue.bias = floats(bias);
+    epilogue.shift = floats(shift);
     epilogue.stats = static_cast<float*>(address(stats));
     epilogue.projection = floats(projection);
     return epilogue;
@@ -237,15 +248,15 @@ void norm_stats(int32_t dtype, int32_t threads, int64_t batch, int64_t height, i
 void bind_conv(py::module_& module) {
     py::class_<genfuse_prologue>(module, "Prologue")
         .def(py::init(&make_prologue), py::arg("kind") = 0, py::arg("groups") = 1, py::arg("centred") = true,
-             py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("eps") = 0.0, py::arg("stats") = 0,
-             py::arg("mean") = 0, py::arg("variance") = 0, py::arg("weight") = 0, py::arg("bias") = 0,
-             py::arg("weight_stride") = 0, py::arg("bias_stride") = 0, py::arg("film_scale") = 0,
-             py::arg("film_shift") = 0, py::arg("film_stride") = 0, py::arg("dropout") = 0.0,
-             py::arg("seeds") = 0, py::arg("dropout_stream") = 0);
+             py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("eps") = 0.0,
+             py::arg("weight_stride") = 0, py::arg("bias_stride") = 0, py::arg("film_stride") = 0,
+             py::arg("dropout") = 0.0, py::arg("dropout_stream") = 0)
+        .def("of", &prologue_of, py::arg("stats"), py::arg("mean"), py::arg("variance"), py::arg("weight"),
+             py::arg("bias"), py::arg("film_scale"), py::arg("film_shift"), py::arg("seeds"));
     py::class_<genfuse_epilogue>(module, "Epilogue")
-        .def(py::init(&make_epilogue), py::arg("bias") = 0, py::arg("shift") = 0, py::arg("shift_stride") = 0,
-             py::arg("scale") = 1.0f, py::arg("activation") = 0, py::arg("slope") = 0.0f,
-             py::arg("pool") = Pair{1, 1}, py::arg("stats") = 0, py::arg("projection") = 0);
+        .def(py::init(&make_epilogue), py::arg("shift_stride") = 0, py::arg("scale") = 1.0f,
+             py::arg("activation") = 0, py::arg("slope") = 0.0f, py::arg("pool") = Pair{1, 1})
+        .def("of", &epilogue_of, py::arg("bias"), py::arg("shift"), py::arg("stats"), py::arg("projection"));
     py::class_<Conv>(module, "Conv")
         .def(py::init<int32_t, int32_t, int32_t, Pair, Pair, Pair, Pair, Pair, Pair, bool, int32_t, Pair,
                       int32_t, int64_t, int64_t, int32_t, bool, int32_t>(),

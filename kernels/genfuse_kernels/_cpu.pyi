@@ -101,34 +101,34 @@ class Prologue:
         activation: int = 0,
         slope: float = 0.0,
         eps: float = 0.0,
-        stats: int = 0,
-        mean: int = 0,
-        variance: int = 0,
-        weight: int = 0,
-        bias: int = 0,
         weight_stride: int = 0,
         bias_stride: int = 0,
-        film_scale: int = 0,
-        film_shift: int = 0,
         film_stride: int = 0,
         dropout: float = 0.0,
-        seeds: int = 0,
         dropout_stream: int = 0,
     ) -> None: ...
+    def of(
+        self,
+        stats: int,
+        mean: int,
+        variance: int,
+        weight: int,
+        bias: int,
+        film_scale: int,
+        film_shift: int,
+        seeds: int,
+    ) -> Prologue: ...
 
 class Epilogue:
     def __init__(
         self,
-        bias: int = 0,
-        shift: int = 0,
         shift_stride: int = 0,
         scale: float = 1.0,
         activation: int = 0,
         slope: float = 0.0,
         pool: _Pair = (1, 1),
-        stats: int = 0,
-        projection: int = 0,
     ) -> None: ...
+    def of(self, bias: int, shift: int, stats: int, projection: int) -> Epilogue: ...
 
 class Conv:
     def __init__(

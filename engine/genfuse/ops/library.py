@@ -24,7 +24,8 @@ _transforms = torch._C._functorch.peek_interpreter_stack
 OURS: tuple[Backend, ...] = ("cpu", "triton")
 """Whose kernels have gradients."""
 
-_PLAIN = frozenset((Tensor, Parameter))
+PLAIN = frozenset((Tensor, Parameter))
+"""Types of tensors that are nothing more than that."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -63,7 +64,7 @@ def any_needs_dispatcher(tensors: Sequence[Tensor]) -> bool:
     """`needs_dispatcher` of a long list, without a loop."""
     if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None or forward_ad._current_level >= 0:
         return True
-    if not _PLAIN.issuperset(map(type, tensors)) or any(map(Tensor.is_neg, tensors)):
+    if not PLAIN.issuperset(map(type, tensors)) or any(map(Tensor.is_neg, tensors)):
         return True
     return is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
 
@@ -92,7 +93,8 @@ def is_transformed() -> bool:
 
 def gradient_limits(*tensors: Tensor | None) -> dict[Backend, str]:
     """Why backends of ours do not run a call on these tensors where it needs gradients, whatever its op."""
-    if is_transformed() or has_tangent(*(tensor for tensor in tensors if tensor is not None)):
+    tangents = forward_ad._current_level >= 0 and has_tangent(*(each for each in tensors if each is not None))
+    if tangents or is_transformed():
         why = "torch.func transforms and forward-mode derivatives need PyTorch's own kernels"
         return dict.fromkeys(OURS, why)
     return {}

@@ -117,17 +117,12 @@ def run(
         "seeds": seeds,
     }
     prologue, _held = prologue_of(s, channels, of_norm)
-    of_output = [widened(tensor) for tensor in (bias, shift)]
-    epilogue = _cpu.Epilogue(
-        bias=0 if of_output[0] is None else of_output[0].data_ptr(),
-        shift=0 if of_output[1] is None else of_output[1].data_ptr(),
-        shift_stride=out.shape[1],
-        scale=s.scale,
-        activation=ACTIVATIONS.index(s.out_activation),
-        slope=s.negative_slope,
-        pool=s.pool,
-        stats=0 if stats_out is None else stats_out.data_ptr(),
-        projection=0 if projection is None else projection.data_ptr(),
+    wide_bias, wide_shift = widened(bias), widened(shift)
+    epilogue = _epilogue(s, out.shape[1]).of(
+        0 if wide_bias is None else wide_bias.data_ptr(),
+        0 if wide_shift is None else wide_shift.data_ptr(),
+        0 if stats_out is None else stats_out.data_ptr(),
+        0 if projection is None else projection.data_ptr(),
     )
     conv.run(
         *read_by(x, skip),
@@ -152,38 +147,54 @@ def read_by(x: Tensor, skip: Tensor | None) -> tuple[int, int, int, int, int, Im
     return DTYPE_CODES[x.dtype], threads, batch, height, width, *images
 
 
-def prologue_of(s: Settings, channels: int, tensors: NormTensors) -> tuple[_cpu.Prologue, list[Tensor]]:
+_READ = ("stats", "running_mean", "running_var", "norm_weight", "norm_bias", "film_scale", "film_shift")
+"""Of the tensors that a prologue points to those in float32, in `_cpu.Prologue.of`'s order."""
+
+
+def prologue_of(
+    s: Settings, channels: int, tensors: NormTensors
+) -> tuple[_cpu.Prologue, list[Tensor | None]]:
     """`genfuse_prologue` of csrc/conv_norm_act/params.h, and the tensors that it points to."""
-    weight, bias, seeds = tensors.get("norm_weight"), tensors.get("norm_bias"), tensors.get("seeds")
-    given = {
-        "stats": tensors.get("stats"),
-        "mean": tensors.get("running_mean"),
-        "variance": tensors.get("running_var"),
-        "weight": weight,
-        "bias": bias,
-        "film_scale": tensors.get("film_scale"),
-        "film_shift": tensors.get("film_shift"),
-    }
-    of_norm = {name: wide for name, tensor in given.items() if (wide := widened(tensor)) is not None}
-    if seeds is not None:
-        of_norm["seeds"] = seeds.contiguous()
-    prologue = _cpu.Prologue(
-        kind=_norm_kind(s, tensors.get("running_mean")),
+    given: Any = tensors
+    seeds = given.get("seeds")
+    held = [widened(given.get(name)) for name in _READ]
+    held.append(None if seeds is None else seeds.contiguous())
+    strides = _sample_stride(given.get("norm_weight")), _sample_stride(given.get("norm_bias"))
+    form = _prologue(s, channels, held[1] is not None, strides)
+    return form.of(*[0 if tensor is None else tensor.data_ptr() for tensor in held]), held
+
+
+@lru_cache(maxsize=4096)
+def _prologue(s: Settings, channels: int, is_running: bool, strides: Pair) -> _cpu.Prologue:
+    """Without tensors. Made once for a unit: naming its numbers takes as long as a small unit."""
+    return _cpu.Prologue(
+        kind=_norm_kind(s, is_running),
         groups={"instance": channels, "layer": 1}.get(s.norm, s.num_groups),
         centred=s.norm != "rms_pixel",
         activation=ACTIVATIONS.index(s.activation),
         slope=s.negative_slope,
         eps=s.eps,
-        weight_stride=_sample_stride(weight),
-        bias_stride=_sample_stride(bias),
+        weight_stride=strides[0],
+        bias_stride=strides[1],
         film_stride=channels,
         dropout=s.dropout,
         dropout_stream=s.dropout_stream,
-        **{name: tensor.data_ptr() for name, tensor in of_norm.items()},
     )
-    return prologue, list(of_norm.values())
 
 
+@lru_cache(maxsize=4096)
+def _epilogue(s: Settings, channels: int) -> _cpu.Epilogue:
+    """Without tensors, of this many output channels."""
+    return _cpu.Epilogue(
+        shift_stride=channels,
+        scale=s.scale,
+        activation=ACTIVATIONS.index(s.out_activation),
+        slope=s.negative_slope,
+        pool=s.pool,
+    )
+
+
+@lru_cache(maxsize=4096)
 def convolution(
     weight_shape: tuple[int, ...],
     settings: Settings,
@@ -346,12 +357,12 @@ def projection_size(weight_shape: tuple[int, ...], groups: int) -> int:
     return groups * (-(outputs // groups) // _BLOCK * -_BLOCK) * channels
 
 
-def _norm_kind(s: Settings, running_mean: Tensor | None) -> int:
+def _norm_kind(s: Settings, is_running: bool) -> int:
     """`genfuse_norm` of csrc/conv_norm_act/params.h."""
     if s.norm == "none":
         return 0
     if s.norm == "batch":
-        return 2 if running_mean is None else 1
+        return 1 if is_running else 2
     return 4 if s.norm in ("layer_pixel", "rms_pixel") else 3
 
 

@@ -5,6 +5,9 @@ A convolution's is a transposed one with the same weights, a transposed convolut
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,29 +45,49 @@ def _ends(s: Settings) -> Pair:
 
 def _fitted(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_last: bool) -> Tensor:
     """Of a convolution whose border is of zeros; `size` is that of the upsampled image, the result's is without."""
+    back = _back(s, (gradient.shape[2], gradient.shape[3]), size, kernel_size(weight.shape))
+    made = _run(gradient, weight, back.settings, back.size, channels_last)
+    if back.cut != (0, 0):
+        made = made[:, :, back.cut[0] :, back.cut[1] :]
+    return summed(made, back.repeated)
+
+
+class _Back(NamedTuple):
+    """The convolution that gives the gradient, of this size with the rows and columns in front that are cut off.
+
+    repeated   how often its pixels stand for one of the image
+    """
+
+    settings: Settings
+    size: Pair
+    cut: Pair = (0, 0)
+    repeated: Pair = (1, 1)
+
+
+@lru_cache(maxsize=4096)
+def _back(s: Settings, read: Pair, size: Pair, kernel: Pair) -> _Back:
+    """From a gradient of `read` pixels."""
     back = Settings(
         groups=s.groups, stride=s.stride, dilation=s.dilation, padding=s.padding, accuracy=s.accuracy
     )
     if s.transposed:
-        return _run(gradient, weight, back, size, channels_last)
+        return _Back(back, size)
     # A transposed convolution takes as much from the end as from the beginning: what the end has less, that much
     # more of the beginning is cut afterwards.
-    less = (min(s.extra_padding[0], 0), min(s.extra_padding[1], 0))
-    padding = (s.padding[0] + less[0], s.padding[1] + less[1])
+    cut = (-min(s.extra_padding[0], 0), -min(s.extra_padding[1], 0))
+    padding = (s.padding[0] - cut[0], s.padding[1] - cut[1])
     further = [0, 0]
     for axis in (0, 1):
-        reach = s.dilation[axis] * (kernel_size(weight.shape)[axis] - 1) + 1
-        made = (gradient.shape[2 + axis] - 1) * s.stride[axis] - 2 * padding[axis] + reach
+        reach = s.dilation[axis] * (kernel[axis] - 1) + 1
+        made = (read[axis] - 1) * s.stride[axis] - 2 * padding[axis] + reach
         most = max(s.stride[axis], s.dilation[axis]) - 1
-        further[axis] = min(max(size[axis] - less[axis] - made, 0), most)
+        further[axis] = min(max(size[axis] + cut[axis] - made, 0), most)
     back = back._replace(transposed=True, padding=padding, output_padding=(further[0], further[1]))
     if s.stride == (1, 1) and s.extra_padding == (0, 0):
         # What upsampling repeated is summed on the way out.
         back = back._replace(pool=s.upsample, scale=float(s.upsample[0] * s.upsample[1]))
-        pooled = (size[0] // s.upsample[0], size[1] // s.upsample[1])
-        return _run(gradient, weight, back, pooled, channels_last)
-    whole = _run(gradient, weight, back, (size[0] - less[0], size[1] - less[1]), channels_last)
-    return summed(whole[:, :, -less[0] :, -less[1] :], s.upsample)
+        return _Back(back, (size[0] // s.upsample[0], size[1] // s.upsample[1]))
+    return _Back(back, (size[0] + cut[0], size[1] + cut[1]), cut, s.upsample)
 
 
 def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_last: bool) -> Tensor:
@@ -81,6 +104,8 @@ def _run(gradient: Tensor, weight: Tensor, s: Settings, size: Pair, channels_las
     )
     if gradient.shape[0]:
         run(conv, weights, out, None, gradient, None, s)
+    if (out.shape[2], out.shape[3]) == size:
+        return out
     cut = out[:, :, : size[0], : size[1]]
     missing = (size[0] - cut.shape[2], size[1] - cut.shape[3])
     return F.pad(cut, (0, missing[1], 0, missing[0])) if max(missing) > 0 else cut

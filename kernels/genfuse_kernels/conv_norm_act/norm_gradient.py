@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,16 +70,8 @@ def read_gradient(
     added          by "x" and "skip": what is added to their gradients as they are written
     """
     skip = tensors.get("skip")
-    of: dict[str, Tensor | None] = {
-        "x": x,
-        "skip": skip,
-        "norm_weight": tensors.get("norm_weight"),
-        "norm_bias": tensors.get("norm_bias"),
-        "film_scale": tensors.get("film_scale"),
-        "film_shift": tensors.get("film_shift"),
-        "stats": tensors.get("stats"),
-    }
-    wanted = {name: tensor for name in needs if (tensor := of[name]) is not None}
+    of: Any = {**tensors, "x": x}
+    wanted: dict[str, Tensor] = {name: tensor for name in needs if (tensor := of.get(name)) is not None}
     if x.shape[0] == 0:
         return ReadGradient(**{name: torch.zeros_like(tensor) for name, tensor in wanted.items()})
     x, skip, given = readable(x), None if skip is None else readable(skip), readable(gradient)

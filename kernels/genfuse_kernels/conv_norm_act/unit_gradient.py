@@ -83,7 +83,7 @@ def _sums(kernels: Kernels, gradient: Tensor, needs: Collection[str]) -> dict[st
     stats = torch.empty((*gradient.shape[:2], 2), dtype=torch.float32, device=gradient.device)
     if gradient.shape[0]:
         kernels.stats(stats, gradient)
-    sums = stats[:, :, 0] * float(gradient.shape[2] * gradient.shape[3])
+    sums = stats.select(2, 0) * float(gradient.shape[2] * gradient.shape[3])
     return {name: sums if name == "shift" else sums.sum(0) for name in ("bias", "shift") if name in needs}
 
 
