@@ -56,14 +56,14 @@ def tensor_lists(
     for name in wanted:
         torch.manual_seed(0)
         rows = list_rows(NETWORKS[name][0], NETWORKS[name][1](), chosen, effort)
-        console.print(_table(rows))
+        console.print(table_of(rows))
         if record is not None:
             record.add(rows, machine)
     if record is not None:
         console.print(f"-> {record.path}")
 
 
-def _table(rows: Sequence[ListRow]) -> Table:
+def table_of(rows: Sequence[ListRow]) -> Table:
     peers = list(rows[0].peers_ms)
     title = (
         f"{rows[0].workload}, {rows[0].tensors} tensors, {rows[0].elements / 1e6:.1f} million: ms (medians)"

@@ -46,6 +46,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
+    "spectral_norm": ("cpu", "aten", "reference"),
     "timestep_embedding": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
@@ -53,7 +54,9 @@ OPS: dict[str, tuple[Backend, ...]] = {
 FORWARD_ONLY = frozenset({"attention", "linear", "norm_stats", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
-FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
+FLOAT32_ARITHMETIC = frozenset(
+    {"attention", "conv_norm_act", "linear", "norm_act", "norm_stats", "spectral_norm"}
+)
 """Ops whose kernels take no float64."""
 
 MEASURED = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})

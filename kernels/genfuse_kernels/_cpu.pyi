@@ -272,6 +272,16 @@ def clip_weights_directly(exchange: object, parameters: list[Tensor], bound: flo
 def clip_grad_norm_directly(
     exchange: object, gradients: list[Tensor], max_norm: float, finite: bool, threads: int
 ) -> float | None: ...
+def spectral_norm(
+    layers: list[tuple[int, int, int, int, int, int, int, int, int]],
+    steps: int,
+    eps: float,
+    sigmas: int,
+    threads: int,
+) -> None: ...
+def spectral_norm_gradient(
+    layers: list[tuple[int, int, int, int, int, int, int, float, int]], threads: int
+) -> None: ...
 def widen(dtype: int, source: int, count: int, to: int) -> None: ...
 def copy(sizes: list[int], item: int, to: _Strided, source: _Strided) -> None: ...
 def elementwise(

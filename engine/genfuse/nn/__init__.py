@@ -13,6 +13,7 @@ from genfuse.nn.norm_act import NormAct
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
 from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
+from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
@@ -31,4 +32,6 @@ __all__ = [
     "SelfAttention",
     "UNet",
     "UNetConfig",
+    "spectral_norm",
+    "spectral_norms",
 ]

@@ -11,6 +11,7 @@ from genfuse.ops.norm_stats import norm_stats
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
+from genfuse.ops.spectral_norm import spectral_norm
 from genfuse.ops.timestep_embedding import timestep_embedding
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "sampler_reduce",
     "sampler_step",
     "sampler_step_",
+    "spectral_norm",
     "timestep_embedding",
 ]

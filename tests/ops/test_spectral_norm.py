@@ -1,0 +1,248 @@
+"""`spectral_norm` against float64 on every backend and instruction set, its gradient, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import genfuse
+from genfuse.errors import UnsupportedError
+from genfuse.ops import spectral_norm
+from genfuse_kernels.spectral_norm import aten_impl, cpu_impl, reference, reference_impl, spec
+from ops.cpu_cases import laid_out, threads, untouched_elsewhere
+
+SHAPES = (
+    (64, 3, 4, 4),
+    (37, 64, 4, 4),
+    (17, 33),
+    (5, 1),
+    (1, 5),
+    (31, 7, 3, 3),
+    (70, 1100),
+    (1, 40, 4, 4),
+    (3, 5, 7, 2, 3),
+    (129, 9, 5),
+)
+LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced")
+
+
+class Layers:
+    """Weights with vectors some steps from random ones, between NaN that is not to be touched."""
+
+    def __init__(self, seed: int, dtype: torch.dtype, scale: float = 1.0) -> None:
+        rng = np.random.default_rng(seed)
+        self.weights, self.us, self.vs, self.dims = [], [], [], []
+        for shape in SHAPES:
+            weight = torch.from_numpy(rng.standard_normal(shape)) * scale
+            dim = int(rng.integers(len(shape)))
+            drawn = [
+                torch.from_numpy(rng.standard_normal(n)) for n in (shape[dim], math.prod(shape) // shape[dim])
+            ]
+            u, v = reference.iterated(weight / scale, drawn[0], drawn[1] / drawn[1].norm(), dim, 5, 0.0)
+            self.weights.append(laid_out(weight.to(dtype), LAYOUTS[rng.integers(len(LAYOUTS))]))
+            self.us.append(laid_out(u.to(dtype), "contiguous"))
+            self.vs.append(laid_out(v.to(dtype), "contiguous"))
+            self.dims.append(dim)
+
+    @property
+    def all(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        return self.weights, self.us, self.vs
+
+    def room(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        dtype = spec.sigma_dtype(self.weights)
+        kept = sum(len(u) + len(v) for u, v in zip(self.us, self.vs, strict=True))
+        normalised = [laid_out(torch.empty_like(w).fill_(torch.nan), "contiguous") for w in self.weights]
+        nan = torch.nan
+        return normalised, torch.full((len(SHAPES),), nan, dtype=dtype), torch.full((kept,), nan, dtype=dtype)
+
+
+def hold(launch, layers: Layers, steps: int, eps: float = 1e-12) -> None:
+    """A launcher against the reference, by the vectors that it was given."""
+    before = [(u.double().clone(), v.double().clone()) for u, v in zip(layers.us, layers.vs, strict=True)]
+    normalised, sigmas, vectors = layers.room()
+    launch(normalised, sigmas, vectors, *layers.all, layers.dims, steps, eps)
+    kept = reference.split(vectors, layers.weights, layers.dims)
+    for i, weight in enumerate(layers.weights):
+        dim, wide = layers.dims[i], weight.double()
+        want = reference.iterated(wide, *before[i], dim, steps, eps)
+        quotient, sigma = reference.normalised(wide, *want, dim)
+        error = spec.tolerance(weight, steps)
+        assert abs(sigmas[i] - sigma) <= error * sigma
+        assert (normalised[i].double() - quotient).abs().max() <= error * quotient.abs().max()
+        for stored, keep, exact in zip((layers.us[i], layers.vs[i]), kept[i], want, strict=True):
+            assert (keep.double() - exact).norm() <= error
+            assert (stored.double() - exact).norm() <= error
+        for tensor in (weight, layers.us[i], layers.vs[i], normalised[i]):
+            assert untouched_elsewhere(tensor)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_cpu_kernel_equals_the_reference(isa: str, dtype: torch.dtype, steps: int) -> None:
+    hold(cpu_impl.spectral_norm, Layers(steps, dtype), steps)
+
+
+@pytest.mark.parametrize("launch", [aten_impl.spectral_norm, reference_impl.spectral_norm])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_other_backends_equal_the_reference(launch, dtype: torch.dtype) -> None:
+    hold(launch, Layers(7, dtype), 2)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_small_and_large_weights(isa: str, scale: float) -> None:
+    hold(cpu_impl.spectral_norm, Layers(3, torch.float32, scale), 2, 1e-12 * scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gradient_kernel_equals_the_reference(isa: str, dtype: torch.dtype) -> None:
+    layers = Layers(11, dtype)
+    made = layers.room()
+    cpu_impl.spectral_norm(*made, *layers.all, layers.dims, 1, 1e-12)
+    normalised, sigmas, vectors = made
+    gradients = [laid_out(torch.randn(w.shape).to(dtype), "channels_last") for w in normalised]
+    out = [laid_out(torch.full_like(w, torch.nan), "contiguous") for w in normalised]
+    cpu_impl.spectral_norm_gradient(out, gradients, normalised, sigmas, vectors, layers.dims)
+    for i, (u, v) in enumerate(reference.split(vectors.double(), normalised, layers.dims)):
+        g, q, sigma = gradients[i].double(), normalised[i].double(), sigmas[i].double()
+        want = reference.gradient(g, q, sigma, u, v, layers.dims[i])
+        products = (g * q).abs().sum() * (u.abs().max() * v.abs().max()) + g.abs().max()
+        error = spec.tolerance(layers.weights[i], 1) * products / sigma
+        assert (out[i].double() - want).abs().max() <= error
+        assert untouched_elsewhere(out[i]) and untouched_elsewhere(gradients[i])
+
+
+def test_bits_do_not_depend_on_threads(isa: str) -> None:
+    results = []
+    for count in (1, 2, 3):
+        layers = Layers(5, torch.float32)
+        weights = [w.contiguous().requires_grad_() for w in layers.weights]
+        with threads(count):
+            made, sigmas = spectral_norm(weights, layers.us, layers.vs, dims=layers.dims)
+            sum((w * w.detach().flip(0)).sum() for w in made).backward()
+        results.append([sigmas, *made, *layers.us, *layers.vs, *(w.grad for w in weights)])
+    for one, two, three in zip(*results, strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
+
+
+def small(dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int]]:
+    torch.manual_seed(0)
+    weights = [torch.randn(s, dtype=dtype).requires_grad_() for s in ((3, 4), (2, 3, 2, 2), (4, 1))]
+    dims = [0, 1, 0]
+    us = [
+        nn.functional.normalize(torch.randn(w.shape[d], dtype=dtype), dim=0)
+        for w, d in zip(weights, dims, strict=True)
+    ]
+    vs = [
+        nn.functional.normalize(torch.randn(w.numel() // w.shape[d], dtype=dtype), dim=0)
+        for w, d in zip(weights, dims, strict=True)
+    ]
+    return weights, us, vs, dims
+
+
+def test_gradients_of_all_orders() -> None:
+    weights, us, vs, dims = small()
+
+    def made(*weights: Tensor) -> tuple[Tensor, ...]:
+        return tuple(spectral_norm(weights, us, vs, dims=dims, steps=0)[0])
+
+    assert torch.autograd.gradcheck(made, weights)
+    assert torch.autograd.gradgradcheck(made, weights)
+
+
+def test_gradients_of_some_weights_and_some_results() -> None:
+    weights, us, vs, dims = small(torch.float32)
+    weights[1].requires_grad_(False)
+    made, sigmas = spectral_norm(weights, us, vs, dims=dims)
+    assert not sigmas.requires_grad
+    (made[0].square().sum() + made[1].sum()).backward()
+    assert weights[1].grad is None and weights[2].grad is None
+    exact = weights[0].detach().double().requires_grad_()
+    reference.normalised(exact, us[0].double(), vs[0].double(), 0)[0].square().sum().backward()
+    torch.testing.assert_close(weights[0].grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_go_by_the_vectors_of_their_own_call() -> None:
+    """As in a critic's loss: scores of real pictures, then of generated ones."""
+    weights, us, vs, dims = small(torch.float32)
+    first, _ = spectral_norm(weights, us, vs, dims=dims)
+    then = [(u.clone(), v.clone()) for u, v in zip(us, vs, strict=True)]
+    spectral_norm(weights, us, vs, dims=dims, steps=4)
+    first[1].square().sum().backward()
+    exact = weights[1].detach().double().requires_grad_()
+    reference.normalised(exact, *(t.double() for t in then[1]), 1)[0].square().sum().backward()
+    torch.testing.assert_close(weights[1].grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_op_is_registered_as_it_should_be(dtype: torch.dtype) -> None:
+    weights, us, vs, dims = small(dtype)
+    detached = [weight.detach() for weight in weights]
+    torch.library.opcheck(torch.ops.genfuse.spectral_norm.default, (detached, us, vs, dims, 1, 1e-12))
+
+
+def test_it_can_be_compiled() -> None:
+    weights, us, vs, dims = small(torch.float32)
+    other = [u.clone() for u in us], [v.clone() for v in vs]
+
+    def loss(us: list[Tensor], vs: list[Tensor]) -> Tensor:
+        made, _ = spectral_norm(weights, us, vs, dims=dims)
+        return sum((m * m).sum() for m in made)
+
+    gradients = torch.autograd.grad(loss(us, vs), weights)
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for mine, theirs in zip(torch.autograd.grad(compiled(*other), weights), gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert all(torch.equal(a, b) for a, b in zip((*us, *vs), (*other[0], *other[1]), strict=True))
+
+
+def test_a_weight_of_zeros_and_one_that_is_not_finite() -> None:
+    for value in (0.0, torch.nan, torch.inf):
+        weight, u, v = torch.full((3, 4), value), torch.ones(3), torch.ones(4)
+        ((made,), sigma) = spectral_norm([weight], [u], [v])
+        assert made.isnan().all() or not made.isfinite().any()
+        assert sigma[0] == 0 if value == 0 else not sigma.isfinite()
+
+
+def test_nothing_at_all() -> None:
+    made, sigmas = spectral_norm([], [], [])
+    assert made == [] and sigmas.shape == (0,)
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_changed() -> None:
+    weights, us, vs, dims = small(torch.float32)
+    before = [vector.clone() for vector in (*us, *vs)]
+    half = us[1].half()
+    for error, match, change in (
+        (ValueError, r"us has 2 entries, expected 3 as weights", {"us": us[:2]}),
+        (ValueError, r"dims has 1 entries", {"dims": [0]}),
+        (ValueError, r"vs\[0\] has shape \(3,\), expected \(4,\)", {"vs": [us[0], *vs[1:]]}),
+        (TypeError, r"us\[1\] has dtype torch.float16, expected torch.float32", {"us": [us[0], half, us[2]]}),
+        (ValueError, r"dims\[2\] is 2, expected an axis of weights\[2\]", {"dims": [0, 1, 2]}),
+        (ValueError, r"weights\[0\] has shape \(4,\), expected two axes", {"weights": [vs[0], *weights[1:]]}),
+        (TypeError, r"weights\[0\] has dtype torch.int64", {"weights": [torch.ones(3, 4).long(), *weights[1:]]}),
+        (ValueError, r"steps is -1, expected 0 or more", {"steps": -1}),
+        (ValueError, r"eps is -1.0, expected 0 or more", {"eps": -1.0}),
+        (ValueError, r"us\[0\] has stride \(2,\), expected a dense vector", {"us": [torch.ones(6)[::2], *us[1:]]}),
+        (ValueError, r"overlaps", {"us": [us[0], us[1], us[2]], "vs": [vs[0], vs[1], us[2][:1]]}),
+        (UnsupportedError, r"us\[0\] requires one", {"us": [torch.ones(3).requires_grad_(), *us[1:]]}),
+    ):  # fmt: skip
+        given = {"weights": weights, "us": us, "vs": vs, "dims": dims, **change}
+        with pytest.raises(error, match=match):
+            spectral_norm(given.pop("weights"), given.pop("us"), given.pop("vs"), **given)
+    assert all(torch.equal(a, b) for a, b in zip((*us, *vs), before, strict=True))
+
+
+def test_backends() -> None:
+    weights, us, vs, dims = small(torch.float32)
+    with genfuse.backend("aten"):
+        theirs, _ = spectral_norm(weights, us, vs, dims=dims, steps=0)
+    ours, _ = spectral_norm(weights, us, vs, dims=dims, steps=0)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    wide = [t.double() for t in weights], [t.double() for t in us], [t.double() for t in vs]
+    with genfuse.backend(strict=True), pytest.raises(UnsupportedError, match="dtype is torch\\.float64"):
+        spectral_norm(*wide, dims=dims)
