@@ -242,6 +242,8 @@ def doctor() -> None:
     table.add_row("genfuse", genfuse.__version__)
     table.add_row("processor", env.processor())
     table.add_row("instruction sets", ", ".join(env.instruction_sets()) or "none: CPU kernels not built")
+    if refused := env.refused_matrix_unit():
+        table.add_row("matrix unit", refused)
     table.add_row("threads", f"{torch.get_num_threads()}, of {env.workers()}")
     table.add_row("GPUs", ", ".join(env.gpus()) or "none")
     for name in dispatch.BACKENDS:

@@ -77,13 +77,16 @@ def version(package: str) -> str | None:
 
 def processor() -> str:
     """The processor's name as the kernel gives it."""
+    return _told("model name") or platform.processor() or platform.machine()
+
+
+def _told(field: str) -> str:
+    """What Linux tells of the first processor; empty elsewhere."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass  # not Linux: Python's own answer below
-    return platform.processor() or platform.machine()
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
 
 
 def gpus() -> list[str]:
@@ -97,6 +100,17 @@ def instruction_sets() -> list[str]:
         return []
     cpu = importlib.import_module("genfuse_kernels._cpu")
     return list(cpu.available_isas())
+
+
+def refused_matrix_unit() -> str | None:
+    """Why bfloat16 does not run on a matrix unit that this processor has; None where it does, or has none."""
+    sets = instruction_sets()
+    if not sets or "amx_bf16" in sets or "amx_bf16" not in _told("flags").split():
+        return None
+    return (
+        "there, but Linux did not let this process use it when genfuse was imported: a thread had a signal stack "
+        "too small for its registers; import genfuse before what starts threads, or use Linux 5.16 or newer"
+    )
 
 
 def workers() -> str:

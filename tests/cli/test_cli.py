@@ -160,6 +160,13 @@ def test_explain_and_doctor() -> None:
         assert word in doctor.output
 
 
+def test_doctor_names_a_matrix_unit_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "instruction_sets", lambda: ["baseline", "avx512"])
+    for flags, told in (("fpu amx_bf16 amx_tile", True), ("fpu avx512f", False)):
+        monkeypatch.setattr(env, "_told", lambda field, flags=flags: flags)
+        assert ("signal stack" in " ".join(run("doctor").output.split())) == told
+
+
 def test_hints_keep_their_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extra's name is what the hint is for: `rich` must not take it for markup."""
     monkeypatch.setattr(env, "backend_missing", lambda name: "pip install 'genfuse[triton]'")
