@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.compiler import is_compiling
 
 from genfuse.names import check_name
 from genfuse.ops import check
 from genfuse.ops.conv_call import TENSORS
 from genfuse.ops.conv_geometry import convolved_size
-from genfuse.ops.library import PLAIN
+from genfuse.ops.passed import Passed, forms
 from genfuse_kernels.conv_norm_act.settings import (
     ACCURACIES,
     ACTIVATIONS,
@@ -115,28 +114,14 @@ def check_unit(
     x: Tensor, weight: Tensor, bias: Tensor | None, s: Settings, tensors: Mapping[str, Tensor | None]
 ) -> None:
     """Whether a unit's tensors fit each other and its settings; those of a sequence as pictures of height 1."""
-    forms = None if is_compiling() else _forms(x, weight, bias, *map(tensors.get, TENSORS))
-    if forms is None or (s, forms) not in _passed:
+    of_tensors = forms((x, weight, bias, *map(tensors.get, TENSORS)))
+    key = None if of_tensors is None else (s, of_tensors)
+    if _passed.get(key) is None:
         _check_unit(x, weight, bias, s, tensors)
-        if forms is not None:
-            if len(_passed) >= _MOST_PASSED:
-                _passed.clear()
-            _passed.add((s, forms))
+        _passed.add(key, True)
 
 
-_passed: set[tuple[Settings, tuple[object, ...]]] = set()
-"""Calls that fit, by all that is looked at: a training step repeats what the one before has asked for."""
-
-_MOST_PASSED = 4096
-
-
-def _forms(*given: Tensor | None) -> tuple[object, ...] | None:
-    """Shape, dtype and device of each tensor; None where one is no plain dense tensor."""
-    if not all(each is None or (type(each) in PLAIN and each.layout is torch.strided) for each in given):
-        return None
-    if any(each is not None and each.is_nested for each in given):
-        return None
-    return tuple([each if each is None else (each.shape, each.dtype, each.device) for each in given])
+_passed: Passed[bool] = Passed()
 
 
 def _check_unit(
