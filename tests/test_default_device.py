@@ -40,6 +40,9 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "norm_stats": lambda: ops.norm_stats(X),
     "linear": lambda: ops.linear(X, torch.ones(5, 8, device="cpu")),
     "attention": lambda: ops.attention(TOKENS, TOKENS, TOKENS),
+    "spectral_norm": lambda: ops.spectral_norm(
+        [W.clone()], [W[:, 0, 0, 0].clone()], [W[0].flatten().clone()]
+    )[0][0],
     "timestep_embedding": lambda: ops.timestep_embedding(torch.ones(3, device="cpu"), 8),
     "philox_normal": lambda: ops.philox_normal(torch.tensor([1, 2], device="cpu"), (2, 3)),
     "clip_grad_norm": lambda: ops.clip_grad_norm([X.clone()], 1.0, are_gradients=True),

@@ -207,6 +207,19 @@ def test_a_weight_of_zeros_and_one_that_is_not_finite() -> None:
         assert sigma[0] == 0 if value == 0 else not sigma.isfinite()
 
 
+def test_negated_views_and_tensors_that_are_not_dense() -> None:
+    weights, us, vs, dims = small(torch.float32)
+    plain = [weight.detach() for weight in weights]
+    want, _ = spectral_norm(plain, us, vs, dims=dims, steps=0)
+    got, _ = spectral_norm([torch._neg_view(-weight) for weight in plain], us, vs, dims=dims, steps=0)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match=r"us\[0\] is a negated view"):
+        spectral_norm(plain, [torch._neg_view(us[0]), *us[1:]], vs, dims=dims)
+    with pytest.raises(TypeError, match=r"weights\[1\] has layout torch.sparse_coo, expected a dense tensor"):
+        spectral_norm([plain[0], plain[1].to_sparse(), plain[2]], us, vs, dims=dims)
+
+
 def test_nothing_at_all() -> None:
     made, sigmas = spectral_norm([], [], [])
     assert made == [] and sigmas.shape == (0,)
