@@ -111,6 +111,16 @@ def backend(
             _reproducible.reset(was_reproducible)
 
 
+@contextmanager
+def forcing(name: Backend | None) -> Iterator[None]:
+    """Inside a block that forces a backend: forces this one instead, or none."""
+    before = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(before)
+
+
 def is_strict() -> bool:
     """Whether `aten` is forbidden: `backend(strict=...)`, else GENFUSE_STRICT=1."""
     inside = _strict.get()

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from genfuse.names import check_name
 from genfuse.ops import check
+from genfuse_kernels.conv_norm_act.settings import ACCURACIES
 
 Fallback = Literal["autograd"]
 
 
-def check_options(weight: float, seed: int | None, fallback: object) -> None:
-    """ValueError or TypeError for a weight below 0, a seed that is none, an unknown fallback."""
+def check_options(weight: float, seed: int | None, fallback: object, accuracy: object) -> None:
+    """ValueError or TypeError for a weight below 0, a seed that is none, an unknown fallback or accuracy."""
     check.finite("weight", weight)
     if weight < 0:
         raise ValueError(f"weight is {weight}, expected 0 or more")
@@ -23,6 +24,8 @@ def check_options(weight: float, seed: int | None, fallback: object) -> None:
             raise ValueError(f"seed is {seed}, expected an int in [0, 2**63)")
     if fallback is not None:
         check_name("fallback", fallback, ("autograd",))
+    if accuracy is not None:
+        check_name("accuracy", accuracy, ACCURACIES)
 
 
 def check_samples(name: str, tensor: Tensor) -> None:

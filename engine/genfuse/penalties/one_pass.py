@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
+from genfuse.penalties.convolution import on_kernels
 from genfuse.penalties.norms import Norms, norms_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
+from genfuse.penalties.rules.rule import Run
 from genfuse.penalties.tangent_pass import TangentPass
 from genfuse.rollback import rollback_on_failure
 
@@ -51,11 +53,17 @@ def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
     """The network's forward, and what it gave."""
     given = problem.point
     point = (given.clone() if given.is_inference() else given).detach().requires_grad_()
+    forced = dispatch.forced()
+
+    def kernels(call: Run) -> Run:
+        with dispatch.forcing(forced):
+            return on_kernels(call, problem.accuracy)
+
     with (
         _eagerly(),
         torch.enable_grad(),
-        dispatch.backend("aten"),
-        Recorder(point, problem.network, problem.name) as recorder,
+        dispatch.backend("aten"),  # the network's own units are composed of what is recorded
+        Recorder(point, problem.network, problem.name, kernels) as recorder,
     ):
         output = problem.output(point)
     if recorder.value_of(output) is None:

@@ -23,7 +23,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from genfuse.errors import UnsupportedError
 from genfuse.penalties.rules import COMPOSITIONS, RULES
-from genfuse.penalties.rules.rule import Rule, Use
+from genfuse.penalties.rules.rule import Rule, Run, Use
 
 ADVICE = 'compose it of what has a rule, or pass fallback="autograd" for double backward'
 
@@ -145,13 +145,16 @@ class Recorder(TorchFunctionMode):
     """Inside the `with` block, calls that depend on `point` are recorded.
 
     network   what runs there, whose modules errors name; `name` is the user's word for it
+    kernels   from a call to what runs in its place
 
     UnsupportedError for a call that has no rule, naming the module of `network` that made it.
     """
 
-    def __init__(self, point: Tensor, network: Callable[..., Any], name: str) -> None:
+    def __init__(
+        self, point: Tensor, network: Callable[..., Any], name: str, kernels: Callable[[Run], Run]
+    ) -> None:
         super().__init__()
-        self._name = name
+        self._name, self._kernels = name, kernels
         self.point = Value(point)
         self.calls: deque[Call] = deque()
         self.weights: dict[int, Weight] = {}
@@ -187,6 +190,10 @@ class Recorder(TorchFunctionMode):
             with self:
                 return compose(function, *args, **kwargs)
         rule = RULES.get(function)
+        try:
+            function, args, kwargs = self._kernels(Run(function, args, kwargs))
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{self._place()}: {error}") from None
         is_view = given[0] in self._values and given[0]._is_view()
         if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
             return self._instead_of_an_edit(rule, function, args, kwargs)

@@ -42,6 +42,14 @@ class Called(NamedTuple):
     """a tuple where the function returns several; otherwise as a primal"""
 
 
+class Run(NamedTuple):
+    """A call: what runs, and of what."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
 class Rule(NamedTuple):
     """How the tangent of a call's result comes from those of its arguments.
 
