@@ -38,6 +38,7 @@ CALLS: dict[str, Callable[[], Tensor]] = {
         LARGE.to(memory_format=torch.channels_last), activation="relu"
     ),
     "norm_stats": lambda: ops.norm_stats(X),
+    "norm_tangent": lambda: ops.norm_tangent(X.flatten(1), X.flatten(1)),
     "linear": lambda: ops.linear(X, torch.ones(5, 8, device="cpu")),
     "attention": lambda: ops.attention(TOKENS, TOKENS, TOKENS),
     "timestep_embedding": lambda: ops.timestep_embedding(torch.ones(3, device="cpu"), 8),

@@ -43,6 +43,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "aten", "reference"),
+    "norm_tangent": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
@@ -55,6 +56,9 @@ FORWARD_ONLY = frozenset({"attention", "linear", "norm_stats", "timestep_embeddi
 
 FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
 """Ops whose kernels take no float64."""
+
+FLOAT32_ALONE = frozenset({"norm_tangent"})
+"""Ops whose kernels take no other dtype."""
 
 MEASURED = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})
 """Ops of which a measurement may choose the kernel."""
@@ -153,7 +157,10 @@ def obstacle(
     interpreted = name == "triton" and env.triton_interpreted()
     if name in ("triton", "cuda") and device.type != "cuda" and not interpreted:
         return f"x is on {device}, expected cuda"
-    dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
+    if op in FLOAT32_ALONE:
+        dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    else:
+        dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
     if gradients and op in FORWARD_ONLY:

@@ -63,6 +63,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "norm": (ops.norm_act, {**NORM, "x": X, "residual": X}),
     "statistics": (ops.norm_stats, {"x": X}),
+    "norm tangent": (ops.norm_tangent, {"x": X[0, 0], "tangent": X[0, 0], "weight": X[0, 0]}),
     "linear": (
         ops.linear,
         {"x": X, "weight": torch.randn(5, 6), "bias": torch.ones(5), "residual": torch.ones(2, 4, 6, 5)},

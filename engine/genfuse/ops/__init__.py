@@ -8,6 +8,7 @@ from genfuse.ops.ema_update import ema_update
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
 from genfuse.ops.norm_stats import norm_stats
+from genfuse.ops.norm_tangent import norm_tangent
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
@@ -22,6 +23,7 @@ __all__ = [
     "linear",
     "norm_act",
     "norm_stats",
+    "norm_tangent",
     "philox_normal",
     "sampler_reduce",
     "sampler_step",
