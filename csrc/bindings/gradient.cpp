@@ -3,6 +3,7 @@
 
 #include "bindings/bindings.h"
 #include "conv_norm_act/prologue_gradient_params.h"
+#include "leaky_relu_tangent/params.h"
 #include "norm_tangent/params.h"
 
 namespace py = pybind11;
@@ -39,6 +40,14 @@ void prologue_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t he
     call_released(genfuse_prologue_gradient, &args);
 }
 
+void leaky_relu_tangent(int32_t dtype, int64_t count, uintptr_t tangent, uintptr_t mask, float negative_slope,
+                        uintptr_t out, int32_t threads) {
+    const genfuse_leaky_relu_tangent_args args{
+        dtype,          count,        address(tangent), static_cast<const uint8_t*>(address(mask)),
+        negative_slope, address(out), threads};
+    call_released(genfuse_leaky_relu_tangent, &args);
+}
+
 void norm_tangent(std::pair<int64_t, int64_t> size, std::pair<int64_t, int64_t> weight_size, uintptr_t x,
                   uintptr_t tangent, uintptr_t weight, double eps, uintptr_t out, uintptr_t gradient,
                   uintptr_t x_gradient, uintptr_t tangent_gradient, uintptr_t weight_gradient,
@@ -68,6 +77,9 @@ void bind_gradient(py::module_& module) {
                py::arg("skip_gradient"), py::arg("x_added") = py::none(), py::arg("skip_added") = py::none(),
                py::arg("norm_weight") = 0, py::arg("norm_bias") = 0, py::arg("film_scale") = 0,
                py::arg("film_shift") = 0, py::arg("stats") = 0);
+    module.def("leaky_relu_tangent", &leaky_relu_tangent, py::arg("dtype"), py::arg("count"),
+               py::arg("tangent"), py::arg("mask"), py::arg("negative_slope"), py::arg("out"),
+               py::arg("threads"));
     module.def("norm_tangent", &norm_tangent, py::arg("size"), py::arg("weight_size"), py::arg("x"),
                py::arg("tangent"), py::arg("weight"), py::arg("eps"), py::arg("out") = 0,
                py::arg("gradient") = 0, py::arg("x_gradient") = 0, py::arg("tangent_gradient") = 0,

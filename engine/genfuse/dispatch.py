@@ -40,6 +40,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "clip_weights": ("cpu", "triton", "aten", "reference"),
     "conv_norm_act": ("cpu", "triton", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
+    "leaky_relu_tangent": ("cpu", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "aten", "reference"),
@@ -51,10 +52,12 @@ OPS: dict[str, tuple[Backend, ...]] = {
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"attention", "linear", "norm_stats", "timestep_embedding"})
+FORWARD_ONLY = frozenset({"attention", "leaky_relu_tangent", "linear", "norm_stats", "timestep_embedding"})
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
-FLOAT32_ARITHMETIC = frozenset({"attention", "conv_norm_act", "linear", "norm_act", "norm_stats"})
+FLOAT32_ARITHMETIC = frozenset(
+    {"attention", "conv_norm_act", "leaky_relu_tangent", "linear", "norm_act", "norm_stats"}
+)
 """Ops whose kernels take no float64."""
 
 FLOAT32_ALONE = frozenset({"norm_tangent"})

@@ -224,6 +224,9 @@ def prologue_gradient(
     film_shift: int = 0,
     stats: int = 0,
 ) -> None: ...
+def leaky_relu_tangent(
+    dtype: int, count: int, tangent: int, mask: int, negative_slope: float, out: int, threads: int
+) -> None: ...
 def norm_tangent(
     size: _Pair,
     weight_size: _Pair,

@@ -5,6 +5,7 @@ from genfuse.ops.clip_grad_norm import clip_grad_norm
 from genfuse.ops.clip_weights import clip_weights
 from genfuse.ops.conv_norm_act import conv_norm_act
 from genfuse.ops.ema_update import ema_update
+from genfuse.ops.leaky_relu_tangent import leaky_relu_tangent
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
 from genfuse.ops.norm_stats import norm_stats
@@ -20,6 +21,7 @@ __all__ = [
     "clip_weights",
     "conv_norm_act",
     "ema_update",
+    "leaky_relu_tangent",
     "linear",
     "norm_act",
     "norm_stats",

@@ -51,6 +51,22 @@ class Convolution:
         y: Tensor = _Convolved.apply(self, image, weight, bias)
         return y
 
+    def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """From that of the result, without a graph."""
+        if x.ndim == 3:
+            return self.weight_gradient(gradient.unsqueeze(2), x.unsqueeze(2), weight)
+        image = in_autocast(x) if is_autocast(x) else x
+        return self.gradients(gradient, image, weight, {"weight"})["weight"]
+
+    def gradients(self, gradient: Tensor, x: Tensor, weight: Tensor, needs: set[str]) -> dict[str, Tensor]:
+        """Those that are needed of "x", "weight" and "bias", x (N, C, H, W) as the kernels take it."""
+        kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{self.backend}_gradient")
+        with unkept(weight):
+            found: dict[str, Tensor] = kernels.conv_norm_act_gradient(
+                gradient, x, weight, self.settings, {}, through_stats=False, needs=needs
+            )
+        return found
+
 
 def on_kernels(call: Run, accuracy: Accuracy | None) -> Run:
     """The same call by the backend that runs it: the kernels' own, or what PyTorch has where it is PyTorch.
@@ -119,11 +135,7 @@ class _Convolved(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         names = ("x", "weight", "bias")
         needs = {name for name, needed in zip(names, asked(ctx, ctx.are_tensors), strict=True) if needed}
-        kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{ctx.by.backend}_gradient")
-        with unkept(weight):
-            found = kernels.conv_norm_act_gradient(
-                gradient, x, weight, ctx.by.settings, {}, through_stats=False, needs=needs
-            )
+        found = ctx.by.gradients(gradient, x, weight, needs)
         if "bias" in found:
             found["bias"] = found["bias"].to(gradient.dtype)
         return None, *(found.get(name) for name in names)

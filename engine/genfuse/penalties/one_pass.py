@@ -94,8 +94,8 @@ def _gradients(passes: TangentPass, norms: Norms, slope: Tensor, dtype: torch.dt
     """Of the penalty by the point and by each weight. The tangents are those of directions of norm 1 at most."""
     largest = slope.abs().amax()
     share = slope / torch.where(largest > 0, largest, 1)
-    direction = norms.direction * share.reshape(-1, *(1,) * (norms.direction.ndim - 1))
-    found = passes.gradients(direction.to(dtype))
+    norms.direction.mul_(share.reshape(-1, *(1,) * (norms.direction.ndim - 1)))
+    found = passes.gradients(norms.direction.to(dtype))
     return [None if gradient is None else gradient * largest for gradient in found]
 
 

@@ -13,6 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -35,13 +36,39 @@ _EDITED = -1
 class Value:
     """A tensor that depends on the point: its place in autograd's graph, its adjoint and its tangent."""
 
-    __slots__ = ("adjoint", "dtype", "edge", "shape", "tangent", "version")
+    __slots__ = ("adjoint", "dtype", "edge", "readers", "shape", "tangent", "version")
 
     def __init__(self, tensor: Tensor) -> None:
         self.edge: GradientEdge = get_gradient_edge(tensor)
         self.shape, self.dtype, self.version = tensor.shape, tensor.dtype, tensor._version
         self.adjoint: Tensor | None = None
         self.tangent: Tensor | None = None
+        self.readers = 0
+        """inputs of calls whose tangents are yet to come"""
+
+    def is_spare(self) -> bool:
+        """Whether the tangent is its memory's only tensor, all of it, and for one reader yet."""
+        if self.readers != 1 or self.tangent is None:
+            return False
+        alone = _sharers(self.tangent) == _sharers_of_one()
+        return alone and self.tangent.untyped_storage().nbytes() == self.tangent.nbytes
+
+    def has_been_read(self) -> None:
+        """Once; by the last reader the tangent goes."""
+        self.readers -= 1
+        if self.readers == 0:
+            self.tangent = None
+
+
+def _sharers(tensor: Tensor) -> int:
+    """How many tensors, and Python's own object beside them, hold a tensor's memory."""
+    count: int = torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)
+    return count
+
+
+@cache
+def _sharers_of_one() -> int:
+    return _sharers(torch.empty(1, device="cpu"))
 
 
 class Kept(NamedTuple):
@@ -111,6 +138,18 @@ class Call:
     def curved(self) -> bool:
         """Whether the tangent depends on primal values, which depend on the weights below."""
         return "curved" in (self.use, self.rule.result)
+
+    @property
+    def inputs(self) -> list[Input]:
+        """In the places of its arguments."""
+        found: list[Input] = []
+
+        def look(leaf: Any) -> None:
+            if isinstance(leaf, Input):
+                found.append(leaf)
+
+        mapped((self.args, self.kwargs), look)
+        return found
 
     @property
     def differentiated(self) -> bool:
@@ -205,6 +244,8 @@ class Recorder(TorchFunctionMode):
         edited = before != [tensor._version for tensor in given]
         same = any(result is argument for argument in tensors((args, kwargs)))
         if not edited and (same or not any(tensor.requires_grad for tensor in tensors(result))):
+            for unread in () if call is None else call.inputs:
+                unread.value.has_been_read()
             return self._own(result)
         if call is None:
             name = resolve_name(function) or getattr(function, "__name__", repr(function))
@@ -247,6 +288,7 @@ class Recorder(TorchFunctionMode):
             value = values.get(id(argument)) if isinstance(argument, Tensor) else None
             if value is None:
                 return self._aliased(argument)
+            value.readers += 1
             if use == "unused":
                 return Input(value, None)
             copied = is_in_place and use != "sign"

@@ -40,6 +40,8 @@ class Called(NamedTuple):
     function: Callable[..., Any]
     result: Tensor
     """a tuple where the function returns several; otherwise as a primal"""
+    is_spare: bool
+    """whether the memory of the only tangent may be written to"""
 
 
 class Run(NamedTuple):
