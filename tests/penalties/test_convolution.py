@@ -45,13 +45,17 @@ class Critic(nn.Module):
 
 
 def errors(kind: str, dtype: torch.dtype, accuracy: str | None, last: bool) -> tuple[float, float]:
-    """Of ours and of double backward by PyTorch's kernels, in the largest gradient's norm."""
     make, shape = KINDS[kind]
     torch.manual_seed(3)
     network, point = Critic(make).to(dtype), torch.randn(shape).to(dtype)
     if last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         point = point.contiguous(memory_format=torch.channels_last)
+    return errors_of(network, point, accuracy)
+
+
+def errors_of(network: nn.Module, point: Tensor, accuracy: str | None) -> tuple[float, float]:
+    """Of ours and of double backward by PyTorch's kernels, in the largest gradient's norm."""
     exact = copy.deepcopy(network).double()
     want = by_double_backward(exact, point.double(), "r1", list(exact.parameters()))
     weights = list(network.parameters())
@@ -86,3 +90,31 @@ def test_as_near_as_double_backward(kind: str, last: bool) -> None:
 def test_half_precision(kind: str, dtype: torch.dtype) -> None:
     ours, theirs = errors(kind, dtype, None, False)
     assert ours <= 2 * max(theirs, 2 * UNIT_ROUNDOFF[dtype])
+
+
+class Shared(nn.Module):
+    """Activations that convolutions and other calls read, in place and not; curved where a norm is."""
+
+    def __init__(self, inplace: bool, norm: bool) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 3, padding=1) for _ in range(5))
+        self.norm = nn.GroupNorm(4, WIDTH) if norm else nn.Identity()
+        self.first, self.second = nn.ReLU(inplace), nn.LeakyReLU(0.2, inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c, d, e = self.convolutions
+        h = self.first(self.norm(a(x)))
+        h = self.second(b(h) + c(h)) + h
+        sequence = d(self.second(e(h))).flatten(2)
+        sequence = nn.functional.conv1d(self.first(sequence * 1.5), self.convolutions[0].weight[:, :, 1])  # type: ignore[index]
+        return sequence.flatten(1).sum(1) + h.square().sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_activations_that_several_read(inplace: bool, norm: bool, form: torch.memory_format) -> None:
+    torch.manual_seed(3)
+    network, point = Shared(inplace, norm), torch.randn(3, WIDTH, 7, 6).contiguous(memory_format=form)
+    ours, theirs = errors_of(network, point, "exact")
+    assert ours <= 2 * max(theirs, 2 * UNIT_ROUNDOFF[torch.float32])

@@ -264,3 +264,15 @@ def test_attention_that_pads_has_no_rule() -> None:
         UnsupportedError, match="key_padding_mask of multi-head attention is given, expected none"
     ):
         genfuse.gradient_penalty(critic, torch.randn(2, 5, 4), kind="r1")
+
+
+def test_what_a_convolution_read_is_edited_afterwards() -> None:
+    first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3)
+
+    def critic(x: Tensor) -> Tensor:
+        h = torch.sin(first(x))
+        y = torch.tanh(second(h)).flatten(1).sum(1)
+        return y + h.mul_(2).flatten(1).sum(1)
+
+    with pytest.raises(UnsupportedError, match="what a convolution read was edited in place afterwards"):
+        genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse import dispatch
+from genfuse.errors import UnsupportedError
 from genfuse.ops.asked import asked, tensors_among
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_call import Call
@@ -23,6 +24,7 @@ from genfuse.ops.conv_geometry import pair
 from genfuse.ops.conv_gradient import gradient_limits
 from genfuse.ops.conv_launch import outputs, unkept
 from genfuse.ops.library import OURS
+from genfuse.penalties.activation import Activation, are_hooked
 from genfuse.penalties.rules.rule import Run
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
 
@@ -37,18 +39,58 @@ _FORMS: dict[Any, tuple[tuple[str, ...], int]] = {
 """Names of the arguments and axes of space, by function."""
 
 
-@dataclass(frozen=True)
+class _Reading:
+    """What a convolution read, for the gradient of its weights; it can be dropped where none will be asked for."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._x: Tensor | None = x.detach()
+        self._version = x._version
+
+    def drop(self) -> None:
+        self._x = None
+
+    def get(self) -> Tensor:
+        assert self._x is not None, "it was dropped"
+        if self._x._version != self._version:
+            raise UnsupportedError("what a convolution read was edited in place afterwards; edit a copy")
+        return self._x
+
+
+@dataclass(eq=False)
 class Convolution:
-    """What runs in the place of PyTorch's function: of (x, weight, bias), x (N, C, H, W) or (N, C, L)."""
+    """One call's, of (x, weight, bias), x (N, C, H, W) or (N, C, L): what runs in the place of PyTorch's function."""
 
     settings: Settings
     backend: dispatch.Backend
+    _reading: _Reading | None = None
+    """of the network's own call"""
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if x.ndim == 3:
-            return self(x.unsqueeze(2), weight, bias).squeeze(2)
         image = in_autocast(x) if is_autocast(x) else x
-        y: Tensor = _Convolved.apply(self, image, weight, bias)
+        return self._run(image, weight, bias, _Reading(image), None)
+
+    def in_network(self, x: Tensor, weight: Tensor, bias: Tensor | None, behind: Activation | None) -> Tensor:
+        """The network's own call; `behind` is what made x, which then gets the gradient of its own input."""
+        image = in_autocast(x) if is_autocast(x) else x
+        self._reading = _Reading(image)
+        if behind is None or image is not x:
+            return self._run(image, weight, bias, self._reading, None)
+        return self._run(x.detach(), weight, bias, self._reading, behind)
+
+    def drop_reading(self) -> None:
+        """Where nobody will ask the network's own call for the gradient of its weights."""
+        if self._reading is not None:
+            self._reading.drop()
+
+    def _run(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, reading: _Reading, behind: Activation | None
+    ) -> Tensor:
+        port = None if behind is None else behind.port
+        if x.ndim == 4:
+            y: Tensor = _Convolved.apply(self, reading, behind, x, weight, bias, port)
+        else:
+            port = None if port is None else port.unsqueeze(2)
+            y = _Convolved.apply(self, reading, behind, x.unsqueeze(2), weight, bias, port).squeeze(2)
         return y
 
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -119,12 +161,26 @@ def _plain(value: Any) -> Any:
 
 
 class _Convolved(torch.autograd.Function):
-    """x (N, C, H, W), weight and bias as the kernels take them."""
+    """x (N, C, H, W), weight and bias as the kernels take them; the port of what made x has x's gradient."""
 
     @staticmethod
-    def forward(ctx: Any, by: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.by, ctx.are_tensors = by, tensors_among((x, weight, bias))
-        ctx.save_for_backward(x, weight)
+    def forward(
+        ctx: Any,
+        by: Convolution,
+        reading: _Reading,
+        behind: Activation | None,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        port: Tensor | None,
+    ) -> Tensor:
+        ctx.by, ctx.behind, ctx.are_tensors = by, behind, tensors_among((x, weight, bias, port))
+        if are_hooked():
+            ctx.form, ctx.reading = None, None
+            ctx.save_for_backward(x, weight)  # as PyTorch's own
+        else:
+            ctx.form, ctx.reading = torch.empty_like(x, device="meta"), reading
+            ctx.save_for_backward(weight)
         y, _ = outputs(x, weight, by.settings, False)
         with unkept(weight):
             dispatch.launcher("conv_norm_act", by.backend)(y, None, x, weight, bias, by.settings)
@@ -132,10 +188,22 @@ class _Convolved(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        names = ("x", "weight", "bias")
-        needs = {name for name, needed in zip(names, asked(ctx, ctx.are_tensors), strict=True) if needed}
-        found = ctx.by.gradients(gradient, x, weight, needs)
-        if "bias" in found:
+        *saved, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias, of_port = asked(ctx, ctx.are_tensors)
+        wanted = {"x": of_x or of_port, "weight": of_weight, "bias": of_bias}
+        if saved:
+            (x,) = saved
+        else:
+            x = ctx.reading.get().view(ctx.form.shape) if of_weight else ctx.form
+        found = ctx.by.gradients(gradient, x, weight, {name for name in wanted if wanted[name]})
+        if of_bias:
             found["bias"] = found["bias"].to(gradient.dtype)
-        return None, *(found.get(name) for name in names)
+        if of_port:
+            found["port"] = _sloped(found.pop("x"), ctx.behind)
+        return None, None, None, *(found.get(name) for name in ("x", "weight", "bias", "port"))
+
+
+def _sloped(gradient: Tensor, behind: Activation) -> Tensor:
+    """The gradient of what was activated, from the result's."""
+    shape = gradient.shape
+    return behind.sloped_(gradient.view(behind.mask.shape)).view(shape)

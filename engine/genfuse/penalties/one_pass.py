@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
-from genfuse.penalties.convolution import on_kernels
+from genfuse.penalties import activation, convolution
 from genfuse.penalties.norms import Norms, norms_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
@@ -57,7 +57,7 @@ def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
 
     def kernels(call: Run) -> Run:
         with dispatch.forcing(forced):
-            return on_kernels(call, problem.accuracy)
+            return activation.on_kernels(convolution.on_kernels(call, problem.accuracy))
 
     with (
         _eagerly(),

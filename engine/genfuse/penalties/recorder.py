@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from genfuse.errors import UnsupportedError
+from genfuse.penalties.activation import Activation
+from genfuse.penalties.convolution import Convolution
 from genfuse.penalties.rules import COMPOSITIONS, RULES
 from genfuse.penalties.rules.rule import Rule, Run, Use
 
@@ -199,6 +201,8 @@ class Recorder(TorchFunctionMode):
         self.weights: dict[int, Weight] = {}
         """that entered the calls, by their own id"""
         self._values = WeakTensorKeyDictionary({point: self.point})
+        self._activations: MutableMapping[Tensor, Activation] = WeakTensorKeyDictionary()
+        """what made a tensor, where our kernels did"""
         self._independent: set[Node] = set()
         modules = network.named_modules() if isinstance(network, nn.Module) else ()
         self._names = {id(module): name for name, module in modules}
@@ -229,18 +233,22 @@ class Recorder(TorchFunctionMode):
             with self:
                 return compose(function, *args, **kwargs)
         rule = RULES.get(function)
+        is_view = given[0] in self._values and given[0]._is_view()
+        if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
+            return self._instead_of_an_edit(rule, function, args, kwargs)
         try:
             function, args, kwargs = self._kernels(Run(function, args, kwargs))
         except UnsupportedError as error:
             raise UnsupportedError(f"{self._place()}: {error}") from None
-        is_view = given[0] in self._values and given[0]._is_view()
-        if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
-            return self._instead_of_an_edit(rule, function, args, kwargs)
         before = [tensor._version for tensor in given]
         call = None if rule is None else self._begun(rule, function, args, kwargs, given)
         if call is not None:
             args, kwargs = mapped(args, self._aliased), mapped(kwargs, self._aliased)
-        result = function(*args, **kwargs)
+        if isinstance(function, Convolution):
+            x, weight, bias = args
+            result = function.in_network(x, weight, bias, self._activations.get(x))
+        else:
+            result = function(*args, **kwargs)
         edited = before != [tensor._version for tensor in given]
         same = any(result is argument for argument in tensors((args, kwargs)))
         if not edited and (same or not any(tensor.requires_grad for tensor in tensors(result))):
@@ -315,7 +323,10 @@ class Recorder(TorchFunctionMode):
             call.outputs.append(value)
             if value is not None:
                 self._values[tensor] = value
-        if call.rule.result != "unused":
+        if isinstance(call.function, Activation):
+            self._activations[result] = call.function
+            call.result = Kept.of(call.function.mask, "constant")
+        elif call.rule.result != "unused":
             call.result = Kept.of(result, call.rule.result) if isinstance(result, Tensor) else result
         self.calls.append(call)
 

@@ -57,6 +57,9 @@ class TangentPass:
         ]
         edges = [self._point.edge, *(value.edge for value in read)]
         keep = self.is_wanted and any(call.curved for call in self._calls)
+        for call in () if keep else self._calls:
+            if isinstance(call.function, Convolution):
+                call.function.drop_reading()
         gradient, *adjoints = torch.autograd.grad(
             self._output, edges, seed, retain_graph=keep, allow_unused=True
         )
