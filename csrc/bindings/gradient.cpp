@@ -4,6 +4,7 @@
 #include "bindings/bindings.h"
 #include "conv_norm_act/prologue_gradient_params.h"
 #include "leaky_relu_tangent/params.h"
+#include "norm_direction/params.h"
 #include "norm_tangent/params.h"
 
 namespace py = pybind11;
@@ -48,6 +49,13 @@ void leaky_relu_tangent(int32_t dtype, int64_t count, uintptr_t tangent, uintptr
     call_released(genfuse_leaky_relu_tangent, &args);
 }
 
+void norm_direction(int32_t dtype, int64_t batch, int64_t values, uintptr_t x, uintptr_t norms,
+                    uintptr_t direction, int32_t threads) {
+    const genfuse_norm_direction_args args{
+        dtype, batch, values, address(x), floats(norms), floats(direction), threads};
+    call_released(genfuse_norm_direction, &args);
+}
+
 void norm_tangent(std::pair<int64_t, int64_t> size, std::pair<int64_t, int64_t> weight_size, uintptr_t x,
                   uintptr_t tangent, uintptr_t weight, double eps, uintptr_t out, uintptr_t gradient,
                   uintptr_t x_gradient, uintptr_t tangent_gradient, uintptr_t weight_gradient,
@@ -80,6 +88,8 @@ void bind_gradient(py::module_& module) {
     module.def("leaky_relu_tangent", &leaky_relu_tangent, py::arg("dtype"), py::arg("count"),
                py::arg("tangent"), py::arg("mask"), py::arg("negative_slope"), py::arg("out"),
                py::arg("threads"));
+    module.def("norm_direction", &norm_direction, py::arg("dtype"), py::arg("batch"), py::arg("values"),
+               py::arg("x"), py::arg("norms"), py::arg("direction"), py::arg("threads"));
     module.def("norm_tangent", &norm_tangent, py::arg("size"), py::arg("weight_size"), py::arg("x"),
                py::arg("tangent"), py::arg("weight"), py::arg("eps"), py::arg("out") = 0,
                py::arg("gradient") = 0, py::arg("x_gradient") = 0, py::arg("tangent_gradient") = 0,

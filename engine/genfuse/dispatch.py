@@ -43,6 +43,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "leaky_relu_tangent": ("cpu", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "triton", "aten", "reference"),
+    "norm_direction": ("cpu", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "aten", "reference"),
     "norm_tangent": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
@@ -52,11 +53,13 @@ OPS: dict[str, tuple[Backend, ...]] = {
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"attention", "leaky_relu_tangent", "linear", "norm_stats", "timestep_embedding"})
+FORWARD_ONLY = frozenset(
+    {"attention", "leaky_relu_tangent", "linear", "norm_direction", "norm_stats", "timestep_embedding"}
+)
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
 FLOAT32_ARITHMETIC = frozenset(
-    {"attention", "conv_norm_act", "leaky_relu_tangent", "linear", "norm_act", "norm_stats"}
+    {"attention", "conv_norm_act", "leaky_relu_tangent", "linear", "norm_act", "norm_direction", "norm_stats"}
 )
 """Ops whose kernels take no float64."""
 

@@ -227,6 +227,9 @@ def prologue_gradient(
 def leaky_relu_tangent(
     dtype: int, count: int, tangent: int, mask: int, negative_slope: float, out: int, threads: int
 ) -> None: ...
+def norm_direction(
+    dtype: int, batch: int, values: int, x: int, norms: int, direction: int, threads: int
+) -> None: ...
 def norm_tangent(
     size: _Pair,
     weight_size: _Pair,

@@ -8,6 +8,7 @@ from genfuse.ops.ema_update import ema_update
 from genfuse.ops.leaky_relu_tangent import leaky_relu_tangent
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
+from genfuse.ops.norm_direction import norm_direction
 from genfuse.ops.norm_stats import norm_stats
 from genfuse.ops.norm_tangent import norm_tangent
 from genfuse.ops.philox_normal import philox_normal
@@ -24,6 +25,7 @@ __all__ = [
     "leaky_relu_tangent",
     "linear",
     "norm_act",
+    "norm_direction",
     "norm_stats",
     "norm_tangent",
     "philox_normal",
