@@ -63,7 +63,7 @@ def test_memory_of_any_order() -> None:
 
 
 def test_nothing() -> None:
-    for shape in ((2, 3, 4), (2, 0), (0, 3)):
+    for shape in ((2, 3, 4), (2, 0), (0, 3), (0, 3, 2)):
         norms, direction = norm_direction(torch.zeros(shape))
         assert norms.shape == shape[:1] and norms.eq(0).all()
         assert direction.shape == shape and direction.eq(0).all()

@@ -175,7 +175,7 @@ class _Convolved(torch.autograd.Function):
         port: Tensor | None,
     ) -> Tensor:
         ctx.by, ctx.behind, ctx.are_tensors = by, behind, tensors_among((x, weight, bias, port))
-        if are_hooked():
+        if are_hooked() or by.backend != "cpu":  # others read it for the gradient of data too
             ctx.form, ctx.reading = None, None
             ctx.save_for_backward(x, weight)  # as PyTorch's own
         else:
