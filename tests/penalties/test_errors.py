@@ -276,3 +276,20 @@ def test_what_a_convolution_read_is_edited_afterwards() -> None:
 
     with pytest.raises(UnsupportedError, match="what a convolution read was edited in place afterwards"):
         genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+
+
+def test_what_lies_in_memory_otherwise_is_left_to_pytorch() -> None:
+    """A view that is negated when it is read, as a weight and as what is activated."""
+    first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3)
+    seen = []
+    for negated in (False, True):
+
+        def critic(x: Tensor, negated: bool = negated) -> Tensor:
+            weight = torch._neg_view(-first.weight) if negated else first.weight
+            return second(torch.relu(torch.conv2d(x, weight))).flatten(1).sum(1)
+
+        torch.manual_seed(2)
+        penalty = genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+        assert isinstance(penalty, Tensor)
+        seen.append([penalty, *torch.autograd.grad(penalty, (first.weight, second.weight))])
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*seen, strict=True))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse import dispatch
-from genfuse.ops.library import OURS
+from genfuse.ops.library import OURS, are_plain, gradient_limits
 from genfuse.ops.memory import empty_like
 from genfuse.penalties.rules import activation as rules
 from genfuse.penalties.rules.rule import RULES, Run
@@ -59,8 +59,8 @@ def on_kernels(call: Run) -> Run:
     inplace = rule.is_in_place(call.function, call.args, call.kwargs)
     is_leaky = rule.tangent is rules.leaky_relu
     slope = call.kwargs.get("negative_slope", rest[0] if rest else 0.01) if is_leaky else 0.0
-    backend = dispatch.resolve("leaky_relu_tangent", x.device, x.dtype)
-    if backend not in OURS or slope < 0:
+    backend = dispatch.resolve("leaky_relu_tangent", x.device, x.dtype, limits=gradient_limits(x))
+    if backend not in OURS or slope < 0 or not are_plain(x):
         return call
     return Run(
         Activation(slope, backend), (x, slope) if is_leaky else (x,), {"inplace": True} if inplace else {}

@@ -23,7 +23,7 @@ from genfuse.ops.conv_checks import check_settings, check_unit
 from genfuse.ops.conv_geometry import pair
 from genfuse.ops.conv_gradient import gradient_limits
 from genfuse.ops.conv_launch import outputs, unkept
-from genfuse.ops.library import OURS
+from genfuse.ops.library import OURS, are_plain
 from genfuse.penalties.activation import Activation, are_hooked
 from genfuse.penalties.rules.rule import Run
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
@@ -120,6 +120,8 @@ def on_kernels(call: Run, accuracy: Accuracy | None) -> Run:
     names, axes = _FORMS[call.function]
     given = {**dict(zip(names, call.args, strict=False)), **call.kwargs}
     x, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+    if not are_plain(x, weight, bias):
+        return call
     image = in_autocast(x) if is_autocast(x) else x
     limits: dict[dispatch.Backend, str] = {}
     settings = _settings(given, names is _TRANSPOSED, axes, accuracy)
