@@ -38,6 +38,9 @@ CALLS: dict[str, Callable[[], Tensor]] = {
         LARGE.to(memory_format=torch.channels_last), activation="relu"
     ),
     "norm_stats": lambda: ops.norm_stats(X),
+    "leaky_relu_tangent": lambda: ops.leaky_relu_tangent(X, X > 0),
+    "norm_direction": lambda: ops.norm_direction(X)[1],
+    "norm_tangent": lambda: ops.norm_tangent(X.flatten(1), X.flatten(1)),
     "linear": lambda: ops.linear(X, torch.ones(5, 8, device="cpu")),
     "attention": lambda: ops.attention(TOKENS, TOKENS, TOKENS),
     "spectral_norm": lambda: ops.spectral_norm(

@@ -7,6 +7,7 @@ backward and Adam. Everyone has a critic of his own, and all run on the threads 
 from __future__ import annotations
 
 import copy
+import ctypes
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import genfuse
+from genfuse import env
 from genfuse.penalties.points import point_of
 from genfuse_bench.critics import SECTIONS
 from genfuse_bench.largest_error import largest_error
@@ -54,7 +56,7 @@ class PenaltyRow:
     error: float
     torch_error: float
     peak_mb: dict[str, float] = field(default_factory=dict)
-    """how far it raises the peak of resident memory, each in a process of its own"""
+    """how far it raises the peak of resident memory, each in a process of its own, and our kernels' working memory"""
     windows: int = 0
     dropped: int = 0
     contended: bool = False
@@ -214,4 +216,11 @@ def _peak(section: str, workload: str, batch: int, who: str, threads: int) -> in
     make, side = SECTIONS[section][workload]
     critic = Critic(who, make(), *pictures(batch, side))
     critic.gradients()
-    return resident_growth(critic.gradients)
+    genfuse.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)  # freed memory is not resident when it starts
+    growth = resident_growth(critic.gradients)
+    # Our kernels' working memory stays from the first call on; PyTorch's comes and goes with each.
+    ours = env.scratch_peak_bytes() if who == OURS else 0
+    return None if growth is None else growth + ours

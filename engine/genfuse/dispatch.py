@@ -40,9 +40,12 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "clip_weights": ("cpu", "triton", "aten", "reference"),
     "conv_norm_act": ("cpu", "triton", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
+    "leaky_relu_tangent": ("cpu", "triton", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
     "norm_act": ("cpu", "triton", "aten", "reference"),
+    "norm_direction": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "aten", "reference"),
+    "norm_tangent": ("cpu", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
@@ -51,13 +54,27 @@ OPS: dict[str, tuple[Backend, ...]] = {
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset({"attention", "linear", "norm_stats", "timestep_embedding"})
+FORWARD_ONLY = frozenset(
+    {"attention", "leaky_relu_tangent", "linear", "norm_direction", "norm_stats", "timestep_embedding"}
+)
 """Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
 
 FLOAT32_ARITHMETIC = frozenset(
-    {"attention", "conv_norm_act", "linear", "norm_act", "norm_stats", "spectral_norm"}
+    {
+        "attention",
+        "conv_norm_act",
+        "leaky_relu_tangent",
+        "linear",
+        "norm_act",
+        "norm_direction",
+        "norm_stats",
+        "spectral_norm",
+    }
 )
 """Ops whose kernels take no float64."""
+
+FLOAT32_ALONE = frozenset({"norm_tangent"})
+"""Ops whose kernels take no other dtype."""
 
 MEASURED = frozenset({"attention", "conv_norm_act", "linear", "norm_act"})
 """Ops of which a measurement may choose the kernel."""
@@ -114,6 +131,16 @@ def backend(
             _reproducible.reset(was_reproducible)
 
 
+@contextmanager
+def forcing(name: Backend | None) -> Iterator[None]:
+    """Inside a block that forces a backend: forces this one instead, or none."""
+    before = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(before)
+
+
 def is_strict() -> bool:
     """Whether `aten` is forbidden: `backend(strict=...)`, else GENFUSE_STRICT=1."""
     inside = _strict.get()
@@ -146,7 +173,10 @@ def obstacle(
     interpreted = name == "triton" and env.triton_interpreted()
     if name in ("triton", "cuda") and device.type != "cuda" and not interpreted:
         return f"x is on {device}, expected cuda"
-    dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
+    if op in FLOAT32_ALONE:
+        dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    else:
+        dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
     if gradients and op in FORWARD_ONLY:

@@ -224,6 +224,26 @@ def prologue_gradient(
     film_shift: int = 0,
     stats: int = 0,
 ) -> None: ...
+def leaky_relu_tangent(
+    dtype: int, count: int, tangent: int, mask: int, negative_slope: float, out: int, threads: int
+) -> None: ...
+def norm_direction(
+    dtype: int, batch: int, values: int, x: int, norms: int, direction: int, threads: int
+) -> None: ...
+def norm_tangent(
+    size: _Pair,
+    weight_size: _Pair,
+    x: int,
+    tangent: int,
+    weight: int,
+    eps: float,
+    out: int = 0,
+    gradient: int = 0,
+    x_gradient: int = 0,
+    tangent_gradient: int = 0,
+    weight_gradient: int = 0,
+    threads: int = 1,
+) -> None: ...
 def norm_stats(
     dtype: int, threads: int, batch: int, height: int, width: int, x: _Image, stats: int
 ) -> None: ...

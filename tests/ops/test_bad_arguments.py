@@ -63,6 +63,9 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "norm": (ops.norm_act, {**NORM, "x": X, "residual": X}),
     "statistics": (ops.norm_stats, {"x": X}),
+    "norm and direction": (ops.norm_direction, {"x": X}),
+    "norm's tangent": (ops.norm_tangent, {"x": X[0, 0], "tangent": X[0, 0], "weight": X[0, 0]}),
+    "LeakyReLU's tangent": (ops.leaky_relu_tangent, {"tangent": X, "mask": X > 0}),
     "linear": (
         ops.linear,
         {"x": X, "weight": torch.randn(5, 6), "bias": torch.ones(5), "residual": torch.ones(2, 4, 6, 5)},

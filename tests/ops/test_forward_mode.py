@@ -10,7 +10,17 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 from torch import Tensor
 
-from genfuse.ops import attention, conv_norm_act, linear, norm_act, norm_stats, timestep_embedding
+from genfuse.ops import (
+    attention,
+    conv_norm_act,
+    leaky_relu_tangent,
+    linear,
+    norm_act,
+    norm_direction,
+    norm_stats,
+    norm_tangent,
+    timestep_embedding,
+)
 from genfuse_kernels.conv_norm_act.settings import NORMS
 
 F64: dict[str, Any] = {"dtype": torch.float64}
@@ -25,6 +35,9 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     **{f"unit {norm}": (of_norm(norm), (2, 4, 5, 6)) for norm in NORMS},
     "norm_act": (lambda x: norm_act(x, norm="layer", activation="gelu"), (2, 4, 5, 6)),
     "norm_stats": (norm_stats, (2, 4, 5, 6)),
+    "leaky_relu_tangent": (lambda x: leaky_relu_tangent(x.sin(), x > 0.5), (6, 8)),
+    "norm_direction": (lambda x: norm_direction(x)[1], (3, 8)),
+    "norm_tangent": (lambda x: norm_tangent(x, x.sin(), WEIGHT[:3, :2, 0, 0]), (6, 8)),
     "linear": (lambda x: linear(x, WEIGHT[:, :, 0, 0], activation="silu"), (5, 4)),
     "attention": (lambda x: attention(x, x, x), (1, 2, 5, 4)),
     "timestep_embedding": (lambda t: timestep_embedding(t, 8), (3,)),

@@ -46,6 +46,13 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor], dict[str, Any]]] =
         },
         {"padding": 1, "norm": "group", "num_groups": 4, "activation": "silu"},
     ),
+    "leaky_relu_tangent": (
+        lambda tangent: ops.leaky_relu_tangent(tangent, torch.arange(48).reshape(6, 8) % 3 == 0),
+        {"tangent": image(6, 8)},
+        {},
+    ),
+    "norm_direction": (ops.norm_direction, {"x": image(3, 8)}, {}),
+    "norm_tangent": (ops.norm_tangent, {"x": image(6, 8), "tangent": image(6, 8), "weight": image(2, 4)}, {}),
     "timestep_embedding": (lambda t: ops.timestep_embedding(t, 8), {"t": image(4).abs()}, {}),
     "sampler_step": (
         ops.sampler_step,

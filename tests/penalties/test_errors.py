@@ -33,6 +33,7 @@ def network() -> nn.Module:
         ({"seed": -1}, ValueError, r"seed is -1, expected an int in \[0, 2\*\*63\)"),
         ({"seed": 0.5}, TypeError, r"seed is 0.5, expected a whole number"),
         ({"return_norms": 1}, TypeError, r"return_norms is 1, expected True or False"),
+        ({"accuracy": "high"}, ValueError, r"accuracy is 'high', expected one of 'exact', 'fast'"),
         ({"fallback": "jvp"}, ValueError, r"fallback is 'jvp', expected one of 'autograd'"),
         ({"real": None}, ValueError, r"real is None, expected a batch \(N, ...\): kind 'wgan-gp' needs it"),
         ({"fake": None}, ValueError, r"fake is None, expected a batch \(N, ...\): kind 'wgan-gp' needs it"),
@@ -224,22 +225,32 @@ def test_what_has_no_rule(module: nn.Module, message: str) -> None:
 
 
 @pytest.mark.parametrize("fallback", [None, "autograd"])
-def test_other_backends_have_no_tangents(fallback: Any) -> None:
-    def run() -> Any:
-        return genfuse.gradient_penalty(network(), torch.randn(SHAPE), kind="r1", fallback=fallback)
+def test_backends(fallback: Any) -> None:
+    def run(critic: nn.Module) -> Any:
+        return genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1", fallback=fallback)
 
     with (
-        genfuse.backend("cpu"),
-        pytest.raises(UnsupportedError, match="backend 'cpu' is forced, expected 'aten'"),
+        genfuse.backend("reference"),
+        pytest.raises(UnsupportedError, match="backend 'reference' is forced, expected 'aten' or one of cpu"),
     ):
-        run()
-    with (
-        genfuse.backend(strict=True),
-        pytest.raises(UnsupportedError, match="strict mode forbids PyTorch's own"),
-    ):
-        run()
-    with genfuse.backend("aten", strict=True):
-        assert run().requires_grad
+        run(network())
+    few = nn.Sequential(nn.Sequential(nn.Conv2d(3, 6, 3, groups=3)), *scores(6, 6))
+    named = nn.Sequential(nn.Sequential(nn.Conv2d(3, 6, 3, padding="same")), *scores(6, 8))
+    for critic, why in ((few, "groups of fewer than 16 channels"), (named, "padding is named")):
+        assert run(critic).requires_grad
+        with (
+            genfuse.backend("cpu"),
+            pytest.raises(UnsupportedError, match=rf"critic.0.0 \(Conv2d\): no permitted.*\n?.*{why}"),
+        ):
+            run(critic)
+        with (
+            genfuse.backend(strict=True),
+            pytest.raises(UnsupportedError, match=rf"{why}[^~]*strict mode forbids PyTorch's own"),
+        ):
+            run(critic)
+    for backend, strict in (("aten", True), ("cpu", False), (None, True)):
+        with genfuse.backend(backend, strict=strict):  # type: ignore[arg-type]
+            assert run(network()).requires_grad
 
 
 def test_attention_that_pads_has_no_rule() -> None:
@@ -253,3 +264,32 @@ def test_attention_that_pads_has_no_rule() -> None:
         UnsupportedError, match="key_padding_mask of multi-head attention is given, expected none"
     ):
         genfuse.gradient_penalty(critic, torch.randn(2, 5, 4), kind="r1")
+
+
+def test_what_a_convolution_read_is_edited_afterwards() -> None:
+    first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3)
+
+    def critic(x: Tensor) -> Tensor:
+        h = torch.sin(first(x))
+        y = torch.tanh(second(h)).flatten(1).sum(1)
+        return y + h.mul_(2).flatten(1).sum(1)
+
+    with pytest.raises(UnsupportedError, match="what a convolution read was edited in place afterwards"):
+        genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+
+
+def test_what_lies_in_memory_otherwise_is_left_to_pytorch() -> None:
+    """A view that is negated when it is read, as a weight and as what is activated."""
+    first, second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3)
+    seen = []
+    for negated in (False, True):
+
+        def critic(x: Tensor, negated: bool = negated) -> Tensor:
+            weight = torch._neg_view(-first.weight) if negated else first.weight
+            return second(torch.relu(torch.conv2d(x, weight))).flatten(1).sum(1)
+
+        torch.manual_seed(2)
+        penalty = genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+        assert isinstance(penalty, Tensor)
+        seen.append([penalty, *torch.autograd.grad(penalty, (first.weight, second.weight))])
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*seen, strict=True))

@@ -12,20 +12,35 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import genfuse
+from genfuse_kernels.conv_norm_act import cpu_gradient, cpu_impl
 from penalties.critics import scores
 from penalties.double_backward import by_double_backward, by_tangents, samples
 
 LAYERS = 3
 
+Count = Callable[[nn.Module], "Counter[str]"]
+
 FORWARD, DATA, WEIGHTS = "forward", "data backward", "weights' gradient"
 
 
 class Convolutions(TorchDispatchMode):
-    """Counts passes through convolutions: each is a forward, or one of the two gradients of one."""
+    """Counts passes through convolutions, of PyTorch's and ours: each is a forward, or one of its two gradients."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counted: Counter[str] = Counter()
+        self._kernels = pytest.MonkeyPatch()
+
+    def __enter__(self) -> Convolutions:
+        self._kernels.setattr(cpu_impl, "conv_norm_act", self._forward(cpu_impl.conv_norm_act))
+        own = self._gradients(cpu_gradient.conv_norm_act_gradient)
+        self._kernels.setattr(cpu_gradient, "conv_norm_act_gradient", own)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._kernels.undo()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.convolution.default:
@@ -35,6 +50,21 @@ class Convolutions(TorchDispatchMode):
             self.counted[DATA] += mask[0]
             self.counted[WEIGHTS] += mask[1]
         return func(*args, **(kwargs or {}))
+
+    def _forward(self, run: Any) -> Any:
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            self.counted[FORWARD] += 1
+            return run(*args, **kwargs)
+
+        return counting
+
+    def _gradients(self, run: Any) -> Any:
+        def counting(*args: Any, needs: Any, **kwargs: Any) -> Any:
+            self.counted[DATA] += "x" in needs
+            self.counted[WEIGHTS] += "weight" in needs
+            return run(*args, needs=needs, **kwargs)
+
+        return counting
 
 
 def critic(activation: Callable[[], nn.Module], norm: Callable[[], nn.Module] = nn.Identity) -> nn.Module:
@@ -50,8 +80,15 @@ def passes(of: Callable[..., Any], network: nn.Module, **options: Any) -> Counte
     return convolutions.counted
 
 
-def ours(network: nn.Module) -> Counter[str]:
-    return passes(by_tangents, network)
+@pytest.fixture(params=["cpu", "aten"])
+def ours(request: pytest.FixtureRequest) -> Count:
+    """By our kernels, and by PyTorch's."""
+
+    def counted(network: nn.Module) -> Counter[str]:
+        with genfuse.backend(request.param):
+            return +passes(by_tangents, network)
+
+    return counted
 
 
 def double_backward(network: nn.Module) -> Counter[str]:
@@ -69,20 +106,20 @@ PIECEWISE_LINEAR: dict[str, nn.Module] = {
 
 
 @pytest.mark.parametrize("name", PIECEWISE_LINEAR)
-def test_piecewise_linear_critics_take_four_passes(name: str) -> None:
+def test_piecewise_linear_critics_take_four_passes(ours: Count, name: str) -> None:
     network = PIECEWISE_LINEAR[name]
     assert ours(network) == {FORWARD: 2 * LAYERS, DATA: LAYERS, WEIGHTS: LAYERS}
     assert sum(double_backward(network).values()) == 6 * LAYERS - 1
 
 
 @pytest.mark.parametrize("activation", [nn.SiLU, nn.Tanh])
-def test_curved_critics_take_six(activation: type[nn.Module]) -> None:
+def test_curved_critics_take_six(ours: Count, activation: type[nn.Module]) -> None:
     """The first layer has no data backward where the samples need no gradient."""
     counted = ours(critic(activation))
     assert counted == {FORWARD: 2 * LAYERS, DATA: LAYERS + LAYERS - 1, WEIGHTS: 2 * LAYERS}
 
 
-def test_only_what_lies_below_a_curve_is_passed_a_second_time() -> None:
+def test_only_what_lies_below_a_curve_is_passed_a_second_time(ours: Count) -> None:
     """Of three convolutions with a curved activation behind the first."""
     network = critic(nn.ReLU)
     assert isinstance(network, nn.Sequential)

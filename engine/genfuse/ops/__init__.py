@@ -5,9 +5,12 @@ from genfuse.ops.clip_grad_norm import clip_grad_norm
 from genfuse.ops.clip_weights import clip_weights
 from genfuse.ops.conv_norm_act import conv_norm_act
 from genfuse.ops.ema_update import ema_update
+from genfuse.ops.leaky_relu_tangent import leaky_relu_tangent
 from genfuse.ops.linear import linear
 from genfuse.ops.norm_act import norm_act
+from genfuse.ops.norm_direction import norm_direction
 from genfuse.ops.norm_stats import norm_stats
+from genfuse.ops.norm_tangent import norm_tangent
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
@@ -20,9 +23,12 @@ __all__ = [
     "clip_weights",
     "conv_norm_act",
     "ema_update",
+    "leaky_relu_tangent",
     "linear",
     "norm_act",
+    "norm_direction",
     "norm_stats",
+    "norm_tangent",
     "philox_normal",
     "sampler_reduce",
     "sampler_step",

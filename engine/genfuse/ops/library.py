@@ -73,9 +73,12 @@ def only_recorded(*tensors: Tensor | None) -> bool:
     """Of a call that `needs_dispatcher`: whether it is for its gradients alone, of plain tensors."""
     if is_compiling() or _dispatch_modes() > 0 or _transforms() is not None or forward_ad._current_level >= 0:
         return False
-    return all(
-        tensor is None or (type(tensor) in (Tensor, Parameter) and not tensor.is_neg()) for tensor in tensors
-    )
+    return are_plain(*tensors)
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether the values of all that there are lie in memory as they are: no subclasses, no negated views."""
+    return all(tensor is None or (type(tensor) in PLAIN and not tensor.is_neg()) for tensor in tensors)
 
 
 def needs_gradient(*tensors: Any) -> bool:

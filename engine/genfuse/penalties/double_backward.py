@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from genfuse.penalties.problem import Problem
+from genfuse_kernels.norm_direction import reference
 
 
 def by_double_backward(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -17,15 +18,5 @@ def by_double_backward(problem: Problem) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(
             output, point, problem.seed(output), create_graph=True, allow_unused=True, materialize_grads=True
         )
-        norms = _norms(gradient)
+        norms = reference.norm_direction(gradient)[0]
         return problem.weight * problem.cost(norms), norms.detach()
-
-
-def _norms(gradient: Tensor) -> Tensor:
-    """(N,), as `norms.norms_of` has them; `vector_norm` has the gradient 0 at 0."""
-    wide = gradient if gradient.dtype == torch.float64 else gradient.float()
-    rows = wide.reshape(wide.shape[0], -1)
-    largest = rows.detach().abs().amax(1, keepdim=True)
-    largest = torch.where(largest > 0, largest, 1)
-    scaled: Tensor = torch.linalg.vector_norm(rows / largest, dim=1)
-    return scaled * largest[:, 0]

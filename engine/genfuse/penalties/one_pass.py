@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
-from genfuse.penalties.norms import Norms, norms_of
+from genfuse.ops.norm_direction import norm_direction
+from genfuse.penalties import activation, convolution
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
+from genfuse.penalties.rules.rule import Run
 from genfuse.penalties.tangent_pass import TangentPass
 from genfuse.rollback import rollback_on_failure
 
@@ -38,24 +40,30 @@ def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
         passes = TangentPass(recorder, output, of_weights=wanted, of_point=of_point)
         seed = problem.seed(output)
         del recorder, output  # and with them what only they hold
-        norms = norms_of(passes.data_gradient(seed))
-        value, slope = _cost(problem, norms.norm)
+        norms, direction = norm_direction(passes.data_gradient(seed))
+        value, slope = _cost(problem, norms)
         if not passes.is_wanted:
-            return value, norms.norm
-        gradients = _gradients(passes, norms, slope, problem.point.dtype)
+            return value, norms
+        gradients = _gradients(passes, direction, slope, problem.point.dtype)
     penalty: Tensor = _Penalty.apply(value, gradients, problem.point if of_point else None, *weights)
-    return penalty, norms.norm
+    return penalty, norms
 
 
 def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
     """The network's forward, and what it gave."""
     given = problem.point
     point = (given.clone() if given.is_inference() else given).detach().requires_grad_()
+    forced = dispatch.forced()
+
+    def kernels(call: Run) -> Run:
+        with dispatch.forcing(forced):
+            return activation.on_kernels(convolution.on_kernels(call, problem.accuracy))
+
     with (
         _eagerly(),
         torch.enable_grad(),
-        dispatch.backend("aten"),
-        Recorder(point, problem.network, problem.name) as recorder,
+        dispatch.backend("aten"),  # the network's own units are composed of what is recorded
+        Recorder(point, problem.network, problem.name, kernels) as recorder,
     ):
         output = problem.output(point)
     if recorder.value_of(output) is None:
@@ -82,11 +90,13 @@ def _cost(problem: Problem, norms: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def _gradients(passes: TangentPass, norms: Norms, slope: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
+def _gradients(
+    passes: TangentPass, direction: Tensor, slope: Tensor, dtype: torch.dtype
+) -> list[Tensor | None]:
     """Of the penalty by the point and by each weight. The tangents are those of directions of norm 1 at most."""
     largest = slope.abs().amax()
     share = slope / torch.where(largest > 0, largest, 1)
-    direction = norms.direction * share.reshape(-1, *(1,) * (norms.direction.ndim - 1))
+    direction.mul_(share.reshape(-1, *(1,) * (direction.ndim - 1)))
     found = passes.gradients(direction.to(dtype))
     return [None if gradient is None else gradient * largest for gradient in found]
 

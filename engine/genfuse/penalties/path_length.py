@@ -14,6 +14,7 @@ from genfuse.penalties.checks import Fallback, check_options, check_samples
 from genfuse.penalties.points import drawn, noise_like
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.solve import solved
+from genfuse_kernels.conv_norm_act.settings import Accuracy
 from genfuse_kernels.philox_normal.spec import STREAM_PATH
 
 
@@ -27,6 +28,7 @@ def path_length_penalty(
     seed: int | None = None,
     return_lengths: bool = False,
     fallback: Fallback | None = None,
+    accuracy: Accuracy | None = None,
     **cond: Any,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """weight · mean (length − a)², length = ‖∇_w Σ y·generator(w)‖ of each sample (Karras et al. 2020, eq. 4).
@@ -41,12 +43,13 @@ def path_length_penalty(
     decay      in [0, 1]
     seed       of y, standard normal noise over the root of a picture's pixels, in [0, 2**63): as `gradient_penalty`'s
     return_lengths  also return the lengths, (N,) without gradient
-    fallback, cond  as in `gradient_penalty`
+    fallback, accuracy, cond  as in `gradient_penalty`
 
     Returns (), float32 or float64, differentiable once. ValueError, TypeError and UnsupportedError as there; the mean
     moves where nothing is raised.
     """
-    _check(generator, w, mean, weight, decay, seed, fallback)
+    _check(generator, w, mean, decay)
+    check_options(weight, seed, fallback, accuracy)
     check.flag("return_lengths", return_lengths)
     layers = w.shape[1] if w.ndim == 3 else 1
     number = drawn(seed)
@@ -62,7 +65,7 @@ def path_length_penalty(
         lengths = lengths_of(norms)
         return (lengths - mean.to(lengths.dtype).lerp(lengths.mean(), decay)).square().mean()
 
-    problem = Problem("generator", generator, w, cond, noise, cost, float(weight))
+    problem = Problem("generator", generator, w, cond, noise, cost, float(weight), accuracy)
     penalty, norms = solved(problem, fallback)
     lengths = lengths_of(norms)
     with torch.no_grad():
@@ -70,12 +73,9 @@ def path_length_penalty(
     return (penalty, lengths) if return_lengths else penalty
 
 
-def _check(
-    generator: Any, w: Tensor, mean: Tensor, weight: float, decay: float, seed: int | None, fallback: object
-) -> None:
+def _check(generator: Any, w: Tensor, mean: Tensor, decay: float) -> None:
     if not callable(generator):
         raise TypeError(f"generator is {type(generator).__name__}, expected a callable generator(w, **cond)")
-    check_options(weight, seed, fallback)
     check.finite("decay", decay)
     if not 0 <= decay <= 1:
         raise ValueError(f"decay is {decay}, expected a number in [0, 1]")

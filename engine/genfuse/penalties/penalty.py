@@ -15,6 +15,7 @@ from genfuse.penalties.kinds import KIND_NAMES, KINDS, KindName, Place
 from genfuse.penalties.points import drawn, point_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.solve import solved
+from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 _NEEDS: dict[Place, tuple[str, ...]] = {
     "interpolates": ("real", "fake"),
@@ -34,6 +35,7 @@ def gradient_penalty(
     seed: int | None = None,
     return_norms: bool = False,
     fallback: Fallback | None = None,
+    accuracy: Accuracy | None = None,
     **cond: Any,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """weight · mean φ(n) with n = ‖∇ₓ critic(x̂)‖ of each sample, differentiable once, exactly.
@@ -53,7 +55,9 @@ def gradient_penalty(
     seed      of interpolates and noise, in [0, 2**63): Philox with the seed as key and the sample's number as row; by
               default drawn from PyTorch's generator
     return_norms  also return the norms, (N,) without gradient, for logging
-    fallback  "autograd": PyTorch's double backward where the critic has no tangent rules
+    fallback  "autograd": PyTorch's double backward where the critic has no tangent rules, and PyTorch's kernels are
+              permitted
+    accuracy  "exact" forbids Winograd, as in `genfuse.ops.conv_norm_act`
     cond      the critic's own arguments; those with a graph behind them get their gradients
 
     Returns (), float32 or, of float64 samples, float64. All of it, gradients too, is computed in the call; what is kept
@@ -61,15 +65,17 @@ def gradient_penalty(
     direction φ'(n)·g/n, 0 where g is 0, held fixed: forward, data backward, one pass of tangents and the weights'
     gradients. Running statistics and power iterations advance once, dropout has one mask; where samples are coupled
     (batch norm in training), a warning says so once and the result is exact. Under autocast the critic runs as it does
-    anywhere there; norms and φ are float32, or float64. torch.compile breaks its graph around a call, and a critic that
-    it has compiled runs as it is written.
+    anywhere there; norms and φ are float32, or float64. Convolutions run on the kernels that `genfuse.optimize` trains
+    with, in all passes; `genfuse.backend` forces others. torch.compile breaks its graph around a call, and a critic
+    that it has compiled runs as it is written.
 
     ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
     samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
     what has no tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and
-    where a backend other than "aten" is forced. The buffers of a critic that is a module are then what they were.
+    where no permitted backend runs a convolution. The buffers of a critic that is a module are then what they were.
     """
-    _check(critic, real, fake, kind, weight, seed, fallback)
+    _check(critic, real, fake, kind)
+    check_options(weight, seed, fallback, accuracy)
     check.flag("return_norms", return_norms)
     chosen = KINDS[kind]
     problem = Problem(
@@ -80,18 +86,16 @@ def gradient_penalty(
         seed=torch.ones_like,
         cost=chosen.of_norms,
         weight=float(weight),
+        accuracy=accuracy,
     )
     penalty, norms = solved(problem, fallback)
     return (penalty, norms) if return_norms else penalty
 
 
-def _check(
-    critic: Any, real: Any, fake: Any, kind: Any, weight: Any, seed: int | None, fallback: Any
-) -> None:
+def _check(critic: Any, real: Any, fake: Any, kind: Any) -> None:
     if not callable(critic):
         raise TypeError(f"critic is {type(critic).__name__}, expected a callable critic(x, **cond)")
     check_name("kind", kind, KIND_NAMES)
-    check_options(weight, seed, fallback)
     given = {name: tensor for name, tensor in (("real", real), ("fake", fake)) if tensor is not None}
     for name in _NEEDS[KINDS[kind].place]:
         if name not in given:

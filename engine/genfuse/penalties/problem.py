@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from genfuse.ops import check
+from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 
 class Problem(NamedTuple):
@@ -25,6 +26,8 @@ class Problem(NamedTuple):
     cost: Callable[[Tensor], Tensor]
     """(N,) to (), differentiable"""
     weight: float
+    accuracy: Accuracy | None = None
+    """of convolutions"""
 
     def output(self, point: Tensor) -> Tensor:
         """What the network gives there. TypeError or ValueError where that is no batch that can be differentiated."""

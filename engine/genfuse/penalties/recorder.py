@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +23,10 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from genfuse.errors import UnsupportedError
+from genfuse.penalties.activation import Activation
+from genfuse.penalties.convolution import Convolution
 from genfuse.penalties.rules import COMPOSITIONS, RULES
-from genfuse.penalties.rules.rule import Rule, Use
+from genfuse.penalties.rules.rule import Rule, Run, Use
 
 ADVICE = 'compose it of what has a rule, or pass fallback="autograd" for double backward'
 
@@ -35,13 +38,39 @@ _EDITED = -1
 class Value:
     """A tensor that depends on the point: its place in autograd's graph, its adjoint and its tangent."""
 
-    __slots__ = ("adjoint", "dtype", "edge", "shape", "tangent", "version")
+    __slots__ = ("adjoint", "dtype", "edge", "readers", "shape", "tangent", "version")
 
     def __init__(self, tensor: Tensor) -> None:
         self.edge: GradientEdge = get_gradient_edge(tensor)
         self.shape, self.dtype, self.version = tensor.shape, tensor.dtype, tensor._version
         self.adjoint: Tensor | None = None
         self.tangent: Tensor | None = None
+        self.readers = 0
+        """inputs of calls whose tangents are yet to come"""
+
+    def is_spare(self) -> bool:
+        """Whether the tangent is its memory's only tensor, all of it, and for one reader yet."""
+        if self.readers != 1 or self.tangent is None:
+            return False
+        alone = _sharers(self.tangent) == _sharers_of_one()
+        return alone and self.tangent.untyped_storage().nbytes() == self.tangent.nbytes
+
+    def has_been_read(self) -> None:
+        """Once; by the last reader the tangent goes."""
+        self.readers -= 1
+        if self.readers == 0:
+            self.tangent = None
+
+
+def _sharers(tensor: Tensor) -> int:
+    """How many tensors, and Python's own object beside them, hold a tensor's memory."""
+    count: int = torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)
+    return count
+
+
+@cache
+def _sharers_of_one() -> int:
+    return _sharers(torch.empty(1, device="cpu"))
 
 
 class Kept(NamedTuple):
@@ -113,6 +142,18 @@ class Call:
         return "curved" in (self.use, self.rule.result)
 
     @property
+    def inputs(self) -> list[Input]:
+        """In the places of its arguments."""
+        found: list[Input] = []
+
+        def look(leaf: Any) -> None:
+            if isinstance(leaf, Input):
+                found.append(leaf)
+
+        mapped((self.args, self.kwargs), look)
+        return found
+
+    @property
     def differentiated(self) -> bool:
         """Whether the tangent may depend on anything that depends on weights."""
         return self.curved or any(t.requires_grad for t in tensors((self.args, self.kwargs)))
@@ -145,18 +186,23 @@ class Recorder(TorchFunctionMode):
     """Inside the `with` block, calls that depend on `point` are recorded.
 
     network   what runs there, whose modules errors name; `name` is the user's word for it
+    kernels   from a call to what runs in its place
 
     UnsupportedError for a call that has no rule, naming the module of `network` that made it.
     """
 
-    def __init__(self, point: Tensor, network: Callable[..., Any], name: str) -> None:
+    def __init__(
+        self, point: Tensor, network: Callable[..., Any], name: str, kernels: Callable[[Run], Run]
+    ) -> None:
         super().__init__()
-        self._name = name
+        self._name, self._kernels = name, kernels
         self.point = Value(point)
         self.calls: deque[Call] = deque()
         self.weights: dict[int, Weight] = {}
         """that entered the calls, by their own id"""
         self._values = WeakTensorKeyDictionary({point: self.point})
+        self._activations: MutableMapping[Tensor, Activation] = WeakTensorKeyDictionary()
+        """what made a tensor, where our kernels did"""
         self._independent: set[Node] = set()
         modules = network.named_modules() if isinstance(network, nn.Module) else ()
         self._names = {id(module): name for name, module in modules}
@@ -190,14 +236,24 @@ class Recorder(TorchFunctionMode):
         is_view = given[0] in self._values and given[0]._is_view()
         if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
             return self._instead_of_an_edit(rule, function, args, kwargs)
+        try:
+            function, args, kwargs = self._kernels(Run(function, args, kwargs))
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{self._place()}: {error}") from None
         before = [tensor._version for tensor in given]
         call = None if rule is None else self._begun(rule, function, args, kwargs, given)
         if call is not None:
             args, kwargs = mapped(args, self._aliased), mapped(kwargs, self._aliased)
-        result = function(*args, **kwargs)
+        if isinstance(function, Convolution):
+            x, weight, bias = args
+            result = function.in_network(x, weight, bias, self._activations.get(x))
+        else:
+            result = function(*args, **kwargs)
         edited = before != [tensor._version for tensor in given]
         same = any(result is argument for argument in tensors((args, kwargs)))
         if not edited and (same or not any(tensor.requires_grad for tensor in tensors(result))):
+            for unread in () if call is None else call.inputs:
+                unread.value.has_been_read()
             return self._own(result)
         if call is None:
             name = resolve_name(function) or getattr(function, "__name__", repr(function))
@@ -240,6 +296,7 @@ class Recorder(TorchFunctionMode):
             value = values.get(id(argument)) if isinstance(argument, Tensor) else None
             if value is None:
                 return self._aliased(argument)
+            value.readers += 1
             if use == "unused":
                 return Input(value, None)
             copied = is_in_place and use != "sign"
@@ -266,7 +323,10 @@ class Recorder(TorchFunctionMode):
             call.outputs.append(value)
             if value is not None:
                 self._values[tensor] = value
-        if call.rule.result != "unused":
+        if isinstance(call.function, Activation):
+            self._activations[result] = call.function
+            call.result = Kept.of(call.function.mask, "constant")
+        elif call.rule.result != "unused":
             call.result = Kept.of(result, call.rule.result) if isinstance(result, Tensor) else result
         self.calls.append(call)
 

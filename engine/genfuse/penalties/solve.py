@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
+from genfuse.ops.library import OURS
 from genfuse.penalties.checks import Fallback
 from genfuse.penalties.double_backward import by_double_backward
 from genfuse.penalties.one_pass import by_tangents
@@ -20,18 +21,12 @@ def solved(problem: Problem, fallback: Fallback | None) -> tuple[Tensor, Tensor]
     if torch.compiler.is_compiling():
         eagerly: Callable[..., tuple[Tensor, Tensor]] = torch.compiler.disable(solved)
         return eagerly(problem, fallback)
-    _check_backend()
-    if fallback is None:
-        return by_tangents(problem)
+    forced = dispatch.forced()
+    if forced not in (None, "aten", *OURS):
+        raise UnsupportedError(f"backend {forced!r} is forced, expected 'aten' or one of {', '.join(OURS)}")
+    if fallback is None or forced in OURS or (forced is None and dispatch.is_strict()):
+        return by_tangents(problem)  # double backward is PyTorch's kernels
     try:
         return by_tangents(problem)
     except UnsupportedError:
         return by_double_backward(problem)
-
-
-def _check_backend() -> None:
-    """Both ways are PyTorch's kernels."""
-    forced = dispatch.forced()
-    if forced not in (None, "aten") or (forced is None and dispatch.is_strict()):
-        asked = f"backend {forced!r} is forced" if forced else "strict mode forbids PyTorch's own kernels"
-        raise UnsupportedError(f"{asked}, expected 'aten', which alone has tangents yet")

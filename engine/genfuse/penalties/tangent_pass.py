@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from genfuse.penalties.convolution import Convolution
 from genfuse.penalties.recorder import Autocast, Call, Input, Kept, Recorder, Value, mapped, tensors
 from genfuse.penalties.rules.rule import Called, Dual
 
@@ -56,6 +57,9 @@ class TangentPass:
         ]
         edges = [self._point.edge, *(value.edge for value in read)]
         keep = self.is_wanted and any(call.curved for call in self._calls)
+        for call in () if keep else self._calls:
+            if isinstance(call.function, Convolution):
+                call.function.drop_reading()
         gradient, *adjoints = torch.autograd.grad(
             self._output, edges, seed, retain_graph=keep, allow_unused=True
         )
@@ -77,6 +81,7 @@ class TangentPass:
     def _advance(self, call: Call) -> None:
         """Tangents of a call's outputs, and its shares of the gradients."""
         values = [value for value in call.outputs if value is not None]
+        self._share_first(call)
         is_read = self.is_wanted and any(value.adjoint is not None for value in values)
         leaves = _Leaves(call, is_read)
         with torch.set_grad_enabled(is_read), _as_it_ran(call.autocast):
@@ -91,8 +96,23 @@ class TangentPass:
                 _add(self._onwards, of, share)
             else:
                 _add(self._by_weight, id(of), share)
+        for given in call.inputs:
+            given.value.has_been_read()
         for value, tangent in zip(values, tangents, strict=True):
             value.tangent, value.adjoint = tangent.detach(), None
+
+    def _share_first(self, call: Call) -> None:
+        """The weight's share of a convolution on our kernels: so its adjoint is gone when the tangent comes."""
+        of = call.function
+        if not isinstance(of, Convolution) or any(isinstance(given, Input) for given in call.args[1:]):
+            return
+        (x, weight, _), (value,) = call.args, call.outputs
+        if value is None or value.adjoint is None:
+            return
+        if weight.requires_grad:
+            with torch.no_grad(), _as_it_ran(call.autocast):
+                _add(self._by_weight, id(weight), of.weight_gradient(value.adjoint, x.value.tangent, weight))
+        value.adjoint = None
 
     def _go_on(self) -> Tensor | None:
         """From primal values through the network's graph to the weights below, and to the point where it is wanted."""
@@ -132,7 +152,8 @@ class _Leaves:
             (value,) = call.outputs
             assert value is not None
             result = self._primal(result, value, call.rule.result == "curved")
-        return Called(call.function, result)
+        inputs = self._call.inputs
+        return Called(call.function, result, len(inputs) == 1 and inputs[0].value.is_spare())
 
     def args(self) -> tuple[Any, ...]:
         given: tuple[Any, ...] = mapped(self._call.args, self._argument)

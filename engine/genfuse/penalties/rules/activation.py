@@ -8,15 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genfuse import dispatch
 from genfuse.errors import UnsupportedError
+from genfuse.ops.library import OURS
+from genfuse.ops.memory import empty_like
 from genfuse.penalties.rules.rule import Called, Dual, composition, rule
+from genfuse_kernels.leaky_relu_tangent import reference as leaky_relu_reference
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
 @rule("relu", "relu_", result="sign")
 def relu(called: Called, input: Dual, inplace: bool = False) -> Tensor:
-    return input.tangent * called.result
+    return _by_sign(called, input.tangent, 0.0)
 
 
 @rule("leaky_relu", "leaky_relu_", result="sign")
@@ -25,7 +29,17 @@ def leaky_relu(called: Called, input: Dual, negative_slope: float = 0.01, inplac
         raise UnsupportedError(
             f"negative_slope is {negative_slope}, expected 0 or more: the result's sign tells the slope"
         )
-    return torch.where(called.result, input.tangent, input.tangent * negative_slope)
+    return _by_sign(called, input.tangent, negative_slope)
+
+
+def _by_sign(called: Called, tangent: Tensor, slope: float) -> Tensor:
+    """Times the slope where the result is not positive."""
+    backend = dispatch.resolve("leaky_relu_tangent", tangent.device, tangent.dtype)
+    if backend not in OURS:
+        return leaky_relu_reference.leaky_relu_tangent(tangent, called.result, slope)
+    out = tangent if called.is_spare else empty_like(tangent)
+    dispatch.launcher("leaky_relu_tangent", backend)(out, tangent, called.result, slope)
+    return out
 
 
 @rule("prelu", inputs="sign")

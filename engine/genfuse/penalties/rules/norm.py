@@ -9,12 +9,16 @@ in which x̂ and r are functions of x: what PyTorch's forward mode leaves out of
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genfuse import dispatch
+from genfuse.ops.library import OURS
+from genfuse.ops.norm_tangent import by_kernels
 from genfuse.penalties.rules.rule import Called, Dual, rule
 
 
@@ -24,6 +28,20 @@ def _standardised(x: Dual, normal: Tensor, axes: tuple[int, ...], eps: float) ->
     moved = x.tangent - x.tangent.mean(axes, keepdim=True)
     along = (normal * x.tangent).mean(axes, keepdim=True)
     return scale * torch.addcmul(moved, normal, along, value=-1)
+
+
+def _on_kernels(x: Dual, columns: int, weight: Tensor | None, rows: int, eps: float) -> Tensor | None:
+    """Of sets of so many values that lie together, `rows` of which have weights of their own: genfuse's kernel.
+
+    None where PyTorch's run.
+    """
+    given = x.primal
+    backend = dispatch.resolve("norm_tangent", given.device, given.dtype, True)
+    if backend not in OURS:
+        return None
+    primal, tangent = (tensor.reshape(-1, columns) for tensor in x)
+    weights = None if weight is None else weight.to(given.dtype).reshape(rows, -1)
+    return by_kernels(backend, primal, tangent, weights, eps).reshape(given.shape)
 
 
 def _of_channels(weight: Tensor | None, y: Tensor) -> Tensor:
@@ -41,6 +59,9 @@ def layer_norm(
     *_: Any,
 ) -> Tensor:
     """Ba, Kiros and Hinton 2016."""
+    found = _on_kernels(input, math.prod(normalized_shape), weight, 1, eps)
+    if found is not None:
+        return found
     normal = F.layer_norm(input.primal, normalized_shape, eps=eps)
     y = _standardised(input, normal, tuple(range(-len(normalized_shape), 0)), eps)
     return y if weight is None else y * weight
@@ -57,6 +78,9 @@ def group_norm(
 ) -> Tensor:
     """Wu and He 2018."""
     shape = input.tangent.shape
+    found = _on_kernels(input, math.prod(shape[1:]) // num_groups, weight, num_groups, eps)
+    if found is not None:
+        return found
     normal = F.group_norm(input.primal, num_groups, eps=eps)
     primal, tangent, normal = (t.reshape(shape[0], num_groups, -1) for t in (*input, normal))
     y = _standardised(Dual(primal, tangent), normal, (2,), eps)
@@ -78,6 +102,10 @@ def instance_norm(
     """Ulyanov, Vedaldi and Lempitsky 2016."""
     if not use_input_stats and running_var is not None:
         return _of_channels(weight, _of_channels(torch.rsqrt(running_var + eps), input.tangent))
+    shape = input.tangent.shape
+    found = _on_kernels(input, math.prod(shape[2:]), weight, shape[1], eps)
+    if found is not None:
+        return found
     normal = F.instance_norm(input.primal, eps=eps)
     return _of_channels(weight, _standardised(input, normal, tuple(range(2, normal.ndim)), eps))
 

@@ -19,11 +19,12 @@ from genfuse.penalties.rules.rule import Called, Dual, composition, of_product, 
 def _by_factors(product: Callable[..., Tensor], factors: Sequence[Any]) -> Any:
     """Σ over the live factors of the product with the tangent in the factor's place; 0 without any."""
     still = [f.primal if isinstance(f, Dual) else f for f in factors]
-    return sum(
+    terms = [
         product(*still[:place], factor.tangent, *still[place + 1 :])
         for place, factor in enumerate(factors)
         if isinstance(factor, Dual)
-    )
+    ]
+    return sum(terms[1:], terms[0]) if terms else 0
 
 
 def _plus(term: Any, added: Any, axes: int = 0) -> Tensor:

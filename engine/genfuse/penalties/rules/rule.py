@@ -40,6 +40,16 @@ class Called(NamedTuple):
     function: Callable[..., Any]
     result: Tensor
     """a tuple where the function returns several; otherwise as a primal"""
+    is_spare: bool
+    """whether the memory of the only tangent may be written to"""
+
+
+class Run(NamedTuple):
+    """A call: what runs, and of what."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class Rule(NamedTuple):

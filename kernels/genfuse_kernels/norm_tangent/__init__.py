@@ -1,0 +1,1 @@
+"""`norm_tangent`: the derivative of a normalisation along a tangent."""

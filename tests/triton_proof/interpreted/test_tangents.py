@@ -1,0 +1,83 @@
+"""`leaky_relu_tangent` and `norm_direction` in Triton against their references; and a penalty on Triton's kernels."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import genfuse
+from genfuse_kernels.leaky_relu_tangent import reference as leaky_relu_reference
+from genfuse_kernels.leaky_relu_tangent import spec as leaky_relu_spec
+from genfuse_kernels.leaky_relu_tangent.triton_impl import leaky_relu_tangent
+from genfuse_kernels.norm_direction import reference as norm_reference
+from genfuse_kernels.norm_direction import spec as norm_spec
+from genfuse_kernels.norm_direction.triton_impl import norm_direction
+
+SUBNORMAL = torch.finfo(torch.float32).smallest_normal * torch.finfo(torch.float32).eps / 2
+
+
+@pytest.mark.parametrize("dtype", leaky_relu_spec.DTYPES)
+def test_leaky_relu_tangent(dtype: torch.dtype) -> None:
+    whole, mask = torch.randn(3, 4, 7, 30).to(dtype), torch.rand(3, 4, 7, 30) < 0.5
+    last = torch.channels_last
+    for x, m in (
+        (whole, mask),
+        (whole.to(memory_format=last), mask),
+        (whole.to(memory_format=last), mask.to(memory_format=last)),
+        (whole[..., 1:], mask[..., 1:]),
+        (whole[:0], mask[:0]),
+    ):
+        for slope in (0.0, 0.2):
+            out = torch.full_like(x, torch.nan)
+            leaky_relu_tangent(out, x, m, slope)
+            want = leaky_relu_reference.leaky_relu_tangent(x.double(), m, slope)
+            bound = leaky_relu_spec.tolerance(dtype) * want.abs() + leaky_relu_spec.least(dtype)
+            assert ((out.double() - want).abs() <= bound).all()
+            room = x.clone()
+            leaky_relu_tangent(room, room, m, slope)
+            assert torch.equal(room, out)
+
+
+def assert_near(x: Tensor) -> None:
+    norms, direction = torch.full(x.shape[:1], torch.nan), torch.full_like(x, torch.nan, dtype=torch.float32)
+    norm_direction(norms, direction, x)
+    want_norms, want = norm_reference.norm_direction(x.double())
+    assert ((norms.double() - want_norms).abs() <= norm_spec.tolerance() * want_norms + SUBNORMAL).all()
+    assert ((direction.double() - want).abs() <= norm_spec.tolerance() * want.abs() + SUBNORMAL).all()
+
+
+@pytest.mark.parametrize("dtype", norm_spec.DTYPES)
+def test_norm_direction(dtype: torch.dtype) -> None:
+    x = torch.randn(3, 4, 7, 50).to(dtype)
+    for given in (x, x.to(memory_format=torch.channels_last), x[:, :, ::2], x[:1], x[:0], x * 0):
+        assert_near(given)
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e30, 1e37])
+def test_norm_direction_of_any_magnitude(scale: float) -> None:
+    assert_near((torch.randn(2, 40).double() * scale).float())
+
+
+def test_a_penalty() -> None:
+    """All of it but the flattened scores' product on Triton's kernels."""
+    torch.manual_seed(1)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(),
+        nn.Conv2d(16, 1, 3), nn.Flatten(),
+    )  # fmt: skip
+    point = torch.randn(2, 3, 6, 6)
+
+    def gradients(network: nn.Module, point: Tensor) -> list[Tensor]:
+        penalty = genfuse.gradient_penalty(network, point, kind="r1", weight=1.0)
+        assert isinstance(penalty, Tensor)
+        weights = list(network.parameters())
+        return list(torch.autograd.grad(penalty, weights, allow_unused=True, materialize_grads=True))
+
+    exact = gradients(copy.deepcopy(network).double(), point.double())
+    with genfuse.backend("triton"):
+        found = gradients(network, point)
+    largest = max(float(one.norm()) for one in exact)
+    assert max(float((a - b).norm()) for a, b in zip(found, exact, strict=True)) <= 1e-5 * largest
