@@ -20,10 +20,13 @@ __device__ void norm_stats(const NormStatsArguments& arguments) {
     for (Index start = spot.begin; start < spot.end; start += spot.chunk) {
         Packed<Stored, Of::numel> x[kAccesses];
         spot.load(arguments.x, start, x);
-        float value[kAccesses][Of::numel];
 #pragma unroll
-        for (int i = 0; i < kAccesses; ++i) x[i].widen_to(value[i]);
-        piece.add(value, spot.exist(start));
+        for (int i = 0; i < kAccesses; ++i) {
+            if (!spot.exists(spot.position(start, i))) continue;
+            float value[Of::numel];
+            x[i].widen_to(value);
+            piece.add(value);
+        }
     }
     store_moments(arguments.to, spot, piece, room);
 }
@@ -31,7 +34,7 @@ __device__ void norm_stats(const NormStatsArguments& arguments) {
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads)
+extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 2)
     norm_stats(const __grid_constant__ genfuse::NormStatsArguments arguments) {
     using namespace genfuse;
     genfuse::norm_stats<GENFUSE_STORED, GENFUSE_ORDER, GENFUSE_INDEX>(arguments);

@@ -47,7 +47,7 @@ __device__ inline void fold_moments(const FoldMomentsArguments& arguments) {
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads)
+extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 2)
     fold_moments(const __grid_constant__ genfuse::FoldMomentsArguments arguments) {
     genfuse::fold_moments(arguments);
 }

@@ -41,7 +41,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "conv_norm_act": ("cpu", "triton", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),
-    "norm_act": ("cpu", "triton", "aten", "reference"),
+    "norm_act": ("cpu", "triton", "cuda", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "cuda", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),

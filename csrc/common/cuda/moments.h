@@ -4,7 +4,7 @@
 #pragma once
 
 #include "common/cuda/fused.h"
-#include "common/cuda/lanes.h"
+#include "common/cuda/tile.h"
 
 namespace genfuse {
 
@@ -13,32 +13,39 @@ struct Moments {
     double mean, squares;
 };
 
-// The numbers of a thread, of `Rows` rows: 64 of each at most (norm_stats/spec.py's PIECE), 4 or more at a
-// time, so that what they are taken about is at most some deviations away from their mean.
+// Of both sets (Chan, Golub & LeVeque 1979); the first may be empty.
+__device__ inline Moments merged(double count, const Moments& a, double count_b, const Moments& b) {
+    const double share = count_b / (count + count_b), apart = b.mean - a.mean;
+    return {fused(apart, share, a.mean), a.squares + fused(apart * apart, count * share, b.squares)};
+}
+
+// The numbers of a thread, of `Rows` rows: 64 of each at most (norm_stats/spec.py's PIECE), a quarter of them
+// in the first `kAccesses` accesses, so that what they are taken about is at most two deviations from their
+// mean.
 template <int Rows>
 class Piece {
     float origin_[Rows] = {}, sum_[Rows] = {}, square_[Rows] = {};
-    int count_ = 0;  // of each row
+    int count_ = 0, accesses_ = 0;  // numbers of each row
 
   public:
-    // Accesses of a number of each row, or of several of the only one; those whose bit is set.
-    template <int Accesses, int Count>
-    __device__ void add(const float (&value)[Accesses][Count], uint32 exist) {
+    // A number of each row, or several of the only one.
+    template <int Count>
+    __device__ void add(const float (&value)[Count]) {
         static_assert(Rows == 1 || Rows == Count, "of each row as many");
-        int count = 0;
+        if (accesses_ == 0) {
 #pragma unroll
-        for (int i = 0; i < Accesses; ++i) count += (exist >> i & 1) * (Count / Rows);
-        if (count_ == 0 && count > 0) {
-            const float share = 1.0f / static_cast<float>(count);
-            each(value, exist,
-                 [&](int row, float number) { origin_[row] = fused(share, number, origin_[row]); });
+            for (int r = 0; r < Rows; ++r) origin_[r] = value[r];
         }
-        each(value, exist, [&](int row, float number) {
-            const float off = number - origin_[row];
-            sum_[row] += off;
-            square_[row] = fused(off, off, square_[row]);
-        });
-        count_ += count;
+#pragma unroll
+        for (int j = 0; j < Count; ++j) {
+            const int r = Rows == 1 ? 0 : j;
+            const float off = value[j] - origin_[r];
+            sum_[r] += off;
+            square_[r] = fused(off, off, square_[r]);
+        }
+        count_ += Count / Rows;
+        ++accesses_;
+        if (accesses_ == 1 || accesses_ == kAccesses) centre();
     }
 
     // Of the `total` numbers of all lanes; called by all threads of the block.
@@ -64,14 +71,16 @@ class Piece {
     }
 
   private:
-    template <int Accesses, int Count, class Use>
-    __device__ static void each(const float (&value)[Accesses][Count], uint32 exist, Use use) {
+    // From here on about the mean of what is there.
+    __device__ void centre() {
+        const float count = static_cast<float>(count_), share = 1.0f / count;
 #pragma unroll
-        for (int i = 0; i < Accesses; ++i) {
-            if (exist >> i & 1) {
-#pragma unroll
-                for (int j = 0; j < Count; ++j) use(Rows == 1 ? 0 : j, value[i][j]);
-            }
+        for (int r = 0; r < Rows; ++r) {
+            const float centred = fused(sum_[r], share, origin_[r]), by = centred - origin_[r];
+            const float sum = fused(-count, by, sum_[r]);
+            square_[r] = fused(-by, sum_[r] + sum, square_[r]);  // Σ(o − by)² = Σo² − by·(Σo + Σ(o − by))
+            sum_[r] = sum;
+            origin_[r] = centred;
         }
     }
 };

@@ -108,14 +108,6 @@ struct Spot {
                 position * static_cast<Index>(operand.position));
     }
 
-    // Of the thread's accesses in a chunk, a bit each: whether it exists.
-    __device__ uint32 exist(Index start) const {
-        uint32 bits = 0;
-#pragma unroll
-        for (int i = 0; i < kAccesses; ++i) bits |= static_cast<uint32>(exists(position(start, i))) << i;
-        return bits;
-    }
-
     // A chunk's accesses, those that exist; 0 in the place of the others.
     __device__ void load(const Operand& operand, Index start,
                          Packed<Stored, Of::numel> (&packed)[kAccesses]) const {

@@ -111,6 +111,39 @@ def _lanes(order: Order, channels_apart: bool, channels: int, positions: int, ve
     return min(THREADS, max(needed, THREADS // min(power_of_two(run), THREADS))), 1
 
 
+COLUMNS = np.dtype([(name, "i8") for name in ("positions", "members", "step", "blocks")])
+"""A kernel's `Columns`: csrc/common/cuda/column.h."""
+
+
+class ColumnPlan(NamedTuple):
+    """How a kernel walks along the channels of pixels; its fields are as `TilePlan` has them."""
+
+    order: Order
+    wide: bool
+    blocks: int
+    sizes: tuple[int, int, int, int]
+
+
+def columns(images: Sequence[Tensor], positions: int) -> ColumnPlan:
+    """For fit images (N, C, H, W), each with channels of its own, all of `positions` pixels."""
+    vector = 16 // images[0].element_size()
+    orders = {order_of([image], image.shape[1], positions, vector) for image in images}
+    order: Order = orders.pop() if len(orders) == 1 else "planes"
+    most = max(image.shape[1] for image in images)
+    if order == "channels_last" or (order == "planes" and operand(images[0]).channel == 1):
+        of_access = (vector if order == "channels_last" else 1), 1
+        members = min(power_of_two(-(-most // (ACCESSES * of_access[0]))), THREADS)
+        step = 1
+    else:
+        of_access = 1, (vector if order == "rows" else 1)
+        members = min(power_of_two(-(-most // (ACCESSES * CHUNKS))), _RUN)
+        step = THREADS // members
+    blocks = -(-positions // (THREADS // members * of_access[1]))
+    reached = max(positions + THREADS * vector, *map(reach, images))
+    sizes = (positions, members, step, blocks)
+    return ColumnPlan(order, reached >= planes.INT32_LIMIT, images[0].shape[0] * blocks, sizes)
+
+
 def power_of_two(size: int) -> int:
     """The smallest one that is no smaller."""
     return 1 << max(size - 1, 0).bit_length()

@@ -19,8 +19,9 @@ from genfuse_kernels.common.activation import derivative
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import LAUNCH, TILE, tiles
 from genfuse_kernels.common.planes import as_planes, operand
+from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
-from genfuse_kernels.conv_norm_act.triton_norm import Table, norm_table
+from genfuse_kernels.conv_norm_act.triton_norm import norm_table
 from genfuse_kernels.norm_act.triton_impl import mask_words
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from genfuse_kernels.common import cuda_tile, planes
 from genfuse_kernels.norm_stats.cuda_impl import norm_stats
-from ops.norm_cases import DTYPES, check_stats, long_row, measured, random_image
+from genfuse_kernels.norm_stats.spec import DTYPES
+from ops.norm_cases import check_stats, long_row, measured, random_image
 from triton_proof.seeds import rotating
 
 
@@ -30,7 +31,7 @@ def order(x: Tensor) -> str:
     return cuda_tile.tile([x], x.shape[1], x.shape[2] * x.shape[3]).order
 
 
-@pytest.mark.parametrize("seed", rotating(12, 60))
+@pytest.mark.parametrize("seed", rotating(6, 60))
 def test_random_images(seed, blocks):
     check_stats(norm_stats, random_image(seed))
 
@@ -38,7 +39,7 @@ def test_random_images(seed, blocks):
 @pytest.mark.parametrize("mean", [0.5, 1e4])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["rows", "channels_last", "planes"])
-@pytest.mark.parametrize("shape", [(2, 8, 4, 6), (1, 40, 16, 24), (2, 264, 4, 4), (1, 16, 64, 72)], ids=str)
+@pytest.mark.parametrize("shape", [(2, 8, 4, 6), (1, 40, 16, 24), (1, 264, 4, 4), (1, 16, 32, 36)], ids=str)
 def test_every_order(shape, layout, dtype, mean, blocks):
     x = (torch.randn(shape) + (mean if dtype == torch.float32 else 0.5)).to(dtype)
     if layout == "channels_last":
