@@ -66,8 +66,8 @@ __device__ void norm_act(const NormActArguments& arguments, double* room) {
     Piece<Of::channels> piece;
     for (Index start = spot.begin; start < spot.end; start += spot.chunk) {
         Elements x[kAccesses], residual[kAccesses] = {};
-        spot.load(arguments.x, start, x);
-        if (!measures && arguments.residual.data) spot.load(arguments.residual, start, residual);
+        spot.load(arguments.x, start, 0, x);
+        if (!measures && arguments.residual.data) spot.load(arguments.residual, start, 0, residual);
         uint32 kept = 0;
         if (arguments.dropout.seeds) {
             kept = Mask(arguments.dropout, spot.sample).of_chunk(spot, arguments.table.first_channel, start);

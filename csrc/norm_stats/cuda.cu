@@ -19,7 +19,7 @@ __device__ void norm_stats(const NormStatsArguments& arguments) {
     Piece<Of::channels> piece;
     for (Index start = spot.begin; start < spot.end; start += spot.chunk) {
         Packed<Stored, Of::numel> x[kAccesses];
-        spot.load(arguments.x, start, x);
+        spot.load(arguments.x, start, 0, x);
 #pragma unroll
         for (int i = 0; i < kAccesses; ++i) {
             if (!spot.exists(spot.position(start, i))) continue;

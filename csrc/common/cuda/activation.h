@@ -34,6 +34,11 @@ __device__ inline float gelu_cubic(float x) {
     return x * fused(x * x, 0.0713548163f, 1.5957691216f);
 }
 
+// Within ±bound; NaN stays NaN.
+__device__ inline float bounded(float x, float bound) {
+    return x < -bound ? -bound : x > bound ? bound : x;
+}
+
 template <int kind>
 __device__ float activated(float x, float slope) {
     if (kind == GENFUSE_RELU) return x < 0 ? 0 : x;
@@ -53,8 +58,8 @@ __device__ float derivative(float x, float slope) {
     if (kind == GENFUSE_IDENTITY) return 1;
     if (kind == GENFUSE_RELU) return x > 0 ? 1 : x <= 0 ? 0 : x;
     if (kind == GENFUSE_LEAKY_RELU) return x > 0 ? 1 : x <= 0 ? slope : x;
-    // Beyond ±100 every derivative has reached its limit, and 0·∞ is not one.
-    const float at = x < -100 ? -100 : x > 100 ? 100 : x;
+    // Beyond ±80 every derivative has reached its limit, and 0·∞ is not one.
+    const float at = bounded(x, 80);
     if (kind == GENFUSE_TANH) {
         const float t = tanhf(at);
         return fused(-t, t, 1.0f);
@@ -63,11 +68,13 @@ __device__ float derivative(float x, float slope) {
         const float density = 0.3989422804f * expf(-0.5f * at * at);
         return fused(at, density, normal_distribution(at));
     }
-    const float share = sigmoid(kind == GENFUSE_GELU_TANH ? gelu_cubic(at) : at);
+    // 1 − share is e^−x·share, without cancellation.
+    const float falling = expf(-(kind == GENFUSE_GELU_TANH ? bounded(gelu_cubic(at), 80) : at));
+    const float share = reciprocal(1.0f + falling), of_share = share * (falling * share);
     if (kind == GENFUSE_SOFTPLUS) return share;
-    if (kind == GENFUSE_SIGMOID) return share * (1 - share);
+    if (kind == GENFUSE_SIGMOID) return of_share;
     const float bend = kind == GENFUSE_SILU ? at : at * fused(at * at, 3 * 0.0713548163f, 1.5957691216f);
-    return fused(share * (1 - share), bend, share);
+    return fused(of_share, bend, share);
 }
 
 // use(kind) with the number as a type's `value`, so that what is inside is compiled for each activation.

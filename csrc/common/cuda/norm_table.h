@@ -35,14 +35,15 @@ struct TableRows {
     }
 };
 
-// Mean and rstd of an access's pixels.
+// Mean and rstd of an access's pixels, those from `first` on; `table` null: nothing is read.
 template <class Of>
 struct PixelRows {
-    Packed<float, 2> row[Of::positions];
+    Packed<float, 2> row[Of::positions] = {};
 
-    __device__ explicit PixelRows(const float* first) {
+    __device__ PixelRows(const float* table, int64 first) {
+        if (!table) return;
 #pragma unroll
-        for (int p = 0; p < Of::positions; ++p) row[p] = load_packed<float, 2>(first + 2 * p);
+        for (int p = 0; p < Of::positions; ++p) row[p] = load_packed<float, 2>(table + 2 * (first + p));
     }
     __device__ float mean(int element) const { return row[Of::positions == 1 ? 0 : element].element[0]; }
     __device__ float rstd(int element) const { return row[Of::positions == 1 ? 0 : element].element[1]; }
@@ -73,7 +74,7 @@ class Normaliser {
     __device__ void normalise(int64 position, float (&value)[Of::numel]) const {
         if (!normalises_) return;
         if (pixels_) {
-            const PixelRows<Of> pixel(pixels_ + 2 * position);
+            const PixelRows<Of> pixel(pixels_, position);
 #pragma unroll
             for (int j = 0; j < Of::numel; ++j) value[j] = (value[j] - pixel.mean(j)) * pixel.rstd(j);
         }

@@ -108,12 +108,13 @@ struct Spot {
                 position * static_cast<Index>(operand.position));
     }
 
-    // A chunk's accesses, those that exist; 0 in the place of the others.
-    __device__ void load(const Operand& operand, Index start,
-                         Packed<Stored, Of::numel> (&packed)[kAccesses]) const {
+    // Some of a chunk's accesses, those that exist; 0 in the place of the others.
+    template <int Count>
+    __device__ void load(const Operand& operand, Index start, int first,
+                         Packed<Stored, Of::numel> (&packed)[Count]) const {
 #pragma unroll
-        for (int i = 0; i < kAccesses; ++i) {
-            const Index at = position(start, i);
+        for (int i = 0; i < Count; ++i) {
+            const Index at = position(start, first + i);
             packed[i] = {};
             if (exists(at)) packed[i] = load_packed<Stored, Of::numel>(address(operand, at));
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from genfuse_kernels.common.cuda_kernel import Kernel, launch
 from genfuse_kernels.common.cuda_tile import THREADS, TILE, tile
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes, fit, give_back
+from genfuse_kernels.conv_norm_act.cuda_dropout import DROPOUT, dropout_field, dropped_seeds
 from genfuse_kernels.conv_norm_act.cuda_norm import TABLE_FIELD, norm_table, table_field
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NormTensors, Settings
@@ -19,9 +19,6 @@ from genfuse_kernels.norm_stats.cuda_impl import STATS, fold_moments, room_for_p
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-DROPOUT = np.dtype([("seeds", "u8"), ("stream", "i8"), ("threshold", "i8"), ("keep", "f8")])
-"""The kernels' `DropoutArguments`."""
 
 ARGUMENTS = np.dtype(
     [
@@ -65,7 +62,7 @@ def apply(
     channels, positions, out_positions = (x.shape[1], x.shape[2] * x.shape[3], out.shape[2] * out.shape[3])
     plan = tile([read, written, added], channels, out_positions, gathers=s.pool != (1, 1))
     partial = room_for_parts(plan, stats_out)
-    seeds = seeds.contiguous() if s.dropout > 0 and seeds is not None else None
+    seeds = dropped_seeds(s, seeds)
     arguments = np.array(
         (
             stats_field(stats_out, partial),
@@ -85,9 +82,3 @@ def apply(
     launch(kernel, plan.blocks, arguments, x.device, THREADS)
     fold_moments(stats_out, partial, plan.span, out_positions)
     give_back((out, written))
-
-
-def dropout_field(s: Settings, seeds: Tensor | None) -> tuple[int, int, int, float]:
-    """`DROPOUT` of dense seeds; None: nothing is dropped."""
-    address = 0 if seeds is None else seeds.data_ptr()
-    return address, s.dropout_stream, math.ceil(s.dropout * 2**23 - 0.5), 1 / (1 - s.dropout)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cuda_proof.build import EMULATION, build
 from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
-from genfuse_kernels.conv_norm_act import cuda_norm
+from genfuse_kernels.conv_norm_act import cuda_norm, cuda_norm_gradient
 from genfuse_kernels.norm_act import cuda_impl as norm_act
 from genfuse_kernels.norm_stats import cuda_impl as norm_stats
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
@@ -67,5 +67,13 @@ def launch(request, library) -> Launch:
 @pytest.fixture(autouse=True)
 def emulated(launch, monkeypatch) -> None:
     torch.set_num_threads(1)
-    for module in (philox_normal, sampler_step, sampler_reduce, norm_stats, norm_act, cuda_norm):
+    for module in (
+        philox_normal,
+        sampler_step,
+        sampler_reduce,
+        norm_stats,
+        norm_act,
+        cuda_norm,
+        cuda_norm_gradient,
+    ):
         monkeypatch.setattr(module, "launch", launch)

@@ -2,7 +2,11 @@
 #include "tiled.h"
 // after it
 #include "conv_norm_act/cuda_channel_table.cu"
+#include "conv_norm_act/cuda_gradient_sums.cu"
+#include "conv_norm_act/cuda_pixel_sums.cu"
 #include "conv_norm_act/cuda_pixel_table.cu"
+#include "conv_norm_act/cuda_read_gradient.cu"
+#include "conv_norm_act/cuda_summed_gradient.cu"
 
 namespace {
 
@@ -21,7 +25,43 @@ struct PixelTable {
     }
 };
 
+template <class Stored, genfuse::Order order, class Index>
+struct GradientSums {
+    static void run(const void* arguments) {
+        genfuse::gradient_sums<Stored, order, Index>(
+            *static_cast<const genfuse::GradientArguments*>(arguments));
+    }
+};
+
+template <class Stored, genfuse::Order order, class Index>
+struct ReadGradient {
+    static void run(const void* arguments) {
+        genfuse::gradient_pass<false, true, Stored, order, Index>(
+            *static_cast<const genfuse::GradientArguments*>(arguments), nullptr);
+    }
+};
+
+template <class Stored, genfuse::Order order, class Index>
+struct SummedGradient {
+    static void run(const void* arguments) {
+        genfuse::summed_gradient<Stored, order, Index>(
+            *static_cast<const genfuse::GradientArguments*>(arguments));
+    }
+};
+
+template <class Stored, genfuse::Order order, class Index>
+struct PixelSums {
+    static void run(const void* arguments) {
+        genfuse::pixel_sums<Stored, order, Index>(
+            *static_cast<const genfuse::PixelSumsArguments*>(arguments));
+    }
+};
+
 }  // namespace
 
 EMULATED_TILED(channel_table, ChannelTable, genfuse::ChannelTableArguments)
 EMULATED_TILED(pixel_table, PixelTable, genfuse::PixelTableArguments)
+EMULATED_TILED(gradient_sums, GradientSums, genfuse::GradientArguments)
+EMULATED_TILED(read_gradient, ReadGradient, genfuse::GradientArguments)
+EMULATED_TILED(summed_gradient, SummedGradient, genfuse::GradientArguments)
+EMULATED_TILED(pixel_sums, PixelSums, genfuse::PixelSumsArguments)
