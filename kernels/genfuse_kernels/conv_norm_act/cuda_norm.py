@@ -60,11 +60,12 @@ def norm_table(x: Tensor, skip: Tensor | None, s: Settings, tensors: NormTensors
         return Table(None, None)
     of_pixel = s.norm in ("layer_pixel", "rms_pixel")
     batch, channels = x.shape[0], x.shape[1] + (0 if skip is None else skip.shape[1])
-    mean, var = tensors.get("running_mean"), tensors.get("running_var")
-    stats: Tensor | None = None
-    if s.norm != "none" and not of_pixel and mean is None:
-        given = tensors.get("stats")
-        stats = (_measured(x, skip) if given is None else given).contiguous()
+    mean = var = stats = None
+    if s.norm != "none" and not of_pixel:
+        mean, var = tensors.get("running_mean"), tensors.get("running_var")
+        if mean is None:
+            given = tensors.get("stats")
+            stats = (_measured(x, skip) if given is None else given).contiguous()
     sets, members, set_stride, member_stride = batch * channels, 1, 1, 1
     if stats is not None and s.norm == "batch":
         sets, members, member_stride = channels, batch, channels
@@ -78,7 +79,7 @@ def norm_table(x: Tensor, skip: Tensor | None, s: Settings, tensors: NormTensors
         (
             table.data_ptr(),
             0 if stats is None else stats.data_ptr(),
-            *(_parameter(None if stats is not None or of_pixel else of, x) for of in (mean, var)),
+            *(_parameter(of, x) for of in (mean, var)),
             *(_parameter(tensors.get(name), x) for name in _PARAMETERS),  # type: ignore[arg-type]
             channels,
             sets,
