@@ -41,7 +41,7 @@ def run(case: GradientCase) -> ReadGradient:
     return ReadGradient(**found)
 
 
-@pytest.mark.parametrize("seed", rotating(12, 126))
+@pytest.mark.parametrize("seed", rotating(5, 126))
 def test_random_gradients(seed, blocks):
     rng = np.random.default_rng([51, seed])
     norm, activation = NORMS[seed % len(NORMS)], ACTIVATIONS[seed // 2 % len(ACTIVATIONS)]
@@ -79,7 +79,7 @@ def of_order(layout: str, norm: str, dtype: torch.dtype, split: int) -> Gradient
 
 @pytest.mark.parametrize("dtype", spec.DTYPES, ids=str)
 @pytest.mark.parametrize("layout", ["rows", "channels_last", "planes"])
-@pytest.mark.parametrize("norm", [NORMS[i] for i in rotating(2, len(NORMS))])
+@pytest.mark.parametrize("norm", [NORMS[i] for i in rotating(1, len(NORMS))])
 def test_every_order(norm, layout, dtype, blocks):
     for split in (32, 16):
         case = of_order(layout, norm, dtype, split)

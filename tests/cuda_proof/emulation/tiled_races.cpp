@@ -19,7 +19,7 @@ namespace {
 
 using namespace genfuse;
 
-constexpr int kSamples = 2, kChannels = 8, kPositions = 300;
+constexpr int kSamples = 2, kChannels = 8, kPositions = 132;
 constexpr int kRowCount = kSamples * kChannels, kPixels = kSamples * kPositions;
 
 // Memory without room to spare on either side.
@@ -45,18 +45,27 @@ class Memory {
     T* const values_;
 };
 
-// Blocks share channels, threads of several warps a channel or a pixel; the last chunk is not whole.
+// Two blocks share each channel, many threads a channel or a pixel; the last chunk is not whole.
 Tile tile_of(Order order) {
-    Tile tile{kChannels, kPositions, 64, 1, 2, 2, 1024};
-    if (order == kRows) tile.lanes = 16, tile.channel_blocks = 1, tile.span = 256;
-    if (order == kChannelsLast) tile.lanes = 64, tile.step = 4, tile.channel_blocks = 1, tile.span = 256;
-    if (order == kPlanes) tile.span = 256;
-    return tile;
+    switch (order) {
+        case kRows:
+            return {kChannels, kPositions, 8, 1, 1, 2, 128};
+        case kChannelsLast:
+            return {kChannels, kPositions, 32, 8, 1, 2, 128};
+        default:
+            return {kChannels, kPositions, 32, 1, 1, 2, 128};
+    }
 }
 
 Columns columns_of(Order order) {
-    if (order == kChannelsLast) return {kPositions, 2, 1, (kPositions + 127) / 128};
-    return {kPositions, 8, 32, order == kRows ? (kPositions + 127) / 128 : (kPositions + 31) / 32};
+    switch (order) {
+        case kRows:
+            return {kPositions, 8, 32, 2};
+        case kChannelsLast:
+            return {kPositions, 2, 1, 2};
+        default:
+            return {kPositions, 8, 32, 5};
+    }
 }
 
 using Kernel = void (*)(const void*);
