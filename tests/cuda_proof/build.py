@@ -41,14 +41,20 @@ def _compile(*arguments: str) -> None:
     subprocess.run([str(COMPILER), *arguments], check=True, env=own)
 
 
-def build(source: Path, sanitizer: Sanitizer, output: Path, *, shared: bool = False) -> Path:
-    """Compile an emulated kernel's `source` with the scheduler: a program, or a library where `shared`."""
+def build(
+    source: Path, sanitizer: Sanitizer, output: Path, *, shared: bool = False, planted: Path | None = None
+) -> Path:
+    """Compile an emulated kernel's `source` with the scheduler: a program, or a library where `shared`.
+
+    planted   a folder of headers that stand in for those of csrc
+    """
+    first = [] if planted is None else [f"-I{planted}"]
     scheduler = output.with_suffix(".scheduler.o")
     kernel = output.with_suffix(".o")
     _compile(
         *_HOST, f"-DEMULATION_{sanitizer.upper()}", "-c", f"{EMULATION}/scheduler.cpp", "-o", str(scheduler)
     )
-    _compile(*_HOST, *_KERNEL, *FLAGS[sanitizer], "-c", str(source), "-o", str(kernel))
+    _compile(*_HOST, *first, *_KERNEL, *FLAGS[sanitizer], "-c", str(source), "-o", str(kernel))
     linked = ["-shared"] if shared else []
     _compile(*FLAGS[sanitizer], *linked, str(kernel), str(scheduler), "-o", str(output))
     return output

@@ -15,7 +15,7 @@ namespace genfuse {
 
 constexpr int kThreads = 128;  // of a block that walks over one tile
 
-enum Order { kFlat, kChannelsLast, kPlanes };
+enum Order { kFlat, kChannelsLast, kPlanes, kRows };  // the last: tile.h's
 
 // Of a thread: one 128-bit access where there are such, and at least one Philox block.
 template <class Stored, Order order>

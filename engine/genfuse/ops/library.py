@@ -21,7 +21,7 @@ LIBRARY = torch.library.Library("genfuse", "DEF")
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
 
-OURS: tuple[Backend, ...] = ("cpu", "triton")
+OURS: tuple[Backend, ...] = ("cpu", "triton", "cuda")
 """Whose kernels have gradients."""
 
 PLAIN = frozenset((Tensor, Parameter))

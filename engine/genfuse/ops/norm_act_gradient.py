@@ -1,4 +1,4 @@
-"""`norm_act` where gradients are needed, by kernels of ours: of C++ on the CPU, of Triton on GPUs.
+"""`norm_act` where gradients are needed, by kernels of ours: of C++ on the CPU, of Triton or CUDA on GPUs.
 
 Norm, activation and dropout are one step, an activation of the output is one more, pooling is PyTorch's. Of the first x
 and its statistics are kept; of the second the result where it tells the derivative, else what was activated.

@@ -29,19 +29,36 @@ STORED = {
 }
 """The type that csrc/common/cuda/stored.h gives a dtype's elements."""
 
-ORDERS: dict[Order, str] = {"flat": "kFlat", "channels_last": "kChannelsLast", "planes": "kPlanes"}
+ORDERS: dict[Order, str] = {
+    "flat": "kFlat",
+    "channels_last": "kChannelsLast",
+    "planes": "kPlanes",
+    "rows": "kRows",
+}
 
 
 class Kernel(NamedTuple):
     """One instantiation of an op's kernel.
 
     wide    whether offsets within a sample need 64 bits
+    part    of an op that has several kernels, the name of one; "": the op's own
     """
 
     op: str
     dtype: torch.dtype
     order: Order
     wide: bool
+    part: str = ""
+
+    @property
+    def function(self) -> str:
+        """Its name in the binary."""
+        return self.part or self.op
+
+    @property
+    def source(self) -> Path:
+        """The file of its own."""
+        return sources() / self.op / f"cuda{self.part and '_'}{self.part}.cu"
 
 
 def sources() -> Path:
@@ -70,7 +87,7 @@ def options(kernel: Kernel) -> list[str]:
 
 def compiled(kernel: Kernel, target: str) -> bytes:
     """The kernel's binary for "sm_…" or PTX for "compute_…". `nvrtc.CompilationError` where that fails."""
-    source = sources() / kernel.op / "cuda.cu"
+    source = kernel.source
     return nvrtc.compile_source(source.read_text(encoding="utf-8"), source.name, options(kernel), target)
 
 
@@ -81,7 +98,7 @@ def cached(kernel: Kernel, target: str) -> Path:
     folder cannot be written.
     """
     folder = Path(os.environ.get("GENFUSE_CACHE") or user_cache_path("genfuse")) / "cuda"
-    path = folder / f"{kernel.op}-{target}-{_key(kernel, target)}.bin"
+    path = folder / f"{kernel.function}-{target}-{_key(kernel, target)}.bin"
     if path.is_file():
         return path
     try:
@@ -90,17 +107,16 @@ def cached(kernel: Kernel, target: str) -> Path:
         log = path.with_suffix(".log")
         _write(log, str(error).encode())
         raise RuntimeError(
-            f"NVRTC {nvrtc.version()} cannot compile {kernel.op} for {target}; its log is in {log}"
+            f"NVRTC {nvrtc.version()} cannot compile {kernel.function} for {target}; its log is in {log}"
         ) from None
     _write(path, binary)
     return path
 
 
 def _key(kernel: Kernel, target: str) -> str:
-    """What the binary depends on: sources, options, target and compiler."""
+    """What the binary depends on: its source, all that it may include, options, target and compiler."""
     digest = hashlib.sha256()
-    folder = sources()
-    for path in sorted([*(folder / "common" / "cuda").glob("*.h"), *(folder / kernel.op).glob("*")]):
+    for path in [kernel.source, *sorted(sources().rglob("*.h"))]:
         digest.update(path.read_bytes())
     digest.update("\n".join([nvrtc.version(), target, *options(kernel)]).encode())
     return digest.hexdigest()[:16]
@@ -134,7 +150,7 @@ def _loaded(kernel: Kernel, device: int) -> Any:
 
     path = cached(kernel, nvrtc.target(torch.cuda.get_device_capability(device)))
     with cupy.cuda.Device(device):
-        return cupy.RawModule(path=str(path)).get_function(kernel.op)
+        return cupy.RawModule(path=str(path)).get_function(kernel.function)
 
 
 def launch(

@@ -28,7 +28,8 @@ THREADS = 128
 OPERAND = np.dtype([("data", "u8"), ("batch", "i8"), ("channel", "i8"), ("position", "i8")])
 WALK = np.dtype([(name, "i8") for name in ("tiles", "tile", "channels", "positions")])
 
-Order = Literal["flat", "channels_last", "planes"]
+Order = Literal["flat", "channels_last", "planes", "rows"]
+"""The last is `cuda_tile`'s alone."""
 
 
 class Walk(NamedTuple):

@@ -1,15 +1,6 @@
-"""What the norms come to, for Triton kernels: four numbers a channel, or two a pixel where a pixel is normalised.
-
-    n = (x − mean)·rstd·scale + offset       scale = norm_weight·(1 + film_scale)
-                                             offset = norm_bias·(1 + film_scale) + film_shift
-
-The table (N, C, 4) float32 holds mean, rstd, scale and offset; of a norm per pixel mean and rstd are (N, H·W, 2).
-x − mean is formed first, so that a large mean cancels nothing.
-"""
+"""The table of `norm_table` by Triton kernels."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import triton
@@ -18,17 +9,11 @@ from torch import Tensor
 
 from genfuse_kernels.common.moments import TILE, merged, tile_moments
 from genfuse_kernels.common.planes import as_planes, fit, operand
+from genfuse_kernels.conv_norm_act.norm_table import Table, is_identity
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
 
 _LANES = 128
-
-
-class Table(NamedTuple):
-    """`channels` None where nothing is normalised, scaled or shifted; `pixels` where a pixel is normalised."""
-
-    channels: Tensor | None
-    pixels: Tensor | None
 
 
 @triton.jit
@@ -179,7 +164,7 @@ def norm_table(x: Tensor, skip: Tensor | None, s: Settings, tensors: NormTensors
     weight, bias = tensors.get("norm_weight"), tensors.get("norm_bias")
     film_scale, film_shift = tensors.get("film_scale"), tensors.get("film_shift")
     of_pixel = s.norm in ("layer_pixel", "rms_pixel")
-    if s.norm == "none" and weight is None and bias is None and film_scale is None:
+    if is_identity(s, tensors):
         return Table(None, None)
     batch, channels = x.shape[0], x.shape[1] + (0 if skip is None else skip.shape[1])
     groups = {"layer": 1, "group": s.num_groups}.get(s.norm, channels)

@@ -19,8 +19,10 @@ from genfuse_kernels.common.activation import derivative
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import LAUNCH, TILE, tiles
 from genfuse_kernels.common.planes import as_planes, operand
+from genfuse_kernels.conv_norm_act.norm_sums import has_constant_stats, of_channels
+from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
-from genfuse_kernels.conv_norm_act.triton_norm import Table, norm_table
+from genfuse_kernels.conv_norm_act.triton_norm import norm_table
 from genfuse_kernels.norm_act.triton_impl import mask_words
 
 
@@ -193,14 +195,13 @@ def read_gradient(
     table = norm_table(x, skip, settings, tensors)
     gradient = as_planes(gradient)
     images = [as_planes(part) for part in (x, skip) if part is not None]
-    constant = settings.norm == "none" or tensors.get("running_mean") is not None
-    constant = constant or (not through_stats and tensors.get("stats") is not None)
+    constant = has_constant_stats(settings, tensors, through_stats)
     of_pixel = table.pixels is not None
     means: Tensor | None = None
     found: dict[str, Tensor] = {}
     if not {"x", "skip"}.issuperset(wanted) or not (constant or of_pixel):
         sums = _channel_sums(gradient, images, settings, table, tensors)
-        found, means = _of_channels(sums, x, settings, table, tensors, wanted)
+        found, means = of_channels(sums, x.shape[2] * x.shape[3], settings, table, tensors, wanted)
     if of_pixel:
         means = _pixel_sums(gradient, images, settings, table, tensors)
     for name, first, part in _parts(images):
@@ -254,59 +255,6 @@ def _channel_sums(
         if room is not sums:
             sums[:, : plan.splits] += room
     return sums.sum(1).view(2, batch, channels)
-
-
-def _of_channels(
-    sums: Tensor, x: Tensor, s: Settings, table: Table, tensors: UnitTensors, wanted: Collection[str]
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """The gradients of parameters and given statistics; G1 and G2 over M, (N, C, 2) float32, of norms over space."""
-    plain, weighted = sums
-    batch, channels = plain.shape
-    weights = {"norm_weight": tensors.get("norm_weight"), "norm_bias": tensors.get("norm_bias")}
-    weight, bias = (_of_sample(tensor, plain) for tensor in weights.values())
-    film_scale = tensors.get("film_scale")
-    film = 1.0 if film_scale is None else 1 + film_scale.double()
-    found = {
-        "film_shift": plain,
-        "film_scale": (1.0 if weight is None else weight) * weighted
-        + (0.0 if bias is None else bias) * plain,
-        "norm_weight": film * weighted,
-        "norm_bias": film * plain,
-    }
-    for name, tensor in weights.items():
-        if tensor is not None and tensor.ndim == 1:
-            found[name] = found[name].sum(0)
-    if (
-        table.channels is None
-        or table.pixels is not None
-        or s.norm == "none"
-        or tensors.get("running_mean") is not None
-    ):
-        return {name: found[name] for name in wanted if name in found}, None
-    mean, rstd, scale = (table.channels[..., i].double() for i in range(3))
-    groups = {"batch": channels, "instance": channels, "layer": 1, "group": s.num_groups}[s.norm]
-    of_sets = [_summed(scale * part, s, groups) for part in (plain, weighted)]
-    members = batch if s.norm == "batch" else channels // groups
-    stats = tensors.get("stats")
-    if "stats" in wanted and stats is not None:
-        apart = stats[..., 0].double() - mean
-        of_mean = -rstd * (of_sets[0] + rstd * of_sets[1] * apart) / members
-        found["stats"] = torch.stack([of_mean, -rstd.square() * of_sets[1] / (2 * members)], 2)
-    means = torch.stack(of_sets, 2) / (members * x.shape[2] * x.shape[3])
-    return {name: found[name] for name in wanted if name in found}, means.float().contiguous()
-
-
-def _of_sample(tensor: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if tensor is None else tensor.double().reshape(-1, like.shape[1])
-
-
-def _summed(values: Tensor, s: Settings, groups: int) -> Tensor:
-    """Over what is normalised together, for each channel."""
-    batch, channels = values.shape
-    if s.norm == "batch":
-        return values.sum(0, keepdim=True).expand(batch, channels)
-    of_groups = values.view(batch, groups, channels // groups).sum(2)
-    return of_groups.repeat_interleave(channels // groups, 1)
 
 
 def _pixel_sums(

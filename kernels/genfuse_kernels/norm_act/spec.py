@@ -12,7 +12,7 @@ With s = settings (`conv_norm_act.settings.Settings`, of which what concerns a c
 
 x and residual are (N, C, H, W) alike, out too unless pooled; everything else as in `conv_norm_act`.
 
-Backward, of settings without out_activation and pool (`cpu_gradient`, `triton_gradient`):
+Backward, of settings without out_activation and pool (`cpu_gradient`, `triton_gradient`, `cuda_gradient`):
 
     norm_act_gradient(gradient, x, settings, tensors, *, through_stats, needs)
 

@@ -24,8 +24,9 @@ from genfuse_kernels.common.moments import (
 )
 from genfuse_kernels.common.philox import philox_words
 from genfuse_kernels.common.planes import fit, operand
+from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
-from genfuse_kernels.conv_norm_act.triton_norm import Table, norm_table, normalised
+from genfuse_kernels.conv_norm_act.triton_norm import norm_table, normalised
 from genfuse_kernels.philox_normal.spec import STREAM_DROPOUT
 
 if TYPE_CHECKING:

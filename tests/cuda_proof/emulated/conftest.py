@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from cuda_proof.build import EMULATION, build
 from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
+from genfuse_kernels.conv_norm_act import cuda_norm, cuda_norm_gradient
+from genfuse_kernels.norm_act import cuda_impl as norm_act
+from genfuse_kernels.norm_stats import cuda_impl as norm_stats
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
@@ -46,10 +49,10 @@ def launch(request, library) -> Launch:
     ) -> None:
         assert not kernel.wide or kernel.dtype == torch.float32  # what instantiations.h has
         assert device.type == "cpu" and arguments.shape == ()
-        of_op = library(kernel.op)
-        assert getattr(of_op, f"{kernel.op}_argument_bytes")() == arguments.dtype.itemsize
-        assert getattr(of_op, f"{kernel.op}_threads")() == threads
-        getattr(of_op, kernel.op)(
+        of_op, function = library(kernel.op), kernel.function
+        assert getattr(of_op, f"{function}_argument_bytes")() == arguments.dtype.itemsize
+        assert getattr(of_op, f"{function}_threads")() == threads
+        getattr(of_op, function)(
             list(STORED).index(kernel.dtype),
             list(ORDERS).index(kernel.order),
             int(kernel.wide),
@@ -64,5 +67,13 @@ def launch(request, library) -> Launch:
 @pytest.fixture(autouse=True)
 def emulated(launch, monkeypatch) -> None:
     torch.set_num_threads(1)
-    for module in (philox_normal, sampler_step, sampler_reduce):
+    for module in (
+        philox_normal,
+        sampler_step,
+        sampler_reduce,
+        norm_stats,
+        norm_act,
+        cuda_norm,
+        cuda_norm_gradient,
+    ):
         monkeypatch.setattr(module, "launch", launch)
