@@ -57,7 +57,8 @@ def gradient_penalty(
     return_norms  also return the norms, (N,) without gradient, for logging
     fallback  "autograd": PyTorch's double backward where the critic has no tangent rules, and PyTorch's kernels are
               permitted
-    accuracy  "exact" forbids Winograd, as in `genfuse.ops.conv_norm_act`
+    accuracy  "exact" forbids Winograd, as in `genfuse.ops.conv_norm_act`: by its roundings an activation as near 0 as
+              they are may fall on the other side of a ReLU's kink, and its slope with it
     cond      the critic's own arguments; those with a graph behind them get their gradients
 
     Returns (), float32 or, of float64 samples, float64. All of it, gradients too, is computed in the call; what is kept
