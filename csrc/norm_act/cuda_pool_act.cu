@@ -24,6 +24,7 @@ __device__ void pool_act(const NormActArguments& arguments) {
             const Index first = row * static_cast<Index>(arguments.pool_h) * width +
                                 (made - row * out_width) * static_cast<Index>(across);
             float value[Of::numel] = {};
+            // Two rows at most, and two pixels of each.
 #pragma unroll 1
             for (int member = 0; member < members; ++member) {
                 const Index position = first + (member >= across ? width : 0) + (member % across);
