@@ -35,7 +35,7 @@ KERNELS = (
     Kernels("norm_stats", "fold_moments", ("planes",), (torch.float32,)),
     Kernels("norm_act"),
     Kernels("norm_act", "measured_act"),
-    Kernels("norm_act", "pool_act"),
+    Kernels("norm_act", "pool_act", ("channels_last", "planes")),
     Kernels("conv_norm_act", "channel_table", ("planes",)),
     Kernels("conv_norm_act", "pixel_table"),
     Kernels("conv_norm_act", "gradient_sums"),

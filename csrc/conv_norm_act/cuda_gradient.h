@@ -9,8 +9,6 @@
 
 namespace genfuse {
 
-constexpr int kAtOnce = 2;  // accesses of each image, for which there are registers
-
 // As conv_norm_act/cuda_norm_gradient.py fills it, eight bytes a field.
 struct GradientArguments {
     double* sums;  // (2, splits, N, C): Σg and Σg·x̂ of each channel

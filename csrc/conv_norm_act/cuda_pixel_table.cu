@@ -35,7 +35,7 @@ class PixelMoments {
         for (int begin = 0; begin < channels; begin += round) {
             const int end = min(begin + round, channels);
             Piece<Of::positions> piece;
-            for (int start = begin; start < end; start += kAccesses * column_.stride()) {
+            for (int start = begin; start < end; start += kAtOnce * column_.stride()) {
                 add(image, start, end, &piece);
             }
             const double count = end - begin;
@@ -63,17 +63,17 @@ class PixelMoments {
 
   private:
     __device__ void add(const Operand& image, int start, int end, Piece<Of::positions>* piece) const {
-        Elements x[kAccesses];
+        Elements x[kAtOnce];
         const auto channel = [&](int i) { return start + column_.first() + i * column_.stride(); };
 #pragma unroll
-        for (int i = 0; i < kAccesses; ++i) {
+        for (int i = 0; i < kAtOnce; ++i) {
             x[i] = {};
             if (channel(i) < end && column_.position < column_.positions) {
                 x[i] = load_packed<Stored, Of::numel>(column_.address(image, static_cast<Index>(channel(i))));
             }
         }
 #pragma unroll
-        for (int i = 0; i < kAccesses; ++i) {
+        for (int i = 0; i < kAtOnce; ++i) {
             if (channel(i) >= end) continue;
             float value[Of::numel];
             x[i].widen_to(value);
@@ -96,7 +96,8 @@ __device__ void pixel_table(const PixelTableArguments& arguments) {
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 2)
+// One block a multiprocessor is enough: of half precision's rows it needs a few registers more than two have.
+extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 1)
     pixel_table(const __grid_constant__ genfuse::PixelTableArguments arguments) {
     using namespace genfuse;
     genfuse::pixel_table<GENFUSE_STORED, GENFUSE_ORDER, GENFUSE_INDEX>(arguments);

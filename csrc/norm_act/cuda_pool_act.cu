@@ -24,10 +24,10 @@ __device__ void pool_act(const NormActArguments& arguments) {
             const Index first = row * static_cast<Index>(arguments.pool_h) * width +
                                 (made - row * out_width) * static_cast<Index>(across);
             float value[Of::numel] = {};
+            // Two rows at most, and two pixels of each.
 #pragma unroll 1
             for (int member = 0; member < members; ++member) {
-                const Index position =
-                    first + static_cast<Index>(member / across) * width + static_cast<Index>(member % across);
+                const Index position = first + (member >= across ? width : 0) + (member % across);
                 const auto x = load_packed<Stored, Of::numel>(spot.address(arguments.x, position));
                 Packed<Stored, Of::numel> residual = {};
                 if (arguments.residual.data) {

@@ -55,8 +55,7 @@ class Unit {
     const Normaliser<Of> norm_;
 };
 
-// Where no pixels are averaged: each image is read once. `measures`: with the statistics of the output, which
-// take the registers in which a chunk's residual would wait.
+// Where no pixels are averaged: each image is read once. `measures`: with the statistics of the output.
 template <bool measures, class Stored, Order order, class Index>
 __device__ void norm_act(const NormActArguments& arguments, double* room) {
     using Of = Access<Stored, order>;
@@ -65,24 +64,24 @@ __device__ void norm_act(const NormActArguments& arguments, double* room) {
     const auto& spot = unit.spot;
     Piece<Of::channels> piece;
     for (Index start = spot.begin; start < spot.end; start += spot.chunk) {
-        Elements x[kAccesses], residual[kAccesses] = {};
-        spot.load(arguments.x, start, 0, x);
-        if (!measures && arguments.residual.data) spot.load(arguments.residual, start, 0, residual);
         uint32 kept = 0;
         if (arguments.dropout.seeds) {
             kept = Mask(arguments.dropout, spot.sample).of_chunk(spot, arguments.table.first_channel, start);
         }
+#pragma unroll 1
+        for (int first = 0; first < kAccesses; first += kAtOnce) {
+            Elements x[kAtOnce], residual[kAtOnce] = {};
+            spot.load(arguments.x, start, first, x);
+            if (arguments.residual.data) spot.load(arguments.residual, start, first, residual);
 #pragma unroll
-        for (int i = 0; i < kAccesses; ++i) {
-            const Index position = spot.position(start, i);
-            if (!spot.exists(position)) continue;
-            if (measures && arguments.residual.data) {
-                residual[i] = load_packed<Stored, Of::numel>(spot.address(arguments.residual, position));
+            for (int i = 0; i < kAtOnce; ++i) {
+                const Index position = spot.position(start, first + i);
+                if (!spot.exists(position)) continue;
+                float value[Of::numel];
+                unit.make(x[i], residual[i], kept >> ((first + i) * Of::numel), position, value);
+                store_packed(value, spot.address(arguments.out, position));
+                if (measures) piece.add(value);
             }
-            float value[Of::numel];
-            unit.make(x[i], residual[i], kept >> (i * Of::numel), position, value);
-            store_packed(value, spot.address(arguments.out, position));
-            if (measures) piece.add(value);
         }
     }
     if (measures) store_moments(arguments.to, spot, piece, room);

@@ -40,10 +40,10 @@ def committed() -> dict[tuple[str, str, str, str], dict[str, object]]:
 
 IMAGES = {
     "norm_stats": (4, 0),
-    "norm_act": (8, 4),
-    "measured_act": (8, 4),
+    "norm_act": (4, 2),
+    "measured_act": (4, 2),
     "pool_act": (2, 1),
-    "pixel_table": (8, 0),
+    "pixel_table": (4, 0),
     "gradient_sums": (4, 0),
     "pixel_sums": (8, 0),
     "read_gradient": (4, 2),

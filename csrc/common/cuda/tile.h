@@ -16,6 +16,7 @@ namespace genfuse {
 
 constexpr int kTileThreads = 256;
 constexpr int kAccesses = 4;
+constexpr int kAtOnce = 2;  // accesses of an image in flight, where registers are few
 
 // As common/cuda_tile.py fills it. `lanes` threads, `step` apart, share a channel; `splits` blocks, of `span`
 // positions each, share a tile's channels.
