@@ -5,7 +5,7 @@ Importing defines names and nothing else: no compilation, no change of the envir
 
 from __future__ import annotations
 
-from genfuse import nn, ops, samplers
+from genfuse import losses, nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
 from genfuse.ops.explain import explain
@@ -27,6 +27,7 @@ __all__ = [
     "empty_cache",
     "explain",
     "gradient_penalty",
+    "losses",
     "nn",
     "ops",
     "optimize",
