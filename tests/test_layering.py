@@ -19,7 +19,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"genfuse"},
     {"compat", "export"},
     {"systems", "rewrite", "schedulers"},
-    {"samplers", "nn", "penalties", "train"},
+    {"samplers", "nn", "penalties", "losses", "augment", "train"},
     {"ops", "lab"},
     {"dispatch"},
     {"measured"},

@@ -5,7 +5,7 @@ Importing defines names and nothing else: no compilation, no change of the envir
 
 from __future__ import annotations
 
-from genfuse import nn, ops, samplers
+from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
 from genfuse.ops.explain import explain
@@ -23,10 +23,12 @@ __all__ = [
     "Sampler",
     "UnsupportedError",
     "__version__",
+    "augment",
     "backend",
     "empty_cache",
     "explain",
     "gradient_penalty",
+    "losses",
     "nn",
     "ops",
     "optimize",

@@ -1,4 +1,4 @@
-"""Pictures to learn from: OpenMoji, scikit-learn's digits, a folder of one's own."""
+"""Pictures to learn from: OpenMoji, scikit-learn's digits, a folder of one's own; points of the plane."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from genfuse.data.dataset import ImageDataset
 from genfuse.data.digits import digits
 from genfuse.data.folder import folder
 from genfuse.data.grid import image_grid, save_grid
+from genfuse.data.mixtures import Mixture, mixture
 from genfuse.data.openmoji import openmoji
 
-__all__ = ["ImageDataset", "digits", "folder", "image_grid", "load", "openmoji", "save_grid"]
+__all__ = [
+    "ImageDataset",
+    "Mixture",
+    "digits",
+    "folder",
+    "image_grid",
+    "load",
+    "mixture",
+    "openmoji",
+    "save_grid",
+]
 
 
 def load(

@@ -36,6 +36,8 @@ STREAM_PERTURBATION = 5
 """Its noise around real samples."""
 STREAM_PATH = 6
 """The noise that `genfuse.path_length_penalty` projects pictures on."""
+STREAM_AUGMENTATION = 7
+"""What `genfuse.augment.diff_augment` does to a sample: uniform numbers, one a word."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
