@@ -122,4 +122,5 @@ PYBIND11_MODULE(_cpu, module) {
     bind_ops(module);
     bind_plan(module);
     bind_program(module);
+    bind_resample(module);
 }

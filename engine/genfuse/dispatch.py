@@ -47,6 +47,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
     "timestep_embedding": ("cpu", "aten", "reference"),
+    "upfirdn2d": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
 

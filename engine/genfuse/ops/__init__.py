@@ -12,6 +12,7 @@ from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
 from genfuse.ops.timestep_embedding import timestep_embedding
+from genfuse.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
     "attention",
@@ -27,4 +28,5 @@ __all__ = [
     "sampler_step",
     "sampler_step_",
     "timestep_embedding",
+    "upfirdn2d",
 ]
