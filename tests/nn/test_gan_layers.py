@@ -82,6 +82,17 @@ def test_equalised_layers() -> None:
         torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_blur() -> None:
+    x = torch.randn(2, 3, 6, 8)
+    torch.testing.assert_close(nn.BlurDownsample((1, 1))(x), F.avg_pool2d(x, 2))
+    torch.testing.assert_close(nn.BlurUpsample((1, 1, 1), 3)(x), F.interpolate(x, scale_factor=3))
+    bilinear = F.interpolate(x, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(nn.BlurUpsample()(x)[..., 1:-1, 1:-1], bilinear[..., 1:-1, 1:-1])
+    assert nn.BlurDownsample()(x[..., :5, :7]).shape == (2, 3, 2, 3)
+    with pytest.raises(ValueError, match="taps is"):
+        nn.BlurUpsample((1,), 2)
+
+
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="x has 6 samples"):
         nn.MinibatchStdDev(4)(torch.ones(6, 2, 2, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from genfuse.nn.attention import SelfAttention
+from genfuse.nn.blur import BlurDownsample, BlurUpsample
 from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.cyclegan import CycleGANBlock, CycleGANGenerator
@@ -19,6 +20,8 @@ from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
+    "BlurDownsample",
+    "BlurUpsample",
     "ConditionEmbedding",
     "Conv2d",
     "ConvNormAct",

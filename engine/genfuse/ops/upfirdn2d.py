@@ -92,6 +92,16 @@ def four_sides(name: str, value: Factors) -> tuple[int, int, int, int]:
     return left, right, top, bottom
 
 
+def upsampling_padding(taps: int, up: int) -> tuple[int, int]:
+    """Of one axis, before and behind: the result is `up` times as large and centred."""
+    return (taps + up - 1) // 2, (taps - up) // 2
+
+
+def downsampling_padding(taps: int, down: int) -> tuple[int, int]:
+    """Of one axis, before and behind: the result is a `down`-th as large and centred."""
+    return (taps - down + 1) // 2, (taps - down) // 2
+
+
 def _checked_filter(f: Tensor, x: Tensor) -> Tensor:
     check.dense("f", f, "(height, width) or (taps,)")
     if f.ndim not in (1, 2) or f.numel() < 1:

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.names import check_name
-from genfuse.ops.upfirdn2d import Factors, axis_factors, four_sides
+from genfuse.ops.upfirdn2d import (
+    Factors,
+    axis_factors,
+    downsampling_padding,
+    four_sides,
+    upsampling_padding,
+)
 from genfuse.ops.upfirdn2d import upfirdn2d as resample
 from genfuse_kernels.upfirdn2d.spec import filter_size
 
@@ -101,7 +107,7 @@ def upsample2d(
     by = axis_factors("up", up)
     added: list[int] = []
     for taps, factor in zip(_size(f), by, strict=True):
-        added += [(taps + factor - 1) // 2, (taps - factor) // 2]
+        added += upsampling_padding(taps, factor)
     return upfirdn2d(x, f, by, 1, _sum(padding, added), flip_filter, gain * by[0] * by[1], impl)
 
 
@@ -118,7 +124,7 @@ def downsample2d(
     by = axis_factors("down", down)
     added: list[int] = []
     for taps, factor in zip(_size(f), by, strict=True):
-        added += [(taps - factor + 1) // 2, (taps - factor) // 2]
+        added += downsampling_padding(taps, factor)
     return upfirdn2d(x, f, 1, by, _sum(padding, added), flip_filter, gain, impl)
 
 
