@@ -24,6 +24,7 @@ void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_program(pybind11::module_& module);
 void bind_spectral_norm(pybind11::module_& module);
+void bind_resample(pybind11::module_& module);
 
 // A tensor as Python hands it down: (data_ptr, strides), or None.
 genfuse_tensor tensor_from(const pybind11::handle& given, int axes);

@@ -123,4 +123,5 @@ PYBIND11_MODULE(_cpu, module) {
     bind_plan(module);
     bind_program(module);
     bind_spectral_norm(module);
+    bind_resample(module);
 }

@@ -51,6 +51,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
     "spectral_norm": ("cpu", "aten", "reference"),
     "timestep_embedding": ("cpu", "aten", "reference"),
+    "upfirdn2d": ("cpu", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
 

@@ -319,3 +319,21 @@ class Program:
     def watch(self, data: int, bytes: int) -> None: ...
     def unchanged(self) -> bool: ...
     def run(self, begin: int, end: int) -> None: ...
+
+def upfirdn2d(
+    dtype: int,
+    threads: int,
+    channels_last: bool,
+    batch: int,
+    channels: int,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    x: int,
+    out: int,
+    filter: int,
+    filter_size: tuple[int, int],
+    separable: bool,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int],
+) -> None: ...

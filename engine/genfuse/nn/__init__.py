@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from genfuse.nn.attention import SelfAttention
+from genfuse.nn.blur import BlurDownsample, BlurUpsample
 from genfuse.nn.conv2d import Conv2d
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.cyclegan import CycleGANBlock, CycleGANGenerator
 from genfuse.nn.dcgan import DCGANCritic, DCGANGenerator
 from genfuse.nn.embedding import ConditionEmbedding
+from genfuse.nn.equalized import EqualizedConv2d, EqualizedLinear
 from genfuse.nn.linear import Linear
+from genfuse.nn.minibatch_std_dev import MinibatchStdDev
 from genfuse.nn.norm_act import NormAct
+from genfuse.nn.pixel_norm import PixelNorm
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
 from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
@@ -17,6 +21,8 @@ from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
+    "BlurDownsample",
+    "BlurUpsample",
     "ConditionEmbedding",
     "Conv2d",
     "ConvNormAct",
@@ -24,8 +30,12 @@ __all__ = [
     "CycleGANGenerator",
     "DCGANCritic",
     "DCGANGenerator",
+    "EqualizedConv2d",
+    "EqualizedLinear",
     "Linear",
+    "MinibatchStdDev",
     "NormAct",
+    "PixelNorm",
     "ResBlock",
     "ResNetCriticBlock",
     "ResNetGeneratorBlock",

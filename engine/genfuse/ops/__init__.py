@@ -16,6 +16,7 @@ from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
 from genfuse.ops.spectral_norm import spectral_norm
 from genfuse.ops.timestep_embedding import timestep_embedding
+from genfuse.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
     "attention",
@@ -35,4 +36,5 @@ __all__ = [
     "sampler_step_",
     "spectral_norm",
     "timestep_embedding",
+    "upfirdn2d",
 ]

@@ -1,0 +1,1 @@
+"""`upfirdn2d`: upsample, pad or crop, filter and downsample images in one pass."""

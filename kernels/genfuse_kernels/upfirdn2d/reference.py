@@ -1,0 +1,29 @@
+"""`upfirdn2d` in plain PyTorch: the definition of the op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    """(N, C, H', W') in x's dtype; see `spec`. Differentiable in x and f."""
+    batch, channels, height, width = x.shape
+    spread = F.pad(x[:, :, :, None, :, None], (0, up[0] - 1, 0, 0, 0, up[1] - 1))
+    padded = F.pad(spread.reshape(batch, channels, height * up[1], width * up[0]), tuple(padding))
+    factors = f.to(x.dtype) * gain if f.ndim == 2 else (f[:, None] * f).to(x.dtype) * gain
+    if not flip_filter:
+        factors = factors.flip((0, 1))
+    planes = padded.reshape(batch * channels, 1, *padded.shape[2:])
+    out = F.conv2d(planes, factors[None, None], stride=(down[1], down[0]))
+    return out.reshape(batch, channels, *out.shape[2:])
