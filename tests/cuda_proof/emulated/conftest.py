@@ -11,14 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from cuda_proof.build import EMULATION, build
+from genfuse_kernels.common import cuda_moments
 from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
+from genfuse_kernels.conv_norm_act import cuda_impl as conv_norm_act
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
 from triton_proof.seeds import rotating
 
 THREAD_ORDERS = ("forward", "reverse", "shuffled")
+
+PRECISIONS = ("kOneProduct", "kThreeProducts", "kFused")
+"""csrc/conv_norm_act/cuda_tile.h."""
 
 Launch = Callable[..., None]
 
@@ -42,20 +47,27 @@ def launch(request, library) -> Launch:
     """What takes the place of `cuda_kernel.launch`."""
 
     def emulated(
-        kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: torch.device, threads: int = THREADS
+        kernel: Kernel,
+        blocks: int,
+        arguments: NDArray[np.void],
+        device: torch.device,
+        threads: int = THREADS,
+        shared: int = 0,
     ) -> None:
         assert not kernel.wide or kernel.dtype == torch.float32  # what instantiations.h has
         assert device.type == "cpu" and arguments.shape == ()
         of_op = library(kernel.op)
         assert getattr(of_op, f"{kernel.op}_argument_bytes")() == arguments.dtype.itemsize
-        assert getattr(of_op, f"{kernel.op}_threads")() == threads
         getattr(of_op, kernel.op)(
             list(STORED).index(kernel.dtype),
             list(ORDERS).index(kernel.order),
             int(kernel.wide),
             ctypes.c_uint(blocks),
+            ctypes.c_uint(threads),
             THREAD_ORDERS.index(request.param),
             ctypes.c_void_p(arguments.ctypes.data),
+            ctypes.c_size_t(shared),
+            *(value if isinstance(value, int) else PRECISIONS.index(value) for _, value in kernel.macros),
         )
 
     return emulated
@@ -64,5 +76,5 @@ def launch(request, library) -> Launch:
 @pytest.fixture(autouse=True)
 def emulated(launch, monkeypatch) -> None:
     torch.set_num_threads(1)
-    for module in (philox_normal, sampler_step, sampler_reduce):
+    for module in (conv_norm_act, cuda_moments, philox_normal, sampler_step, sampler_reduce):
         monkeypatch.setattr(module, "launch", launch)

@@ -8,7 +8,8 @@
 // memory of its own, so that AddressSanitizer knows its end; ThreadSanitizer sees a fiber as a thread, with
 // barriers alone for order.
 // A lane may wait with one mask while others exchange with another.
-// Not covered: asynchronous copies, clusters, other atomics, textures, more than one axis of threads.
+// An asynchronous copy is made when it is waited for, not before.
+// Not covered: clusters, other atomics, textures, more than one axis of threads.
 #pragma once
 
 #include <math.h>
@@ -27,9 +28,9 @@ struct Coordinates {
 
 enum ThreadOrder { kForward, kReverse, kShuffled };
 
-// Runs `kernel(arguments)` in each of `blocks` · `threads` threads.
+// Runs `kernel(arguments)` in each of `blocks` · `threads` threads; `shared`: bytes of dynamic shared memory.
 void launch(unsigned blocks, unsigned threads, ThreadOrder order, void (*kernel)(const void*),
-            const void* arguments);
+            const void* arguments, size_t shared = 0);
 
 // Of the running thread.
 Coordinates thread_index();
@@ -47,6 +48,31 @@ void* shared_memory(const void* declaration, size_t bytes);
 template <class T>
 T* shared_memory(const void* declaration, size_t count) {
     return static_cast<T*>(shared_memory(declaration, count * sizeof(T)));
+}
+
+// What `launch` was told of, of the running block.
+void* dynamic_shared_memory();
+
+// 16 bytes each; `from` null: zeros.
+struct Copy {
+    void* to;
+    const void* from;
+};
+
+void copy_later(void* to, const void* from);
+void commit_copies();
+
+// The running thread's next copy that is not of its latest `groups` groups; whether there is one.
+bool next_copy(unsigned groups, Copy* copy);
+
+// Here, where the sanitizers see the accesses.
+inline void make_copies(unsigned groups) {
+    struct alignas(16) Bytes {
+        unsigned char byte[16];
+    };
+    for (Copy copy; next_copy(groups, &copy);) {
+        *static_cast<Bytes*>(copy.to) = copy.from ? *static_cast<const Bytes*>(copy.from) : Bytes{};
+    }
 }
 
 template <class To, class From>

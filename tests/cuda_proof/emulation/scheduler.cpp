@@ -84,6 +84,22 @@ struct Warp {
     }
 };
 
+// Of a thread, until they are made.
+struct Copies {
+    static constexpr size_t kMost = 4096;
+    std::vector<Copy> copies;
+    std::vector<size_t> groups;  // where each ends
+    size_t made = 0;
+
+    void reset() {
+        copies.clear();
+        copies.reserve(kMost);
+        groups.clear();
+        groups.reserve(kMost);
+        made = 0;
+    }
+};
+
 struct Shared {
     const void* declaration;
     void* memory;
@@ -94,6 +110,8 @@ struct Block {
     Coordinates index{};
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
+    std::vector<Copies> copies;
+    size_t dynamic_bytes = 0;
     Barrier barrier;
     std::vector<Shared> shared;
     Fiber* running = nullptr;
@@ -140,9 +158,12 @@ void wait(int line) {
     switch_to(self, &scheduler);
 }
 
-// Not memcpy, which ThreadSanitizer watches.
+// Not by a call of memcpy, which ThreadSanitizer watches.
 void copy(unsigned char* to, const void* from, size_t bytes) {
-    for (size_t i = 0; i < bytes; ++i) to[i] = static_cast<const unsigned char*>(from)[i];
+    const auto* const source = static_cast<const unsigned char*>(from);
+    size_t i = 0;
+    for (; i + 8 <= bytes; i += 8) __builtin_memcpy(to + i, source + i, 8);  // one instruction
+    for (; i < bytes; ++i) to[i] = source[i];
 }
 
 Warp& own_warp() {
@@ -232,6 +253,8 @@ void run_block(unsigned index, const std::vector<unsigned>& order) {
     block.fibers.assign(order.size(), Fiber());
     if (block.warps.size() < (order.size() + 31) / 32) block.warps.resize((order.size() + 31) / 32);
     for (Warp& warp : block.warps) warp.reset();
+    if (block.copies.size() < order.size()) block.copies.resize(order.size());
+    for (Copies& copies : block.copies) copies.reset();
     block.barrier = Barrier();
     block.shared.clear();
     block.shared.reserve(kMostShared);
@@ -263,7 +286,8 @@ std::vector<unsigned> thread_order(unsigned threads, ThreadOrder order) {
 }  // namespace
 
 void launch(unsigned blocks, unsigned threads, ThreadOrder order, void (*kernel)(const void*),
-            const void* arguments) {
+            const void* arguments, size_t shared) {
+    block.dynamic_bytes = shared;
     body = kernel;
     arguments_of_body = arguments;
     scheduler = Fiber();
@@ -326,6 +350,35 @@ void* shared_memory(const void* declaration, size_t bytes) {
     }
     acquire(&shared_token);
     return memory;
+}
+
+void* dynamic_shared_memory() {
+    static char declaration;
+    return shared_memory(&declaration, block.dynamic_bytes);
+}
+
+void copy_later(void* to, const void* from) {
+    Copies& own = block.copies[block.running->thread];
+    if (own.copies.size() == Copies::kMost) {  // those made are done with
+        own.copies.erase(own.copies.begin(), own.copies.begin() + static_cast<ptrdiff_t>(own.made));
+        for (size_t& end : own.groups) end -= std::min(end, own.made);
+        own.made = 0;
+    }
+    if (own.copies.size() == Copies::kMost) fail("more asynchronous copies than the emulation holds");
+    own.copies.push_back({to, from});
+}
+
+void commit_copies() {
+    Copies& own = block.copies[block.running->thread];
+    if (own.groups.size() == Copies::kMost) own.groups.erase(own.groups.begin(), own.groups.end() - 64);
+    own.groups.push_back(own.copies.size());
+}
+
+bool next_copy(unsigned groups, Copy* copy) {
+    Copies& own = block.copies[block.running->thread];
+    if (own.groups.size() <= groups || own.made >= own.groups[own.groups.size() - 1 - groups]) return false;
+    *copy = own.copies[own.made++];
+    return true;
 }
 
 }  // namespace emulation
