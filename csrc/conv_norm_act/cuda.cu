@@ -99,13 +99,16 @@ class Convolution {
 
 #ifdef GENFUSE_STORED
 using Sizes = Tile<GENFUSE_STORED, GENFUSE_PIXELS, GENFUSE_OUTPUTS>;
+// A thread has 128 registers, so that a multiprocessor holds sixteen warps; more, before they spill, where
+// elements are moved one by one or offsets are of 64 bits.
+constexpr int kBlocks =
+    (GENFUSE_ORDER == kChannelsLast && sizeof(GENFUSE_INDEX) == 4 ? 512 : 256) / Sizes::kThreads;
 #endif
 
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-// 128 registers a thread, so that a multiprocessor holds sixteen warps.
-extern "C" __global__ void __launch_bounds__(genfuse::Sizes::kThreads, 512 / genfuse::Sizes::kThreads)
+extern "C" __global__ void __launch_bounds__(genfuse::Sizes::kThreads, genfuse::kBlocks)
     conv_norm_act(const __grid_constant__ genfuse::ConvArguments arguments) {
     using namespace genfuse;
     GENFUSE_DYNAMIC_SHARED(shared);

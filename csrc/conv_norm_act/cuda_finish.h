@@ -8,12 +8,36 @@
 
 namespace genfuse {
 
-template <class Stored>
-__device__ float element_of(const ConvVector& vector, int64 sample, int channel) {
-    if (!vector.data) return 0;
+// value[j] += from[j], for `count` of them; all, 16 bytes at a time, where `chunked`.
+template <bool chunked, class Element, int Count>
+__device__ void add_elements(const Element* from, int count, float (&value)[Count]) {
+    if constexpr (chunked) {
+        constexpr int kEach = 16 / sizeof(Element);
+#pragma unroll
+        for (int i = 0; i < Count; i += kEach) {
+            const Chunk<Element> chunk = *reinterpret_cast<const Chunk<Element>*>(from + i);
+#pragma unroll
+            for (int j = 0; j < kEach; ++j) value[i + j] += widen(chunk.element[j]);
+        }
+    } else {
+#pragma unroll
+        for (int j = 0; j < Count; ++j) {
+            if (j < count) value[j] += widen(from[j]);
+        }
+    }
+}
+
+// Likewise of a vector's numbers from `channel` on.
+template <class Stored, bool chunked, int Count>
+__device__ void add_vector(const ConvVector& vector, int64 sample, int channel, int count,
+                           float (&value)[Count]) {
+    if (!vector.data) return;
     const int64 place = sample * vector.batch + channel;
-    return vector.is_float ? __ldg(static_cast<const float*>(vector.data) + place)
-                           : widen(static_cast<const Stored*>(vector.data)[place]);
+    if (vector.is_float) {
+        add_elements<chunked>(static_cast<const float*>(vector.data) + place, count, value);
+    } else {
+        add_elements<chunked>(static_cast<const Stored*>(vector.data) + place, count, value);
+    }
 }
 
 template <class Stored, Order order, class Index, class Tile>
@@ -76,12 +100,10 @@ class Finish {
         Word residual = {};
         if (of_.residual.data) residual = read(address(of_.residual, pixel, channel), count);
 #pragma unroll
-        for (int j = 0; j < kEach; ++j) {
-            value[j] = sums[j] + widen(residual.element[j]);
-            if (j >= count) continue;
-            value[j] += element_of<Stored>(of_.bias, 0, channel + j) +
-                        element_of<Stored>(of_.shift, block_.sample + pixel.sample, channel + j);
-        }
+        for (int j = 0; j < kEach; ++j) value[j] = sums[j] + widen(residual.element[j]);
+        add_vector<Stored, order == kChannelsLast>(of_.bias, 0, channel, count, value);
+        add_vector<Stored, order == kChannelsLast>(of_.shift, block_.sample + pixel.sample, channel, count,
+                                                   value);
 #pragma unroll
         for (int j = 0; j < kEach; ++j) value[j] *= static_cast<float>(of_.scale);
         activate_all(static_cast<Activation>(of_.out_activation), value, static_cast<float>(of_.slope));

@@ -29,7 +29,7 @@ class FusedProduct {
     }
 
     __device__ void add(const Word* halo, int shift, const Word* weights) {
-#pragma unroll
+#pragma unroll 1
         for (int k = 0; k < Tile::kWords; ++k) {
             Word b[kN];
 #pragma unroll

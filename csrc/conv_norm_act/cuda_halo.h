@@ -86,33 +86,25 @@ class Halo {
         if (c >= source_.inputs) return;
         const int channel = block_.group * static_cast<int>(source_.group_channels) + c;
         const float slope = static_cast<float>(of_.slope);
-        Chunk<float> numbers[kEach] = {};
-        int known = -1;
         visit([&](int sample, int place, const HaloPixel& pixel) {
             if (pixel.row < 0 || block_.sample + sample >= of_.batch) return;
-            if (norm && sample != known) {
-                known = sample;
-                const int64 row = (block_.sample + sample) * source_.channels + channel;
+            const int64 row = (block_.sample + sample) * source_.channels + channel;
+            Stored* const element = ring_[slot(chunk) + swizzled(place, word_)].element;
+#pragma unroll 1  // else the values crowd the sums out of the registers
+            for (int first = 0; first < kEach; first += 4) {
+                float value[4];
 #pragma unroll
-                for (int j = 0; j < kEach; ++j) {
-                    if (c + j < source_.inputs) numbers[j] = norm[row + j];
+                for (int j = 0; j < 4; ++j) {
+                    value[j] = widen(element[first + j]);
+                    if (norm && c + first + j < source_.inputs) {
+                        const Chunk<float> n = norm[row + first + j];
+                        value[j] = fused(value[j] - n.element[0], n.element[1], n.element[2]);
+                    }
                 }
-            }
-            Word* const at = ring_ + slot(chunk) + swizzled(place, word_);
-            Word word = *at;
-            float value[kEach];
+                activate_all(activation, value, slope);
 #pragma unroll
-            for (int j = 0; j < kEach; ++j) {
-                value[j] = widen(word.element[j]);
-                if (norm) {
-                    const float (&n)[4] = numbers[j].element;
-                    value[j] = fused(value[j] - n[0], n[1], n[2]);
-                }
+                for (int j = 0; j < 4; ++j) narrow(value[j], &element[first + j]);
             }
-            activate_all(activation, value, slope);
-#pragma unroll
-            for (int j = 0; j < kEach; ++j) narrow(value[j], &word.element[j]);
-            *at = word;
         });
     }
 

@@ -48,6 +48,7 @@ class Weights {
                                     column * weights.column + at.chunk * Tile::kInputs;
         const int left = static_cast<int>(source_.inputs) - at.chunk * Tile::kInputs;
         Word* const to = ring_ + step % kStages * kCount;
+#pragma unroll 1
         for (int i = static_cast<int>(threadIdx.x); i < kCount; i += Tile::kThreads) {
             const int word = i % Tile::kWords, output = i / Tile::kWords;
             const bool exists = block_.output + output < of_.outputs && word * Tile::kEach < left;

@@ -12,7 +12,7 @@ pytest.importorskip("triton")  # which brings cuobjdump and nvdisasm
 
 from genfuse_bench import cards
 from genfuse_bench.card import Card, read_card
-from genfuse_bench.cuda_cards import OPS, TARGETS, cuda_cards
+from genfuse_bench.cuda_cards import OPS, TARGETS, cases, cuda_cards
 from genfuse_kernels.common import nvrtc
 from genfuse_kernels.common.cuda_kernel import STORED
 from triton_proof.seeds import WHOLE, rotating
@@ -38,9 +38,14 @@ def committed() -> dict[tuple[str, str, str, str], dict[str, object]]:
 
 
 def _is_wide(card: Card) -> bool:
-    """Whether images in memory order move 128 bits at a time; `sampler_reduce` also reads first elements."""
-    if card.case.startswith("planes"):
+    """Whether images in memory order move 128 bits at a time.
+
+    `sampler_reduce` also reads first elements, and a convolution stores moments, three numbers of 64 bits.
+    """
+    if card.case.startswith(("planes", "rows")):
         return True
+    if card.kernel == "conv_norm_act":
+        return set(card.loads) == {"128"} and set(card.stores) == {"64", "128"} and card.stores["64"] == 3
     if card.kernel == "sampler_reduce":
         narrow = sum(card.loads.values()) - card.loads["128"]
         return narrow == 2 and sum(card.stores.values()) == 2
@@ -49,6 +54,12 @@ def _is_wide(card: Card) -> bool:
 
 def test_no_kernel_spills(rows):
     assert [row for row in rows if row.spills] == []
+
+
+def test_convolutions_multiply_on_tensor_cores(rows):
+    for row in rows:
+        if row.kernel == "conv_norm_act":
+            assert (row.tensor_core > 0) == ("kFused" not in row.case), row
 
 
 def test_images_in_memory_order_move_128_bits_at_a_time(rows):
@@ -70,17 +81,15 @@ def test_cards_are_no_worse_than_the_committed_ones(rows):
 
 def test_every_kernel_has_a_committed_card_that_meets_the_bars():
     found = committed()
-    names = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
     assert set(found) == {
-        (op, order, target, name)
-        for op, orders in OPS.items()
-        for order in orders
+        (case.kernel.op, case.name, target, str(case.kernel.dtype).removeprefix("torch."))
+        for case in cases()
         for target in TARGETS
-        for name in names
     }
     for row in found.values():
         card = Card(**row)
         assert not card.spills and _is_wide(card), card
+        assert card.kernel != "conv_norm_act" or card.tensor_core or "kFused" in card.case, card
     assert "| cuda | sampler_step | channels_last | sm_90a |" in (cards.RESULTS / "cards.md").read_text()
 
 

@@ -67,9 +67,10 @@ inline float factor(uint32 part, int, tf32) {
 template <class Factor>
 void multiply(const uint32 (&a)[4], const uint32 (&b)[2], float (&sum)[4], Factor kind,
               int line = __builtin_LINE()) {
-    uint32 all_a[32][4], all_b[32][2];
-    emulation::gather(kAllLanes, a, sizeof(a), all_a, line);
-    emulation::gather(kAllLanes, b, sizeof(b), all_b, line);
+    struct Factors {
+        uint32 a[4], b[2];
+    } own = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, of[32];
+    emulation::gather(kAllLanes, &own, sizeof(own), of, line);
     constexpr int each = sizeof(Factor) == 2 ? 2 : 1;  // factors of a part
     const uint32 lane = threadIdx.x % 32;
     for (uint32 i = 0; i < 4; ++i) {
@@ -77,8 +78,8 @@ void multiply(const uint32 (&a)[4], const uint32 (&b)[2], float (&sum)[4], Facto
         for (uint32 half = 0; half < 2; ++half) {
             for (uint32 k = 0; k < 4; ++k) {
                 for (int e = 0; e < each; ++e) {
-                    sum[i] += factor(all_a[4 * row + k][2 * half + low], e, kind) *
-                              factor(all_b[4 * column + k][half], e, kind);
+                    sum[i] += factor(of[4 * row + k].a[2 * half + low], e, kind) *
+                              factor(of[4 * column + k].b[half], e, kind);
                 }
             }
         }

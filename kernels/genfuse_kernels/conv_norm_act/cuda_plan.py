@@ -44,11 +44,15 @@ class Tile(NamedTuple):
         """A warp makes 64 pixels of 32 outputs, 32 in float32."""
         return self.pixels // (64 if dtype.itemsize < 4 else 32) * (self.outputs // 32) * 32
 
+    def macros(self, precision: str) -> tuple[tuple[str, int | str], ...]:
+        """What the kernel is compiled for."""
+        return ("PIXELS", self.pixels), ("OUTPUTS", self.outputs), ("PRECISION", precision)
+
     def parts(self, dtype: torch.dtype) -> int:
         """Shares of a block's pixels whose moments it stores: a thread an output and share."""
         return self.threads(dtype) // self.outputs
 
-    def count(self, rows: Axis, columns: Axis) -> Pair:
+    def tiles(self, rows: Axis, columns: Axis) -> Pair:
         """Tiles of one launch, along either axis."""
         return -(-rows.made >> self.rows), -(-columns.made >> self.columns)
 
@@ -115,10 +119,11 @@ def shared_bytes(tile: Tile, sources: Sequence[tuple[Axis, Axis]]) -> int:
 
 def projection_axes(rows: Axis, columns: Axis) -> tuple[Axis, Axis]:
     """Where the 1x1 convolution of a residual reads: at the pixels that are made."""
-    return tuple(
-        axis._replace(stride=axis.phase_step, start=axis.phase, taps=1, step=1, first=0)
-        for axis in (rows, columns)
-    )  # type: ignore[return-value]
+    return _alone(rows), _alone(columns)
+
+
+def _alone(axis: Axis) -> Axis:
+    return axis._replace(stride=axis.phase_step, start=axis.phase, taps=1, step=1, first=0)
 
 
 def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axis]]:
@@ -131,15 +136,17 @@ def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axi
 def fitting_tile(
     phases: Sequence[tuple[Axis, Axis]], outputs: int, dtype: torch.dtype, *, one_sample: bool, projects: bool
 ) -> Tile | None:
-    """The tile of all phases' launches; None where no halo fits shared memory."""
+    """The tile of all phases' launches: the largest whose halo fits shared memory; None where there is none."""
     made = max(rows.made for rows, _ in phases), max(columns.made for _, columns in phases)
+    read = [[phase, *([projection_axes(*phase)] if projects else [])] for phase in phases]
     for most in (128, 64):
         tile = tile_for(made, outputs, dtype, most_pixels=most, one_sample=one_sample)
-        needed = max(
-            shared_bytes(tile, [phase, *([projection_axes(*phase)] if projects else [])]) for phase in phases
-        )
-        if needed <= MOST_SHARED:
-            return tile
+        while True:
+            if max(shared_bytes(tile, sources) for sources in read) <= MOST_SHARED:
+                return tile
+            if tile.samples == 1:
+                break
+            tile = tile._replace(samples=tile.samples // 2)
     return None
 
 
@@ -150,8 +157,8 @@ def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
     return {"exact": "kFused", "fast": "kOneProduct", None: "kThreeProducts"}[accuracy]
 
 
-def limit(weight_shape: Sequence[int], s: Settings) -> str | None:
-    """Why the CUDA kernel does not run such a unit; None where it does."""
+def limit(weight_shape: Sequence[int], s: Settings, made: Pair) -> str | None:
+    """Why the CUDA kernel does not run a unit that makes pictures of `made` pixels; None where it does."""
     if s.dropout > 0:
         return "it has no dropout"
     if s.norm in ("layer_pixel", "rms_pixel"):
@@ -167,17 +174,13 @@ def limit(weight_shape: Sequence[int], s: Settings) -> str | None:
         return (
             f"{inputs} input and {outputs} output channels{of_group} are too few, expected {LEAST_CHANNELS}"
         )
-    phases = [
-        (rows, columns)
-        for rows in axes_of(s, kernel_size(weight_shape), _LARGE)[0]
-        for columns in axes_of(s, kernel_size(weight_shape), _LARGE)[1]
-    ]
-    if any(
-        fitting_tile(phases, outputs, dtype, one_sample=False, projects=True) is None for dtype in _WIDTHS
-    ):
-        return f"what a block's taps read, {kernel_size(weight_shape)} of them, does not fit shared memory"
+    kernel = kernel_size(weight_shape)
+    rows, columns = axes_of(s, kernel, made)
+    phases = [(of_row, of_column) for of_row in rows for of_column in columns]
+    of_dtypes = (fitting_tile(phases, outputs, dtype, one_sample=False, projects=True) for dtype in _WIDTHS)
+    if None in of_dtypes:
+        return f"what a block reads for a kernel of {kernel} does not fit shared memory"
     return None
 
 
-_LARGE = (1 << 20, 1 << 20)
 _WIDTHS = (torch.float16, torch.float32)

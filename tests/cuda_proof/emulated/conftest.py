@@ -14,7 +14,7 @@ from cuda_proof.build import EMULATION, build
 from genfuse_kernels.common import cuda_moments
 from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
-from genfuse_kernels.conv_norm_act import cuda_impl as conv_norm_act
+from genfuse_kernels.conv_norm_act import cuda_conv
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
@@ -76,5 +76,5 @@ def launch(request, library) -> Launch:
 @pytest.fixture(autouse=True)
 def emulated(launch, monkeypatch) -> None:
     torch.set_num_threads(1)
-    for module in (conv_norm_act, cuda_moments, philox_normal, sampler_step, sampler_reduce):
+    for module in (cuda_conv, cuda_moments, philox_normal, sampler_step, sampler_reduce):
         monkeypatch.setattr(module, "launch", launch)

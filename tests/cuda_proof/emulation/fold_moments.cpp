@@ -1,6 +1,7 @@
 // fold_moments' kernel on the host; `emulated.py` calls it.
-#include "fold_moments/cuda.cu"
 #include "instantiations.h"
+// after it
+#include "fold_moments/cuda.cu"
 
 namespace {
 

@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <numeric>
 #include <random>
 #include <vector>
 
+#include "context.h"
 #include "cuda.h"
 
 extern "C" {
@@ -28,7 +28,7 @@ namespace {
 
 constexpr size_t kStackBytes = 256 << 10;
 constexpr unsigned kNoOrder = 1;  // of __tsan_switch_to_fiber: a switch orders nothing
-constexpr size_t kLargestValue = 16;
+constexpr size_t kLargestValue = 32;
 constexpr size_t kMostShared = 16;  // arrays of a block
 
 void acquire([[maybe_unused]] void* address) {
@@ -44,7 +44,7 @@ void release([[maybe_unused]] void* address) {
 }
 
 struct Fiber {
-    ucontext_t context;
+    Context context;
     void* stack = nullptr;  // null: the scheduler's own
     size_t stack_bytes = 0;
     void* fake_stack = nullptr;
@@ -145,7 +145,7 @@ void switch_to(Fiber* from, Fiber* to) {
 #ifdef EMULATION_TSAN
     __tsan_switch_to_fiber(to->of_tsan, kNoOrder);
 #endif
-    swapcontext(&from->context, &to->context);
+    Context::exchange(&from->context, &to->context);
 #ifdef EMULATION_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, nullptr, nullptr);
 #endif
@@ -226,11 +226,7 @@ void start(Fiber* fiber) {
     if (fiber->stack == MAP_FAILED) fail("no memory for a thread's stack");
     fiber->stack_bytes = kStackBytes;
     fiber->started = true;
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack;
-    fiber->context.uc_stack.ss_size = kStackBytes;
-    fiber->context.uc_link = nullptr;
-    makecontext(&fiber->context, run_thread, 0);
+    fiber->context.begin(fiber->stack, kStackBytes, run_thread);
 #ifdef EMULATION_TSAN
     fiber->of_tsan = __tsan_create_fiber(0);
 #endif
@@ -329,7 +325,7 @@ void warp_barrier(unsigned mask, int line) {
 }
 
 void gather(unsigned mask, const void* value, size_t bytes, void* values, int line) {
-    if (bytes > kLargestValue) fail("a warp primitive's value is larger than 16 bytes");
+    if (bytes > kLargestValue) fail("a warp primitive's value is larger than 32 bytes");
     exchange(mask, value, bytes, line);
     const auto& gathered = own_warp().gathered[block.running->thread % 32];
     for (unsigned i = 0; i < 32; ++i) {
