@@ -24,9 +24,10 @@ __device__ void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" : : "n"(Latest) : "memory");
 }
 #else
-// The plain twin copies as late as may be: what reads too early finds what was there before.
+// The plain twin copies as late as may be, so that what reads too early finds what was there before, or at
+// once, so that what is still read is overwritten.
 inline void copy16(void* to, const void* from, bool exists) {
-    emulation::copy_later(to, exists ? from : nullptr);
+    emulation::copy_async(to, exists ? from : nullptr);
 }
 inline void commit_copies() {
     emulation::commit_copies();

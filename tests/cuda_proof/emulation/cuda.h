@@ -8,7 +8,7 @@
 // memory of its own, so that AddressSanitizer knows its end; ThreadSanitizer sees a fiber as a thread, with
 // barriers alone for order.
 // A lane may wait with one mask while others exchange with another.
-// An asynchronous copy is made when it is waited for, not before.
+// An asynchronous copy is made when it is waited for, not before; in the reverse order of threads at once.
 // Not covered: clusters, other atomics, textures, more than one axis of threads.
 #pragma once
 
@@ -59,20 +59,31 @@ struct Copy {
     const void* from;
 };
 
-void copy_later(void* to, const void* from);
+bool copies_at_once();
+void copy_later(const Copy& copy);
 void commit_copies();
 
 // The running thread's next copy that is not of its latest `groups` groups; whether there is one.
 bool next_copy(unsigned groups, Copy* copy);
 
 // Here, where the sanitizers see the accesses.
-inline void make_copies(unsigned groups) {
+inline void make(const Copy& copy) {
     struct alignas(16) Bytes {
         unsigned char byte[16];
     };
-    for (Copy copy; next_copy(groups, &copy);) {
-        *static_cast<Bytes*>(copy.to) = copy.from ? *static_cast<const Bytes*>(copy.from) : Bytes{};
+    *static_cast<Bytes*>(copy.to) = copy.from ? *static_cast<const Bytes*>(copy.from) : Bytes{};
+}
+
+inline void copy_async(void* to, const void* from) {
+    if (copies_at_once()) {
+        make({to, from});
+    } else {
+        copy_later({to, from});
     }
+}
+
+inline void make_copies(unsigned groups) {
+    for (Copy copy; next_copy(groups, &copy);) make(copy);
 }
 
 template <class To, class From>

@@ -112,6 +112,7 @@ struct Block {
     std::vector<Warp> warps;
     std::vector<Copies> copies;
     size_t dynamic_bytes = 0;
+    bool copies_at_once = false;
     Barrier barrier;
     std::vector<Shared> shared;
     Fiber* running = nullptr;
@@ -284,6 +285,7 @@ std::vector<unsigned> thread_order(unsigned threads, ThreadOrder order) {
 void launch(unsigned blocks, unsigned threads, ThreadOrder order, void (*kernel)(const void*),
             const void* arguments, size_t shared) {
     block.dynamic_bytes = shared;
+    block.copies_at_once = order == kReverse;
     body = kernel;
     arguments_of_body = arguments;
     scheduler = Fiber();
@@ -353,7 +355,11 @@ void* dynamic_shared_memory() {
     return shared_memory(&declaration, block.dynamic_bytes);
 }
 
-void copy_later(void* to, const void* from) {
+bool copies_at_once() {
+    return block.copies_at_once;
+}
+
+void copy_later(const Copy& copy) {
     Copies& own = block.copies[block.running->thread];
     if (own.copies.size() == Copies::kMost) {  // those made are done with
         own.copies.erase(own.copies.begin(), own.copies.begin() + static_cast<ptrdiff_t>(own.made));
@@ -361,7 +367,7 @@ void copy_later(void* to, const void* from) {
         own.made = 0;
     }
     if (own.copies.size() == Copies::kMost) fail("more asynchronous copies than the emulation holds");
-    own.copies.push_back({to, from});
+    own.copies.push_back(copy);
 }
 
 void commit_copies() {
