@@ -12,6 +12,8 @@ import genfuse
 from genfuse import dispatch, env
 from genfuse.errors import UnsupportedError
 from genfuse.ops import philox_normal, sampler_reduce, sampler_step
+from genfuse.ops.conv_launch import limits
+from genfuse_kernels.conv_norm_act.settings import Settings
 from ops.step_rows import CLIP, inputs, table
 
 HAS_CPU = env.backend_missing("cpu") is None
@@ -93,6 +95,35 @@ def test_why_cuda_kernels_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> No
         "no kernel for this op yet"
     )
     assert dispatch.obstacle("sampler_step", "cuda", CPU, torch.float32) == "x is on cpu, expected cuda"
+
+
+def test_what_the_cuda_convolution_does_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left to Triton, or where that is missing to PyTorch's kernels, with the reason."""
+    x, weight = torch.empty(2, 32, 9, 9, device="meta"), torch.empty(32, 32, 3, 3, device="meta")
+    monkeypatch.setattr(env, "backend_missing", lambda name: "not here (test)" if name == "triton" else None)
+
+    def chosen(weight: torch.Tensor, settings: Settings, gradients: bool = False) -> dispatch.Choice:
+        why = limits(x, weight, settings, gradients)
+        return dispatch.choose("conv_norm_act", torch.device("cuda"), torch.float16, gradients, why)
+
+    assert chosen(weight, Settings(norm="group", activation="silu")).backend == "cuda"
+    few = torch.empty(32, 4, 3, 3, device="meta")
+    for of, settings, why in (
+        (weight, Settings(dropout=0.1), "it has no dropout"),
+        (weight, Settings(norm="layer_pixel"), "it has no norm over each pixel's channels"),
+        (weight, Settings(pool=(2, 2)), "it does not pool"),
+        (few, Settings(groups=8), "4 input and 4 output channels of a group are too few, expected 16"),
+        (
+            torch.empty(32, 32, 40, 40, device="meta"),
+            Settings(padding=(40, 40)),
+            "does not fit shared memory",
+        ),
+    ):
+        choice = chosen(of, settings)
+        assert choice.backend == "aten" and why in choice.passed_over["cuda"]
+    assert "no backward" in chosen(weight, Settings(), gradients=True).passed_over["cuda"]
+    monkeypatch.setattr(env, "backend_missing", lambda name: None)
+    assert chosen(weight, Settings()).backend == "triton"
 
 
 def test_strict_forbids_aten(without_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from genfuse_bench.card import Card, read_card
 from genfuse_kernels.common import cuda_tile
 from genfuse_kernels.common.cuda_kernel import STORED, Kernel, compiled
 from genfuse_kernels.common.cuda_walk import THREADS, Order
+from genfuse_kernels.conv_norm_act.axes import forward_axis
+from genfuse_kernels.conv_norm_act.cuda_plan import Tile, shared_bytes, tile_for
 from genfuse_kernels.norm_stats.spec import DTYPES as SINGLE
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 
@@ -42,10 +45,56 @@ KERNELS = (
     Kernels("conv_norm_act", "pixel_sums"),
     Kernels("conv_norm_act", "read_gradient"),
     Kernels("conv_norm_act", "summed_gradient"),
+    Kernels("fold_moments", "", ("flat",), (torch.float32,), THREADS),
 )
-"""Every CUDA kernel."""
+"""Every CUDA kernel but the convolution's, which has tiles besides."""
 
 TARGETS = ("sm_80", "sm_90a", "sm_100a")
+
+
+class Case(NamedTuple):
+    """A kernel, what it is called, its block's threads, and bytes of shared memory; None: what it declares."""
+
+    kernel: Kernel
+    name: str
+    threads: int
+    shared: int | None
+
+
+def cases(dtypes: tuple[torch.dtype, ...] = tuple(STORED), *, wide: bool = False) -> Iterator[Case]:
+    """Every instantiation; `wide`: with offsets in 64 bits, of convolutions those of the largest tile."""
+    suffix = ", 64-bit offsets" if wide else ""
+    for of in KERNELS:
+        for dtype in dtypes:
+            if dtype in of.dtypes:
+                for order in of.orders:
+                    kernel = Kernel(of.op, dtype, order, wide, of.part)
+                    yield Case(kernel, f"{order}{suffix}", of.threads, None)
+    for dtype in dtypes:
+        for order in _CONVOLVED:
+            yield from _convolutions(dtype, order, wide, suffix)
+
+
+_CONVOLVED: tuple[Order, ...] = ("channels_last", "planes")
+
+
+def _convolutions(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
+    if dtype == torch.float64:
+        return
+    half = dtype != torch.float32
+    precisions = ("kOneProduct",) if half else ("kOneProduct", "kThreeProducts", "kFused")
+    tiles = [tile_for((size, size), outputs, dtype) for size in (32, 8) for outputs in (128, 64)]
+    for tile in dict.fromkeys(tiles[:1] if wide else tiles):
+        for precision in precisions:
+            kernel = Kernel("conv_norm_act", dtype, order, wide, macros=tile.macros(precision))
+            name = f"{order}, {tile.pixels} x {tile.outputs}" + ("" if half else f", {precision}")
+            yield Case(kernel, name + suffix, tile.threads(dtype), _shared(tile))
+
+
+def _shared(tile: Tile) -> int:
+    """Of a 3x3 convolution."""
+    axis = forward_axis(32, 1, 1, 3, 1)[0]
+    return shared_bytes(tile, [(axis, axis)])
 
 
 def cuda_cards(
@@ -54,19 +103,13 @@ def cuda_cards(
     *,
     wide: bool = False,
 ) -> list[Card]:
-    """A card of every kernel, target, dtype and order; `wide`: with offsets in 64 bits."""
-    return [
-        cuda_card(Kernel(of.op, dtype, order, wide, of.part), target, of.threads)
-        for of in KERNELS
-        for target in targets
-        for dtype in dtypes
-        if dtype in of.dtypes
-        for order in of.orders
-    ]
+    """A card of every case and target."""
+    return [cuda_card(case, target) for target in targets for case in cases(dtypes, wide=wide)]
 
 
-def cuda_card(kernel: Kernel, target: str, threads: int) -> Card:
-    """The card of one kernel."""
-    cubin = compiled(kernel, target)
-    case = f"{kernel.order}, 64-bit offsets" if kernel.wide else kernel.order
-    return read_card(cubin, "cuda", kernel.function, case, target, kernel.dtype, threads)
+def cuda_card(case: Case, target: str) -> Card:
+    """The card of one case."""
+    kernel, name, threads, shared = case
+    return read_card(
+        compiled(kernel, target), "cuda", kernel.function, name, target, kernel.dtype, threads, shared
+    )

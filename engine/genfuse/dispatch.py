@@ -38,7 +38,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "attention": ("cpu", "aten", "reference"),
     "clip_grad_norm": ("cpu", "triton", "aten", "reference"),
     "clip_weights": ("cpu", "triton", "aten", "reference"),
-    "conv_norm_act": ("cpu", "triton", "aten", "reference"),
+    "conv_norm_act": ("cpu", "triton", "cuda", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
     "leaky_relu_tangent": ("cpu", "triton", "aten", "reference"),
     "linear": ("cpu", "aten", "reference"),

@@ -12,7 +12,7 @@ pytest.importorskip("triton")  # which brings cuobjdump and nvdisasm
 
 from genfuse_bench import cards
 from genfuse_bench.card import Card, read_card
-from genfuse_bench.cuda_cards import KERNELS, TARGETS, cuda_cards
+from genfuse_bench.cuda_cards import KERNELS, TARGETS, cases, cuda_cards
 from genfuse_kernels.common import nvrtc
 from genfuse_kernels.common.cuda_kernel import STORED, Kernel
 from triton_proof.seeds import WHOLE, rotating
@@ -53,12 +53,17 @@ IMAGES = {
 
 
 def _is_wide(card: Card) -> bool:
-    """Whether images in memory order move 128 bits at a time; `sampler_reduce` also reads first elements."""
-    if card.case.startswith("planes"):
+    """Whether images in memory order move 128 bits at a time.
+
+    `sampler_reduce` also reads first elements, and a convolution stores moments, three numbers of 64 bits.
+    """
+    if card.case.startswith("planes") or card.kernel == "fold_moments":
         return True
     if card.kernel in IMAGES:
         loads, stores = IMAGES[card.kernel]
         return card.loads.get("128", 0) >= loads and card.stores.get("128", 0) >= stores
+    if card.kernel == "conv_norm_act":
+        return set(card.loads) == {"128"} and set(card.stores) == {"64", "128"} and card.stores["64"] == 3
     if card.kernel == "sampler_reduce":
         narrow = sum(card.loads.values()) - card.loads["128"]
         return narrow == 2 and sum(card.stores.values()) == 2
@@ -67,6 +72,12 @@ def _is_wide(card: Card) -> bool:
 
 def test_no_kernel_spills(rows):
     assert [row for row in rows if row.spills] == []
+
+
+def test_convolutions_multiply_on_tensor_cores(rows):
+    for row in rows:
+        if row.kernel == "conv_norm_act":
+            assert (row.tensor_core > 0) == ("kFused" not in row.case), row
 
 
 def test_images_in_memory_order_move_128_bits_at_a_time(rows):
@@ -89,15 +100,14 @@ def test_cards_are_no_worse_than_the_committed_ones(rows):
 def test_every_kernel_has_a_committed_card_that_meets_the_bars():
     found = committed()
     assert set(found) == {
-        (of.part or of.op, order, target, str(dtype).removeprefix("torch."))
-        for of in KERNELS
-        for order in of.orders
+        (case.kernel.function, case.name, target, str(case.kernel.dtype).removeprefix("torch."))
+        for case in cases()
         for target in TARGETS
-        for dtype in of.dtypes
     }
     for row in found.values():
         card = Card(**row)
         assert not card.spills and _is_wide(card), card
+        assert card.kernel != "conv_norm_act" or card.tensor_core or "kFused" in card.case, card
     assert "| cuda | sampler_step | channels_last | sm_90a |" in (cards.RESULTS / "cards.md").read_text()
 
 

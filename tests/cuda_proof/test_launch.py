@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from genfuse_kernels.common import cuda_kernel, nvrtc
 from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
 
@@ -52,7 +54,10 @@ class StandInCuPy:
         return SimpleNamespace(get_function=self._function)
 
     def _function(self, name: str) -> Any:
-        def call(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        def call(
+            grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int
+        ) -> None:
+            assert shared_mem <= max(48 * 1024, getattr(call, "max_dynamic_shared_size_bytes", 0))
             self.launches.append(
                 (name, grid, block, arguments, self._now.get("device"), self._now.get("stream"))
             )
@@ -124,6 +129,16 @@ def test_a_step_allocates_nothing_and_waits_for_nothing(cupy, memory_format):
         with NothingComputed():
             sampler_step.sampler_step(*arguments, **given)
     assert [launch[0] for launch in cupy.launches] == ["sampler_step"] * 2
+
+
+def test_a_convolution_asks_for_the_shared_memory_that_it_needs(cupy):
+    """And is one launch, with another that merges the parts of its statistics."""
+    x = torch.empty(2, 16, 32, 32, dtype=torch.float16).to(memory_format=torch.channels_last)
+    weight = torch.empty(128, 16, 3, 3, dtype=torch.float16).to(memory_format=torch.channels_last)
+    out, stats = torch.empty(2, 128, 32, 32, dtype=torch.float16), torch.empty(2, 128, 2)
+    conv_norm_act(out, stats, x, weight, None, Settings(padding=(1, 1), activation="silu"))
+    (name, grid, block, *_), (fold, *_) = cupy.launches
+    assert (name, grid, block, fold) == ("conv_norm_act", (2 * 4 * 2,), (256,), "fold_moments")
 
 
 def test_a_failed_compilation_keeps_the_log_and_names_it(cupy, monkeypatch):

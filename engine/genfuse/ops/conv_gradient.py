@@ -63,7 +63,7 @@ def differentiable(
 
 def gradient_limits(call: Call) -> dict[dispatch.Backend, str]:
     """Why backends do not run this call where it needs gradients."""
-    return limits(call.weight, call.settings, gradients=True) | library.gradient_limits(*call.inputs)
+    return limits(call.x, call.weight, call.settings, gradients=True) | library.gradient_limits(*call.inputs)
 
 
 def composed(call: Call) -> tuple[Tensor, Tensor]:

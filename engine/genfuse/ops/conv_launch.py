@@ -11,9 +11,10 @@ from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.ops.conv_call import NAMES, TENSORS
-from genfuse.ops.conv_geometry import output_size
+from genfuse.ops.conv_geometry import convolved_size, output_size
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import empty, empty_stats
+from genfuse_kernels.conv_norm_act import cuda_plan
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
@@ -28,7 +29,7 @@ def launch(
 ) -> tuple[Tensor, Tensor]:
     """Output and statistics, empty where not wanted, by the backend that the rule chooses."""
     out, stats_out = outputs(x, weight, settings, return_stats)
-    kernel = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits(weight, settings))
+    kernel = dispatch.select("conv_norm_act", x.device, x.dtype, limits=limits(x, weight, settings))
     if x.shape[0]:
         kernel(out, stats_out if return_stats else None, x, weight, bias, settings, **tensors)
     return out, stats_out
@@ -56,10 +57,18 @@ def launch_unkept(
         return launch(of["x"], of["weight"], of["bias"], settings, tensors, return_stats)
 
 
-def limits(weight: Tensor, settings: Settings, gradients: bool = False) -> dict[dispatch.Backend, str]:
-    """Why backends do not run a convolution of this size; `settings` for its padding and groups alone."""
-    limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
-    return {} if limit is None else {"cpu": limit}
+def limits(
+    x: Tensor, weight: Tensor, settings: Settings, gradients: bool = False
+) -> dict[dispatch.Backend, str]:
+    """Why backends do not run such a convolution, of those that x's device has."""
+    if x.device.type == "cpu":
+        limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
+        return {} if limit is None else {"cpu": limit}
+    if gradients:
+        return {"cuda": "gradients are needed, and it has no backward of this op yet"}
+    kernel, size = kernel_size(weight.shape), (1 if x.ndim == 3 else x.shape[2], x.shape[-1])
+    why = cuda_plan.limit(weight.shape, settings, convolved_size(settings, kernel, size))
+    return {} if why is None else {"cuda": why}
 
 
 def outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:

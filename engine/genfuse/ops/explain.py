@@ -53,11 +53,12 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
 def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
     """Of this call of `conv_norm_act`, as far as its arguments are given."""
     given = inspect.signature(conv_norm_act).bind_partial(*args, **kwargs).arguments
-    weight = given.get("weight")
-    if not isinstance(weight, torch.Tensor):
+    x, weight = given.get("x"), given.get("weight")
+    if not isinstance(x, torch.Tensor) or not isinstance(weight, torch.Tensor):
         return {}
-    settings = settings_of(weight.ndim - 2, padding=given.get("padding", 0), groups=given.get("groups", 1))
-    return limits(weight, settings, gradients)
+    options = {name: given[name] for name in Settings._fields if name in given}
+    settings = settings_of(weight.ndim - 2, **{"padding": 0, **options})
+    return limits(x, weight, settings, gradients)
 
 
 def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

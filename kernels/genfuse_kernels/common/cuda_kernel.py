@@ -29,6 +29,8 @@ STORED = {
 }
 """The type that csrc/common/cuda/stored.h gives a dtype's elements."""
 
+_SHARED_UNASKED = 48 * 1024  # bytes that a block has without asking
+
 ORDERS: dict[Order, str] = {
     "flat": "kFlat",
     "channels_last": "kChannelsLast",
@@ -42,6 +44,7 @@ class Kernel(NamedTuple):
 
     wide    whether offsets within a sample need 64 bits
     part    of an op that has several kernels, the name of one; "": the op's own
+    macros  what else the source is compiled for: (name, value), without the prefix GENFUSE_
     """
 
     op: str
@@ -49,6 +52,7 @@ class Kernel(NamedTuple):
     order: Order
     wide: bool
     part: str = ""
+    macros: tuple[tuple[str, int | str], ...] = ()
 
     @property
     def function(self) -> str:
@@ -82,6 +86,7 @@ def options(kernel: Kernel) -> list[str]:
         f"-DGENFUSE_STORED={STORED[kernel.dtype]}",
         f"-DGENFUSE_ORDER={ORDERS[kernel.order]}",
         f"-DGENFUSE_INDEX={'long long' if kernel.wide else 'int'}",
+        *(f"-DGENFUSE_{name}={value}" for name, value in kernel.macros),
     ]
 
 
@@ -154,11 +159,17 @@ def _loaded(kernel: Kernel, device: int) -> Any:
 
 
 def launch(
-    kernel: Kernel, blocks: int, arguments: NDArray[np.void], device: torch.device, threads: int = THREADS
+    kernel: Kernel,
+    blocks: int,
+    arguments: NDArray[np.void],
+    device: torch.device,
+    threads: int = THREADS,
+    shared: int = 0,
 ) -> None:
     """Enqueue the kernel on PyTorch's current stream of `device`, and wait for nothing.
 
     arguments   the kernel's struct, a structured array of one element, passed by value
+    shared      bytes of dynamic shared memory
 
     Call a kernel once before a CUDA graph is captured: the first call compiles and loads it.
     """
@@ -168,4 +179,6 @@ def launch(
     function = _loaded(kernel, number)
     stream = cupy.cuda.Stream.from_external(_Stream(torch.cuda.current_stream(number).cuda_stream))
     with cupy.cuda.Device(number), stream:
-        function((blocks,), (threads,), (arguments,))
+        if shared > _SHARED_UNASKED:
+            function.max_dynamic_shared_size_bytes = shared
+        function((blocks,), (threads,), (arguments,), shared_mem=shared)

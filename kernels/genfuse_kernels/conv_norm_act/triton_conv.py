@@ -1,16 +1,10 @@
 """The convolution in Triton: an implicit GEMM of the output's pixels by its channels, sums over taps and inputs.
 
-Every kind is one form. Along an axis, the pixel `made` of the output reads with tap t
-
-    source pixel  made·stride + start + t·step          weight  first + t·tap_step
-
-and is the output's pixel phase + made·phase_step. A transposed convolution is one such for every phase of its stride
-(sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158), and so is the gradient of a convolution's input.
+Every kind is one form, by `axes`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -21,24 +15,11 @@ from torch import Tensor
 from genfuse_kernels.common.activation import activated
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import fold_moments, room_for_parts, store_moments, tile_moments
+from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
 from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
 
 FACTORS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
-
-
-class Axis(NamedTuple):
-    """One axis of one phase."""
-
-    made: int
-    stride: int
-    start: int
-    taps: int
-    step: int
-    first: int
-    tap_step: int
-    phase: int
-    phase_step: int
 
 
 class Image(NamedTuple):
@@ -70,26 +51,6 @@ def image(tensor: Tensor | None) -> Image:
 def _strides(tensor: Tensor) -> list[int]:
     """0 along axes of size 1, which keeps what is known of an address: its alignment."""
     return [0 if size == 1 else stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
-
-
-def forward_axis(size: int, stride: int, padding: int, taps: int, dilation: int) -> list[Axis]:
-    """Of a convolution that makes `size` pixels."""
-    return [Axis(size, stride, -padding, taps, dilation, 0, 1, 0, 1)]
-
-
-def transposed_axes(size: int, stride: int, padding: int, taps: int, dilation: int) -> list[Axis]:
-    """The phases of a transposed convolution, or of a convolution's gradient, that makes `size` pixels."""
-    common = math.gcd(stride, dilation)
-    found = []
-    for phase in range(min(stride, size)):
-        # tap r reads pixel (phase + padding − r·dilation)/stride beyond `made`, where that is whole
-        reached = [r for r in range(taps) if (phase + padding - r * dilation) % stride == 0]
-        first = reached[0] if reached else 0
-        start = (phase + padding - first * dilation) // stride
-        made = (size - phase + stride - 1) // stride
-        tap_step = stride // common
-        found.append(Axis(made, 1, start, len(reached), -dilation // common, first, tap_step, phase, stride))
-    return found
 
 
 @triton.jit

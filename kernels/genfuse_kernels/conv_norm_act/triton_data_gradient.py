@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genfuse_kernels.conv_norm_act.axes import forward_axis, transposed_axes
 from genfuse_kernels.conv_norm_act.border import summed, without_border
 from genfuse_kernels.conv_norm_act.settings import Pair, Settings, kernel_size
-from genfuse_kernels.conv_norm_act.triton_conv import convolve, forward_axis, transposed_axes
+from genfuse_kernels.conv_norm_act.triton_conv import convolve
 from genfuse_kernels.conv_norm_act.triton_impl import channels_last
 
 

@@ -16,10 +16,10 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.layout import is_wide
+from genfuse_kernels.conv_norm_act.axes import forward_axis
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.triton_conv import (
     FACTORS,
-    forward_axis,
     image,
     precision_of,
     read,

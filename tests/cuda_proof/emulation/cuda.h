@@ -8,7 +8,8 @@
 // memory of its own, so that AddressSanitizer knows its end; ThreadSanitizer sees a fiber as a thread, with
 // barriers alone for order.
 // A lane may wait with one mask while others exchange with another.
-// Not covered: asynchronous copies, clusters, other atomics, textures, more than one axis of threads.
+// An asynchronous copy is made when it is waited for, not before; in the reverse order of threads at once.
+// Not covered: clusters, other atomics, textures, more than one axis of threads.
 #pragma once
 
 #include <math.h>
@@ -27,9 +28,9 @@ struct Coordinates {
 
 enum ThreadOrder { kForward, kReverse, kShuffled };
 
-// Runs `kernel(arguments)` in each of `blocks` · `threads` threads.
+// Runs `kernel(arguments)` in each of `blocks` · `threads` threads; `shared`: bytes of dynamic shared memory.
 void launch(unsigned blocks, unsigned threads, ThreadOrder order, void (*kernel)(const void*),
-            const void* arguments);
+            const void* arguments, size_t shared = 0);
 
 // Of the running thread.
 Coordinates thread_index();
@@ -47,6 +48,42 @@ void* shared_memory(const void* declaration, size_t bytes);
 template <class T>
 T* shared_memory(const void* declaration, size_t count) {
     return static_cast<T*>(shared_memory(declaration, count * sizeof(T)));
+}
+
+// What `launch` was told of, of the running block.
+void* dynamic_shared_memory();
+
+// 16 bytes each; `from` null: zeros.
+struct Copy {
+    void* to;
+    const void* from;
+};
+
+bool copies_at_once();
+void copy_later(const Copy& copy);
+void commit_copies();
+
+// The running thread's next copy that is not of its latest `groups` groups; whether there is one.
+bool next_copy(unsigned groups, Copy* copy);
+
+// Here, where the sanitizers see the accesses.
+inline void make(const Copy& copy) {
+    struct alignas(16) Bytes {
+        unsigned char byte[16];
+    };
+    *static_cast<Bytes*>(copy.to) = copy.from ? *static_cast<const Bytes*>(copy.from) : Bytes{};
+}
+
+inline void copy_async(void* to, const void* from) {
+    if (copies_at_once()) {
+        make({to, from});
+    } else {
+        copy_later({to, from});
+    }
+}
+
+inline void make_copies(unsigned groups) {
+    for (Copy copy; next_copy(groups, &copy);) make(copy);
 }
 
 template <class To, class From>

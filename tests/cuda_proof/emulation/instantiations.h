@@ -2,6 +2,8 @@
 // those of float, for what an offset is does not depend on what lies there.
 #pragma once
 
+#include <stdlib.h>
+
 #include "cuda.h"
 // after it
 #include "common/cuda/walk.h"
@@ -36,15 +38,14 @@ Run instantiation(int stored, int order, int wide) {
     }
 }
 
-#define EMULATED_KERNEL(op, Kernel, Arguments, threads)                                       \
-    extern "C" size_t op##_argument_bytes() {                                                 \
-        return sizeof(Arguments);                                                             \
-    }                                                                                         \
-    extern "C" int op##_threads() {                                                           \
-        return threads;                                                                       \
-    }                                                                                         \
-    extern "C" void op(int stored, int order, int wide, unsigned blocks, int thread_order,    \
-                       const void* arguments) {                                               \
-        emulation::launch(blocks, threads, static_cast<emulation::ThreadOrder>(thread_order), \
-                          instantiation<Kernel>(stored, order, wide), arguments);             \
+// `block`: the threads of a block that the kernel is written for.
+#define EMULATED_KERNEL(op, Kernel, Arguments, block)                                                        \
+    extern "C" size_t op##_argument_bytes() {                                                                \
+        return sizeof(Arguments);                                                                            \
+    }                                                                                                        \
+    extern "C" void op(int stored, int order, int wide, unsigned blocks, unsigned threads, int thread_order, \
+                       const void* arguments, size_t shared) {                                               \
+        if (threads != block) abort();                                                                       \
+        emulation::launch(blocks, threads, static_cast<emulation::ThreadOrder>(thread_order),                \
+                          instantiation<Kernel>(stored, order, wide), arguments, shared);                    \
     }

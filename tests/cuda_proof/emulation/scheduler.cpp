@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <numeric>
 #include <random>
 #include <vector>
 
+#include "context.h"
 #include "cuda.h"
 
 extern "C" {
@@ -28,7 +28,7 @@ namespace {
 
 constexpr size_t kStackBytes = 256 << 10;
 constexpr unsigned kNoOrder = 1;  // of __tsan_switch_to_fiber: a switch orders nothing
-constexpr size_t kLargestValue = 16;
+constexpr size_t kLargestValue = 32;
 constexpr size_t kMostShared = 16;  // arrays of a block
 
 void acquire([[maybe_unused]] void* address) {
@@ -44,7 +44,7 @@ void release([[maybe_unused]] void* address) {
 }
 
 struct Fiber {
-    ucontext_t context;
+    Context context;
     void* stack = nullptr;  // null: the scheduler's own
     size_t stack_bytes = 0;
     void* fake_stack = nullptr;
@@ -84,6 +84,22 @@ struct Warp {
     }
 };
 
+// Of a thread, until they are made.
+struct Copies {
+    static constexpr size_t kMost = 4096;
+    std::vector<Copy> copies;
+    std::vector<size_t> groups;  // where each ends
+    size_t made = 0;
+
+    void reset() {
+        copies.clear();
+        copies.reserve(kMost);
+        groups.clear();
+        groups.reserve(kMost);
+        made = 0;
+    }
+};
+
 struct Shared {
     const void* declaration;
     void* memory;
@@ -94,6 +110,9 @@ struct Block {
     Coordinates index{};
     std::vector<Fiber> fibers;
     std::vector<Warp> warps;
+    std::vector<Copies> copies;
+    size_t dynamic_bytes = 0;
+    bool copies_at_once = false;
     Barrier barrier;
     std::vector<Shared> shared;
     Fiber* running = nullptr;
@@ -127,7 +146,7 @@ void switch_to(Fiber* from, Fiber* to) {
 #ifdef EMULATION_TSAN
     __tsan_switch_to_fiber(to->of_tsan, kNoOrder);
 #endif
-    swapcontext(&from->context, &to->context);
+    Context::exchange(&from->context, &to->context);
 #ifdef EMULATION_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, nullptr, nullptr);
 #endif
@@ -140,9 +159,12 @@ void wait(int line) {
     switch_to(self, &scheduler);
 }
 
-// Not memcpy, which ThreadSanitizer watches.
+// Not by a call of memcpy, which ThreadSanitizer watches.
 void copy(unsigned char* to, const void* from, size_t bytes) {
-    for (size_t i = 0; i < bytes; ++i) to[i] = static_cast<const unsigned char*>(from)[i];
+    const auto* const source = static_cast<const unsigned char*>(from);
+    size_t i = 0;
+    for (; i + 8 <= bytes; i += 8) __builtin_memcpy(to + i, source + i, 8);  // one instruction
+    for (; i < bytes; ++i) to[i] = source[i];
 }
 
 Warp& own_warp() {
@@ -205,11 +227,7 @@ void start(Fiber* fiber) {
     if (fiber->stack == MAP_FAILED) fail("no memory for a thread's stack");
     fiber->stack_bytes = kStackBytes;
     fiber->started = true;
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack;
-    fiber->context.uc_stack.ss_size = kStackBytes;
-    fiber->context.uc_link = nullptr;
-    makecontext(&fiber->context, run_thread, 0);
+    fiber->context.begin(fiber->stack, kStackBytes, run_thread);
 #ifdef EMULATION_TSAN
     fiber->of_tsan = __tsan_create_fiber(0);
 #endif
@@ -232,6 +250,8 @@ void run_block(unsigned index, const std::vector<unsigned>& order) {
     block.fibers.assign(order.size(), Fiber());
     if (block.warps.size() < (order.size() + 31) / 32) block.warps.resize((order.size() + 31) / 32);
     for (Warp& warp : block.warps) warp.reset();
+    if (block.copies.size() < order.size()) block.copies.resize(order.size());
+    for (Copies& copies : block.copies) copies.reset();
     block.barrier = Barrier();
     block.shared.clear();
     block.shared.reserve(kMostShared);
@@ -263,7 +283,9 @@ std::vector<unsigned> thread_order(unsigned threads, ThreadOrder order) {
 }  // namespace
 
 void launch(unsigned blocks, unsigned threads, ThreadOrder order, void (*kernel)(const void*),
-            const void* arguments) {
+            const void* arguments, size_t shared) {
+    block.dynamic_bytes = shared;
+    block.copies_at_once = order == kReverse;
     body = kernel;
     arguments_of_body = arguments;
     scheduler = Fiber();
@@ -305,7 +327,7 @@ void warp_barrier(unsigned mask, int line) {
 }
 
 void gather(unsigned mask, const void* value, size_t bytes, void* values, int line) {
-    if (bytes > kLargestValue) fail("a warp primitive's value is larger than 16 bytes");
+    if (bytes > kLargestValue) fail("a warp primitive's value is larger than 32 bytes");
     exchange(mask, value, bytes, line);
     const auto& gathered = own_warp().gathered[block.running->thread % 32];
     for (unsigned i = 0; i < 32; ++i) {
@@ -326,6 +348,39 @@ void* shared_memory(const void* declaration, size_t bytes) {
     }
     acquire(&shared_token);
     return memory;
+}
+
+void* dynamic_shared_memory() {
+    static char declaration;
+    return shared_memory(&declaration, block.dynamic_bytes);
+}
+
+bool copies_at_once() {
+    return block.copies_at_once;
+}
+
+void copy_later(const Copy& copy) {
+    Copies& own = block.copies[block.running->thread];
+    if (own.copies.size() == Copies::kMost) {  // those made are done with
+        own.copies.erase(own.copies.begin(), own.copies.begin() + static_cast<ptrdiff_t>(own.made));
+        for (size_t& end : own.groups) end -= std::min(end, own.made);
+        own.made = 0;
+    }
+    if (own.copies.size() == Copies::kMost) fail("more asynchronous copies than the emulation holds");
+    own.copies.push_back(copy);
+}
+
+void commit_copies() {
+    Copies& own = block.copies[block.running->thread];
+    if (own.groups.size() == Copies::kMost) own.groups.erase(own.groups.begin(), own.groups.end() - 64);
+    own.groups.push_back(own.copies.size());
+}
+
+bool next_copy(unsigned groups, Copy* copy) {
+    Copies& own = block.copies[block.running->thread];
+    if (own.groups.size() <= groups || own.made >= own.groups[own.groups.size() - 1 - groups]) return false;
+    *copy = own.copies[own.made++];
+    return true;
 }
 
 }  // namespace emulation

@@ -46,7 +46,7 @@ Run instantiation(int stored, int order, int wide) {
         return threads;                                                                                      \
     }                                                                                                        \
     extern "C" void name([[maybe_unused]] int stored, [[maybe_unused]] int order, [[maybe_unused]] int wide, \
-                         unsigned blocks, int thread_order, const void* arguments) {                         \
+                         unsigned blocks, unsigned, int thread_order, const void* arguments, size_t) {       \
         emulation::launch(blocks, threads, static_cast<emulation::ThreadOrder>(thread_order), of,            \
                           arguments);                                                                        \
     }

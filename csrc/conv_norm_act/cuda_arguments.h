@@ -1,0 +1,66 @@
+// What the kernel of conv_norm_act is told, as cuda_impl.py and cuda_plan.py fill it: eight bytes a field.
+#pragma once
+
+#include "common/cuda/stored.h"
+
+namespace genfuse {
+
+// (N, C, H, W), strides in elements; `data` null: absent.
+struct ConvImage {
+    void* data;
+    int64 batch, channel, row, column;
+};
+
+// Of a group, an output channel in it, and a tap's row and column; inputs lie beside each other.
+struct ConvWeights {
+    const void* data;
+    int64 group, output, row, column;
+};
+
+// (count,), or with a stride of samples (N, count); float32, or like the images.
+struct ConvVector {
+    const void* data;
+    int64 is_float, batch;
+};
+
+// One axis of a source. Its tile holds `halo` pixels, `spacing` apart from `low` + `step`·(the block's
+// number) on; pixel m of the block's reads with tap t the tile's pixel m·stride + tap_first + t·tap_step, and
+// meets weight weight_first + t·weight_step.
+struct ConvAxis {
+    int64 size, upsample, step, low, spacing, halo, stride, taps, tap_first, tap_step, weight_first,
+        weight_step;
+};
+
+// What a sum reads: x and, behind its channels, skip, whose `inputs` channels of a group meet the weights.
+// The first channel of a group is its number times `group_channels`.
+struct ConvSource {
+    ConvImage x, skip;
+    ConvWeights weights;
+    const void* norm;  // (N, channels, 4): mean, factor and offset behind it; null: none
+    int64 activation, x_channels, channels, inputs, group_channels, mode, ring;
+    ConvAxis rows, columns;
+};
+
+// One axis of what is made: pixel m of a launch is the output's pixel phase + m·phase_step; the blocks' tiles
+// are 2^tile pixels each.
+struct ConvMade {
+    int64 made, tile, tiles, phase, phase_step;
+};
+
+struct ConvArguments {
+    ConvImage out, residual;
+    ConvVector bias, shift;
+    double* moments;  // (3, parts, N·K), may be null
+    int64 first_part, parts;
+    int64 sources;  // 1, or 2 with a projected residual
+    ConvSource source[2];
+    ConvMade rows, columns;
+    int64 batch, samples;  // the latter of a block
+    int64 outputs, all_outputs, out_activation;
+    int64 output_blocks;  // of all groups
+    double slope, scale;
+};
+
+enum PaddingMode { kZeros, kReflect, kCircular };
+
+}  // namespace genfuse

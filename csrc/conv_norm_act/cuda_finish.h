@@ -1,0 +1,182 @@
+// What follows the sums: bias, shift, residual, scale, activation, the store, and the block's share of the
+// next norm's statistics.
+#pragma once
+
+#include "common/cuda/activation.h"
+#include "common/cuda/store16.h"
+#include "conv_norm_act/cuda_tile.h"
+
+namespace genfuse {
+
+// value[j] += from[j], for `count` of them; all, 16 bytes at a time, where `chunked`.
+template <bool chunked, class Element, int Count>
+__device__ void add_elements(const Element* from, int count, float (&value)[Count]) {
+    if constexpr (chunked) {
+        constexpr int kEach = 16 / sizeof(Element);
+#pragma unroll
+        for (int i = 0; i < Count; i += kEach) {
+            const Chunk<Element> chunk = *reinterpret_cast<const Chunk<Element>*>(from + i);
+#pragma unroll
+            for (int j = 0; j < kEach; ++j) value[i + j] += widen(chunk.element[j]);
+        }
+    } else {
+#pragma unroll
+        for (int j = 0; j < Count; ++j) {
+            if (j < count) value[j] += widen(from[j]);
+        }
+    }
+}
+
+// Likewise of a vector's numbers from `channel` on.
+template <class Stored, bool chunked, int Count>
+__device__ void add_vector(const ConvVector& vector, int64 sample, int channel, int count,
+                           float (&value)[Count]) {
+    if (!vector.data) return;
+    const int64 place = sample * vector.batch + channel;
+    if (vector.is_float) {
+        add_elements<chunked>(static_cast<const float*>(vector.data) + place, count, value);
+    } else {
+        add_elements<chunked>(static_cast<const Stored*>(vector.data) + place, count, value);
+    }
+}
+
+template <class Stored, Order order, class Index, class Tile>
+class Finish {
+    using Word = Chunk<Stored>;
+    static constexpr int kEach = Tile::kEach, kRow = Tile::kOutputs / kEach;  // chunks of a pixel
+    static constexpr int kParts = Tile::kThreads / Tile::kOutputs;            // of the block's moments
+
+    const ConvArguments& of_;
+    const ConvBlock& block_;
+    float* const sums_;
+
+  public:
+    __device__ Finish(const ConvArguments& of, const ConvBlock& block, float* sums)
+        : of_(of), block_(block), sums_(sums) {}
+
+    __device__ void run() const {
+        for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels * kRow; i += Tile::kThreads) {
+            if constexpr (order == kChannelsLast) {
+                write(i / kRow, i % kRow);
+            } else {
+                write(i % Tile::kPixels, i / Tile::kPixels);
+            }
+        }
+        if (!of_.moments) return;
+        __syncthreads();
+        store_moments();
+    }
+
+  private:
+    __device__ bool is_made(const ConvPixel& pixel) const {
+        return pixel.sample < of_.samples && block_.sample + pixel.sample < of_.batch &&
+               row(pixel) < of_.rows.made && column(pixel) < of_.columns.made;
+    }
+    __device__ int row(const ConvPixel& pixel) const { return (block_.row << of_.rows.tile) + pixel.row; }
+    __device__ int column(const ConvPixel& pixel) const {
+        return (block_.column << of_.columns.tile) + pixel.column;
+    }
+
+    // An element of an image at a pixel that is made.
+    __device__ Stored* address(const ConvImage& image, const ConvPixel& pixel, int channel) const {
+        const Index at_row = static_cast<Index>(of_.rows.phase) +
+                             static_cast<Index>(row(pixel)) * static_cast<Index>(of_.rows.phase_step);
+        const Index at_column =
+            static_cast<Index>(of_.columns.phase) +
+            static_cast<Index>(column(pixel)) * static_cast<Index>(of_.columns.phase_step);
+        return static_cast<Stored*>(image.data) + (block_.sample + pixel.sample) * image.batch +
+               (at_row * static_cast<Index>(image.row) + at_column * static_cast<Index>(image.column) +
+                static_cast<Index>(channel) * static_cast<Index>(order == kChannelsLast ? 1 : image.channel));
+    }
+
+    __device__ void write(int number, int word) const {
+        const ConvPixel pixel(of_, number);
+        const int k = block_.output + word * kEach, outputs = static_cast<int>(of_.outputs);
+        if (!is_made(pixel) || k >= outputs) return;
+        const int channel = block_.group * outputs + k;
+        const int count = order == kChannelsLast ? kEach : min(kEach, outputs - k);
+        float* const sums = sums_ + number * Tile::kSumsRow + word * kEach;
+        float value[kEach];
+        Word residual = {};
+        if (of_.residual.data) residual = read(address(of_.residual, pixel, channel), count);
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) value[j] = sums[j] + widen(residual.element[j]);
+        add_vector<Stored, order == kChannelsLast>(of_.bias, 0, channel, count, value);
+        add_vector<Stored, order == kChannelsLast>(of_.shift, block_.sample + pixel.sample, channel, count,
+                                                   value);
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) value[j] *= static_cast<float>(of_.scale);
+        activate(static_cast<int>(of_.out_activation), static_cast<float>(of_.slope), value);
+        Word result;
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+            narrow(value[j], &result.element[j]);
+            if (of_.moments) sums[j] = value[j];
+        }
+        Stored* const to = address(of_.out, pixel, channel);
+        if constexpr (order == kChannelsLast) {
+            uint32 part[4];
+            memcpy(part, &result, sizeof(part));
+            store16(to, part);
+        } else {
+#pragma unroll
+            for (int j = 0; j < kEach; ++j) {
+                if (j < count)
+                    to[static_cast<Index>(j) * static_cast<Index>(of_.out.channel)] = result.element[j];
+            }
+        }
+    }
+
+    __device__ Word read(const Stored* from, int count) const {
+        if constexpr (order == kChannelsLast) return *reinterpret_cast<const Word*>(from);
+        Word word = {};
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+            if (j < count) {
+                word.element[j] = from[static_cast<Index>(j) * static_cast<Index>(of_.residual.channel)];
+            }
+        }
+        return word;
+    }
+
+    // A thread an output and a share of the pixels: about their mean, corrected by the deviations' sum (Chan,
+    // Golub & LeVeque 1983). What shares add up to is merged by another kernel, in order.
+    __device__ void store_moments() const {
+        const int k = static_cast<int>(threadIdx.x) % Tile::kOutputs,
+                  part = static_cast<int>(threadIdx.x) / Tile::kOutputs;
+        if (block_.output + k >= of_.outputs) return;
+        const float* const column = sums_ + k;
+        int count = 0;
+        float sum = 0, off = 0, squares = 0;
+        each_made(part, [&](int number) {
+            ++count;
+            sum += column[number * Tile::kSumsRow];
+        });
+        const float mean = count > 0 ? sum / static_cast<float>(count) : 0;
+        each_made(part, [&](int number) {
+            const float apart = column[number * Tile::kSumsRow] - mean;
+            off += apart;
+            squares = fused(apart, apart, squares);
+        });
+        const float share = count > 0 ? off / static_cast<float>(count) : 0;
+        squares = fused(-off, share, squares);
+        const int64 tile = block_.row * of_.columns.tiles + block_.column;
+        const int64 rows = of_.batch * of_.all_outputs;
+        double* const to = of_.moments + (of_.first_part + tile * kParts + part) * rows +
+                           block_.sample * of_.all_outputs + block_.group * of_.outputs + block_.output + k;
+        to[0] = count;
+        to[of_.parts * rows] = static_cast<double>(mean) + static_cast<double>(share);
+        to[2 * of_.parts * rows] = squares < 0 ? 0 : static_cast<double>(squares);
+    }
+
+    // use(number) for the made pixels of a share.
+    template <class Use>
+    __device__ void each_made(int part, Use use) const {
+        constexpr int kShare = Tile::kPixels / kParts;
+        for (int number = part * kShare; number < (part + 1) * kShare; ++number) {
+            if (is_made(ConvPixel(of_, number))) use(number);
+        }
+    }
+};
+
+}  // namespace genfuse

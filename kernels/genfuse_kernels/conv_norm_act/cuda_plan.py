@@ -1,0 +1,186 @@
+"""How the CUDA convolution shares a picture among blocks, and what of it lies in shared memory.
+
+A block makes a rectangle of pixels, of several samples where a picture is small, for some output channels. What all of
+a channel chunk's taps read is a rectangle too, its *halo*, in shared memory; along an axis it keeps each `spacing`-th
+pixel, the common divisor of stride and tap distance. By shapes and dtype alone, so that a sample's bits are its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from genfuse_kernels.conv_norm_act.axes import Axis, forward_axis, transposed_axes
+from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, Settings, kernel_size
+
+CHUNK_BYTES = 64
+"""Of a pixel's channels, or a tap's weights of an output, that are in shared memory at once."""
+
+STAGES = 3
+"""Steps whose weights are in shared memory: csrc/conv_norm_act/cuda_tile.h."""
+
+MOST_SHARED = 96 * 1024
+"""Bytes of a block, which every device of compute capability 8.0 and higher has."""
+
+LEAST_CHANNELS = 16
+"""Of a group: fewer leave most of a product's factors zeros."""
+
+_HALO_PIXEL = 8  # bytes of where a halo's pixel comes from
+
+
+class Tile(NamedTuple):
+    """A block: pixels and output channels, the former as samples of 2^rows x 2^columns."""
+
+    pixels: int
+    outputs: int
+    rows: int
+    columns: int
+    samples: int
+
+    def threads(self, dtype: torch.dtype) -> int:
+        """A warp makes 64 pixels of 32 outputs, 32 in float32."""
+        return self.pixels // (64 if dtype.itemsize < 4 else 32) * (self.outputs // 32) * 32
+
+    def macros(self, precision: str) -> tuple[tuple[str, int | str], ...]:
+        """What the kernel is compiled for."""
+        return ("PIXELS", self.pixels), ("OUTPUTS", self.outputs), ("PRECISION", precision)
+
+    def parts(self, dtype: torch.dtype) -> int:
+        """Shares of a block's pixels whose moments it stores: a thread an output and share."""
+        return self.threads(dtype) // self.outputs
+
+    def tiles(self, rows: Axis, columns: Axis) -> Pair:
+        """Tiles of one launch, along either axis."""
+        return -(-rows.made >> self.rows), -(-columns.made >> self.columns)
+
+
+class Halo(NamedTuple):
+    """One axis of the pixels that a block reads."""
+
+    step: int
+    low: int
+    spacing: int
+    pixels: int
+    stride: int
+    tap_first: int
+    tap_step: int
+
+
+def tile_for(
+    made: Pair, outputs: int, dtype: torch.dtype, *, most_pixels: int = 128, one_sample: bool = False
+) -> Tile:
+    """For pictures of `made` pixels and a group's outputs; `one_sample`: no others share the block."""
+    if dtype == torch.float32:
+        pixels, columns = 64, 64
+    else:
+        pixels, columns = (
+            (128 if min(made[0] * made[1], most_pixels) > 64 else 64),
+            (128 if outputs > 64 else 64),
+        )
+    height, width = (max(0, math.ceil(math.log2(max(size, 1)))) for size in made)
+    room = pixels.bit_length() - 1
+    rows = min(height, 3)
+    of_columns = min(width, room - rows)
+    rows = min(height, room - of_columns)
+    samples = 1 if one_sample else 1 << room - rows - of_columns
+    return Tile(pixels, columns, rows, of_columns, samples)
+
+
+def halo_of(axis: Axis, tile: int) -> Halo:
+    """What blocks of 2^tile pixels read along this axis."""
+    step = axis.step if axis.taps > 1 else axis.stride
+    spacing = math.gcd(axis.stride, step)
+    reach = step * max(axis.taps - 1, 0)
+    low = axis.start + min(reach, 0)
+    stride = axis.stride // spacing
+    pixels = ((1 << tile) - 1) * stride + abs(reach) // spacing + 1
+    return Halo(
+        axis.stride << tile, low, spacing, pixels, stride, (axis.start - low) // spacing, step // spacing
+    )
+
+
+def ring(taps: int) -> int:
+    """Halos that are in shared memory: those of all steps whose weights are."""
+    return 1 + -(-(STAGES - 1) // max(taps, 1))
+
+
+def shared_bytes(tile: Tile, sources: Sequence[tuple[Axis, Axis]]) -> int:
+    """Of a block that reads these: weights, halos and where their pixels come from, or later the sums."""
+    most = tile.pixels * (tile.outputs + 8) * 4
+    for rows, columns in sources:
+        pixels = halo_of(rows, tile.rows).pixels * halo_of(columns, tile.columns).pixels
+        halos = ring(rows.taps * columns.taps) * tile.samples * pixels * CHUNK_BYTES
+        most = max(most, STAGES * tile.outputs * CHUNK_BYTES + halos + pixels * _HALO_PIXEL)
+    return most
+
+
+def projection_axes(rows: Axis, columns: Axis) -> tuple[Axis, Axis]:
+    """Where the 1x1 convolution of a residual reads: at the pixels that are made."""
+    return _alone(rows), _alone(columns)
+
+
+def _alone(axis: Axis) -> Axis:
+    return axis._replace(stride=axis.phase_step, start=axis.phase, taps=1, step=1, first=0)
+
+
+def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axis]]:
+    """The phases of each axis of a unit's convolution."""
+    of = transposed_axes if s.transposed else forward_axis
+    rows, columns = (of(made[i], s.stride[i], s.padding[i], kernel[i], s.dilation[i]) for i in (0, 1))
+    return rows, columns
+
+
+def fitting_tile(
+    phases: Sequence[tuple[Axis, Axis]], outputs: int, dtype: torch.dtype, *, one_sample: bool, projects: bool
+) -> Tile | None:
+    """The tile of all phases' launches: the largest whose halo fits shared memory; None where there is none."""
+    made = max(rows.made for rows, _ in phases), max(columns.made for _, columns in phases)
+    read = [[phase, *([projection_axes(*phase)] if projects else [])] for phase in phases]
+    for most in (128, 64):
+        tile = tile_for(made, outputs, dtype, most_pixels=most, one_sample=one_sample)
+        while True:
+            if max(shared_bytes(tile, sources) for sources in read) <= MOST_SHARED:
+                return tile
+            if tile.samples == 1:
+                break
+            tile = tile._replace(samples=tile.samples // 2)
+    return None
+
+
+def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
+    """How factors are multiplied, by its name in csrc/conv_norm_act/cuda_tile.h."""
+    if dtype != torch.float32:
+        return "kOneProduct"
+    return {"exact": "kFused", "fast": "kOneProduct", None: "kThreeProducts"}[accuracy]
+
+
+def limit(weight_shape: Sequence[int], s: Settings, made: Pair) -> str | None:
+    """Why the CUDA kernel does not run a unit that makes pictures of `made` pixels; None where it does."""
+    if s.dropout > 0:
+        return "it has no dropout"
+    if s.norm in ("layer_pixel", "rms_pixel"):
+        return f"it has no norm over each pixel's channels, and norm is {s.norm!r}"
+    if s.pool != (1, 1):
+        return "it does not pool"
+    groups = s.groups
+    inputs, outputs = weight_shape[1], weight_shape[0] // groups
+    if s.transposed:
+        inputs, outputs = outputs, inputs
+    if inputs < LEAST_CHANNELS or (groups > 1 and outputs < LEAST_CHANNELS):
+        of_group = " of a group" if groups > 1 else ""
+        return (
+            f"{inputs} input and {outputs} output channels{of_group} are too few, expected {LEAST_CHANNELS}"
+        )
+    kernel = kernel_size(weight_shape)
+    rows, columns = axes_of(s, kernel, made)
+    phases = [(of_row, of_column) for of_row in rows for of_column in columns]
+    of_dtypes = (fitting_tile(phases, outputs, dtype, one_sample=False, projects=True) for dtype in _WIDTHS)
+    if None in of_dtypes:
+        return f"what a block reads for a kernel of {kernel} does not fit shared memory"
+    return None
+
+
+_WIDTHS = (torch.float16, torch.float32)

@@ -1,0 +1,30 @@
+"""`conv_norm_act` in CUDA: emulated on the host, cuda_proof/emulated/test_conv_norm_act.py, and on a GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cuda_proof.build import needs_compiler
+from cuda_proof.device import on_device
+from cuda_proof.process import run_emulated
+from genfuse import env
+from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
+from ops.conv_cases import IMAGE_LAYOUTS
+from ops.cuda_conv_cases import DTYPES, check, random_unit
+from triton_proof.seeds import rotating
+
+MISSING = env.backend_missing("cuda")
+
+
+@needs_compiler
+def test_cases_on_the_emulation() -> None:
+    run_emulated("test_conv_norm_act.py")
+
+
+@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.parametrize("seed", rotating(60, 240))
+def test_random_units_on_the_device(seed: int) -> None:
+    rng = np.random.default_rng([61, seed])
+    case = random_unit(rng, DTYPES[seed % 3])
+    check(on_device(conv_norm_act), case, IMAGE_LAYOUTS[seed // 3 % len(IMAGE_LAYOUTS)])
