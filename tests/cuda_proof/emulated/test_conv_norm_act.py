@@ -13,6 +13,7 @@ from torch import Tensor
 from genfuse_kernels.common import planes
 from genfuse_kernels.conv_norm_act import cuda_conv
 from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.reference import channel_stats
 from genfuse_kernels.conv_norm_act.settings import Settings
 from ops.conv_cases import IMAGE_LAYOUTS, make_case
 from ops.cpu_cases import laid_out
@@ -80,11 +81,11 @@ def images(
 UNIT = Settings(padding=(1, 1), norm="group", num_groups=8, activation="silu")
 
 
-def of(x: Tensor, weight: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """A unit's output and statistics."""
+def of(x: Tensor, weight: Tensor, residual: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A unit's output and statistics; its norm goes by `given` statistics of x, else by its own."""
     out = torch.full_like(residual, math.nan)
     stats = torch.full((*out.shape[:2], 2), math.nan)
-    conv_norm_act(out, stats, x, weight, None, UNIT, residual=residual)
+    conv_norm_act(out, stats, x, weight, None, UNIT, residual=residual, stats=given)
     return out, stats
 
 
@@ -103,10 +104,12 @@ def test_a_samples_bits_are_its_own_and_repeat(size: tuple[int, int], dtype: tor
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_strides_give_the_bits_of_channels_last(dtype: torch.dtype) -> None:
+    """Of the convolution; `norm_stats` adds up in the order of memory."""
     x, weight, residual = images(dtype)
+    given = channel_stats(x.float())
     for layout in ("contiguous", "batch_strided", "transposed"):
         mixed = laid_out(x, layout), weight.contiguous(), laid_out(residual, layout)
-        for first, second in zip(of(x, weight, residual), of(*mixed), strict=True):
+        for first, second in zip(of(x, weight, residual, given), of(*mixed, given), strict=True):
             assert torch.equal(first, second)
 
 
