@@ -23,7 +23,7 @@ struct UpfirdnMemory {
 };
 
 template <class T>
-UpfirdnMemory<T> upfirdn_memory(const UpfirdnJob& job, Carver& carver) {
+__attribute__((always_inline)) inline UpfirdnMemory<T> upfirdn_memory(const UpfirdnJob& job, Carver& carver) {
     const genfuse_upfirdn2d_args& a = job.args;
     const int64_t longest = a.width > a.out_width ? a.width : a.out_width;
     UpfirdnMemory<T> memory{};
