@@ -153,3 +153,10 @@ def test_bad_numbers() -> None:
         ConvNormAct(8, 4, (3, 3))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="negative_slope is 'a', expected a number"):
         ConvNormAct(8, 4, negative_slope="a")  # type: ignore[arg-type]
+
+
+def test_exported_for_any_batch() -> None:
+    module, batch = ConvNormAct(8, 8, num_groups=2), torch.export.Dim("batch")
+    exported = torch.export.export(module, (torch.randn(2, 8, 6, 6),), dynamic_shapes=({0: batch},)).module()
+    x = torch.randn(5, 8, 6, 6)
+    assert torch.equal(exported(x), module(x))

@@ -249,3 +249,14 @@ def test_of_an_empty_batch() -> None:
     found = torch.autograd.grad(y.sum(), (x, weight))  # type: ignore[union-attr]
     assert found[0].shape == x.shape and torch.equal(found[1], torch.zeros_like(weight))
     assert norm_stats(x.detach()).shape == (0, 8, 2)
+
+
+def test_of_an_empty_batch_with_a_skip_and_dropout() -> None:
+    x, skip = (torch.randn(0, channels, 6, 6, requires_grad=True) for channels in (8, 4))
+    weight = torch.randn(4, 12, 3, 3, requires_grad=True)
+    y = conv_norm_act(
+        x, weight, padding=1, skip=skip, norm="group", dropout=0.3, seeds=torch.empty(0, dtype=torch.int64)
+    )
+    found = torch.autograd.grad(y.sum(), (x, skip, weight))  # type: ignore[union-attr]
+    assert found[0].shape == x.shape and found[1].shape == skip.shape
+    assert torch.equal(found[2], torch.zeros_like(weight))

@@ -26,8 +26,10 @@ _LEAST_BYTES = 4 << 20
 def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype, channels_last: bool = False) -> Tensor:
     """A tensor on `like`'s device, without values."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    allocate = _allocator.get() or _allocator_for(math.prod(shape) * dtype.itemsize)
-    if allocate is None or like.device.type != "cpu" or type(like) is not Tensor:
+    allocate = None
+    if like.device.type == "cpu" and type(like) is Tensor:  # traced, it would become a guard on the batch
+        allocate = _allocator.get() or _allocator_for(math.prod(shape) * dtype.itemsize)
+    if allocate is None:
         return torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
     form = torch.empty(tuple(shape), dtype=dtype, device="meta", memory_format=layout)
     return allocate(form.shape, form.stride(), dtype)
@@ -35,8 +37,8 @@ def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype, channels_last:
 
 def empty_like(x: Tensor) -> Tensor:
     """A tensor of x's sizes, strides where they are dense, dtype and device, without values."""
-    allocate = _allocator_for(x.nbytes)
-    if allocate is None or x.device.type != "cpu" or type(x) is not Tensor:
+    allocate = _allocator_for(x.nbytes) if x.device.type == "cpu" and type(x) is Tensor else None
+    if allocate is None:
         return torch.empty_like(x)
     return allocate(x.shape, torch.empty_like(x, device="meta").stride(), x.dtype)
 

@@ -31,6 +31,8 @@ def weight_gradient(
     into      float32 and contiguous: what it is added to, and returned
     """
     dtype = torch.bfloat16 if weight.dtype == torch.bfloat16 else torch.float32
+    if x.shape[0] == 0:  # a skip or seeds without memory would pass for absent
+        return torch.zeros(weight.shape, dtype=dtype) if into is None else into
     out = torch.empty(weight.shape, dtype=dtype) if into is None else into
     room = out.unsqueeze(2) if out.ndim == 3 else out
     if _is_one_pixel(x, settings):
