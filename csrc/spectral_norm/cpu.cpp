@@ -20,12 +20,6 @@ void for_pieces(const Job& job, int64_t begin, int64_t end, Run run) {
     }
 }
 
-double sum_of(f32 lanes) {
-    double sum = 0;
-    for (int lane = 0; lane < kWide; ++lane) sum += static_cast<double>(lanes[lane]);
-    return sum;
-}
-
 // Σ a·b, in four chains a lane.
 template <class Left, class Right>
 double dot(const Left* a, const Right* b, int64_t count) {
@@ -39,7 +33,7 @@ double dot(const Left* a, const Right* b, int64_t count) {
     for (; i < count; i += kWide) {
         sums[0] = fma(widen_part(a + i, count - i), widen_part(b + i, count - i), sums[0]);
     }
-    return sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    return static_cast<double>(sum_of_lanes((sums[0] + sums[1]) + (sums[2] + sums[3])));
 }
 
 // Σ a·b in double: float32 may not hold a vector's squares. In eight chains.
@@ -99,7 +93,7 @@ void spectral_rows_units(const SpectralJob& job, int64_t begin, int64_t end) {
                [&](const SpectralPiece& piece, const genfuse_spectral_layer& layer, auto stored) {
                    const auto* const weight = static_cast<const decltype(stored)*>(layer.weight);
                    const float* const v = layer.vectors + layer.rows;
-                   float* const share = job.shares + piece.place;
+                   float* const share = job.right ? job.shares + piece.place : nullptr;
                    for (int64_t i = 0; job.right && i < columns_of(layer); ++i) share[i] = 0;
                    double scale = 0;
                    for (int64_t row = piece.first; row < piece.last; ++row) {
@@ -132,7 +126,7 @@ void spectral_step_units(const SpectralJob& job, int64_t begin, int64_t end) {
                     columns, v);
         }
         const double length = normalise(v, columns, job.eps, v);
-        // u·W·v, and v is W·u over its length.
+        // u·W·v, and v is Wᵀ·u over its length.
         job.sigmas[i] = static_cast<float>(dot_exactly(v, v, columns) * length);
     }
 }

@@ -23,7 +23,7 @@ from genfuse.ops.library import (
 )
 from genfuse.ops.passed import Passed, forms
 from genfuse_kernels.spectral_norm import reference
-from genfuse_kernels.spectral_norm.spec import sigma_dtype
+from genfuse_kernels.spectral_norm.spec import sigma_dtype, vector_sizes
 
 _Made = tuple[list[Tensor], Tensor, Tensor]
 """Normalised weights, their norms, and the vectors that these go by."""
@@ -113,8 +113,8 @@ def _checked(
         if not -weight.ndim <= dim < weight.ndim:
             raise ValueError(f"dims[{place}] is {dim}, expected an axis of {name} with {weight.ndim}")
         axes.append(dim % weight.ndim)
-        rows = weight.shape[axes[-1]]
-        for which, vector, size in (("us", us[place], rows), ("vs", vs[place], weight.numel() // rows)):
+        rows, columns = vector_sizes(weight, axes[-1])
+        for which, vector, size in (("us", us[place], rows), ("vs", vs[place], columns)):
             check.like(f"{which}[{place}]", vector, weight, (size,), name)
             if not vector.is_contiguous():
                 raise ValueError(f"{which}[{place}] has stride {vector.stride()}, expected a dense vector")
@@ -138,7 +138,7 @@ def _launch(
         launch = _kernel("spectral_norm", weights)
         if steps:
             tensor_list.begin_change({"us + vs": [*us, *vs]}, "us + vs")
-        launch(*made, [weight.detach() for weight in weights], us, vs, dims, steps, eps)
+        launch(*made, weights, us, vs, dims, steps, eps)
     return made
 
 
@@ -153,9 +153,7 @@ def _kernel(name: str, weights: Sequence[Tensor]) -> dispatch.Launcher:
 def _room(weights: Sequence[Tensor], dims: Sequence[int]) -> _Made:
     dtype = sigma_dtype(weights)
     device = weights[0].device if weights else torch.device("cpu")
-    kept = 0
-    for weight, dim in zip(weights, dims, strict=True):
-        kept += weight.shape[dim] + weight.numel() // weight.shape[dim]
+    kept = sum(sum(vector_sizes(weight, dim)) for weight, dim in zip(weights, dims, strict=True))
     return (
         [torch.empty(weight.shape, dtype=weight.dtype, device=device) for weight in weights],
         torch.empty(len(weights), dtype=dtype, device=device),

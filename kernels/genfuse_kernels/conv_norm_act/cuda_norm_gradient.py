@@ -8,6 +8,7 @@ of a norm per pixel it follows the one that sums over channels.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from genfuse_kernels.common.cuda_kernel import Kernel, launch
 from genfuse_kernels.common.cuda_tile import COLUMNS, THREADS, TILE, columns, tile
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes
-from genfuse_kernels.conv_norm_act.cuda_dropout import DROPOUT, dropout_field, dropped_seeds
+from genfuse_kernels.conv_norm_act.cuda_dropout import DROPOUT, dropout_field
 from genfuse_kernels.conv_norm_act.cuda_norm import TABLE_FIELD, norm_table, table_field
-from genfuse_kernels.conv_norm_act.norm_sums import has_constant_stats, of_channels
+from genfuse_kernels.conv_norm_act.dropout import Dropout
+from genfuse_kernels.conv_norm_act.norm_sums import gradients_of, has_constant_stats, of_channels
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings, UnitTensors
 
@@ -55,29 +57,15 @@ PIXEL_ARGUMENTS = np.dtype(
 """The kernel's `PixelSumsArguments`."""
 
 
-def read_gradient(
+def _found(
     gradient: Tensor,
     x: Tensor,
     settings: Settings,
     tensors: UnitTensors,
-    *,
     through_stats: bool,
-    needs: Collection[str],
+    wanted: Collection[str],
 ) -> dict[str, Tensor]:
-    """The gradients that `needs` names, like what they are of, from that of `reference.read`'s result.
-
-    tensors        as in the forward; `stats` saves measuring them again where the norm measured them
-    through_stats  whether stats are x's and skip's own, so that their gradient goes on to these
-    """
     skip = tensors.get("skip")
-    named: dict[str, Tensor | None] = {"x": x, **tensors}  # type: ignore[dict-item]
-    wanted = {name: tensor for name in needs if (tensor := named.get(name)) is not None}
-    if gradient.numel() == 0:
-        return {name: torch.zeros_like(tensor) for name, tensor in wanted.items()}
-    if through_stats and "stats" in wanted:
-        raise ValueError(
-            "stats has a gradient of its own only where they were given, expected through_stats=False"
-        )
     backward = _Backward(gradient, x, skip, settings, tensors)
     positions, of_pixel = x.shape[2] * x.shape[3], backward.table.pixels is not None
     images = [name for name in ("x", "skip") if name in wanted]
@@ -97,7 +85,7 @@ def read_gradient(
             found, means = of_channels(sums, positions, settings, backward.table, tensors, wanted)
         if images:
             backward.run(found, images, means, False)
-    return {name: found[name].to(tensor.dtype) for name, tensor in wanted.items()}
+    return found
 
 
 class _Backward:
@@ -112,7 +100,7 @@ class _Backward:
         self._parts: dict[str, tuple[int, Tensor]] = {"x": (0, as_planes(x))}
         if skip is not None:
             self._parts["skip"] = (x.shape[1], as_planes(skip))
-        self._seeds = dropped_seeds(s, tensors.get("seeds"))
+        self._dropout = Dropout.of(s, tensors.get("seeds"))
 
     def run(
         self, found: dict[str, Tensor], images: Collection[str], means: Tensor | None, sums_needed: bool
@@ -145,7 +133,7 @@ class _Backward:
                 *map(operand_field, (out, gradient, part)),
                 table_field(self.table, self._gradient.shape[1], first),
                 0 if means is None else means.data_ptr(),
-                dropout_field(s, self._seeds),
+                dropout_field(self._dropout),
                 s.negative_slope,
                 ACTIVATIONS.index(s.activation),
                 int(s.norm == "rms_pixel"),
@@ -175,7 +163,7 @@ class _Backward:
                 x.shape[1],
                 self._gradient.shape[1] - x.shape[1],
                 table_field(self.table, self._gradient.shape[1], 0),
-                dropout_field(s, self._seeds),
+                dropout_field(self._dropout),
                 s.negative_slope,
                 ACTIVATIONS.index(s.activation),
                 plan.sizes,
@@ -185,3 +173,6 @@ class _Backward:
         kernel = Kernel("conv_norm_act", x.dtype, plan.order, plan.wide, "pixel_sums")
         launch(kernel, plan.blocks, arguments, x.device, THREADS)
         return means
+
+
+read_gradient = partial(gradients_of, _found)

@@ -1,17 +1,46 @@
-"""From a channel's sums over space to the gradients of parameters and statistics: `norm_gradient` has the mathematics.
+"""What the GPU's backends share of a norm's gradient; `norm_gradient` has the mathematics.
 
-A few numbers a channel, in double, by PyTorch's own ops; for the GPU's backends.
+From a channel's sums over space to the gradients of parameters and statistics it is a few numbers a channel, in double,
+by PyTorch's own ops.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
+
+
+def gradients_of(
+    found_by: Callable[..., dict[str, Tensor]],
+    gradient: Tensor,
+    x: Tensor,
+    settings: Settings,
+    tensors: UnitTensors,
+    *,
+    through_stats: bool,
+    needs: Collection[str],
+) -> dict[str, Tensor]:
+    """The gradients that `needs` names, like what they are of, from that of `reference.read`'s result.
+
+    found_by       a backend's: of (gradient, x, settings, tensors, through_stats, wanted), the wanted ones by name
+    tensors        as in the forward; `stats` saves measuring them again where the norm measured them
+    through_stats  whether stats are x's and skip's own, so that their gradient goes on to these
+    """
+    named: dict[str, Tensor | None] = {"x": x, **tensors}  # type: ignore[dict-item]
+    wanted = {name: tensor for name in needs if (tensor := named.get(name)) is not None}
+    if gradient.numel() == 0:
+        return {name: torch.zeros_like(tensor) for name, tensor in wanted.items()}
+    if through_stats and "stats" in wanted:
+        raise ValueError(
+            "stats has a gradient of its own only where they were given, expected through_stats=False"
+        )
+    found = found_by(gradient, x, settings, tensors, through_stats, wanted)
+    return {name: found[name].to(tensor.dtype) for name, tensor in wanted.items()}
 
 
 def has_constant_stats(s: Settings, tensors: UnitTensors, through_stats: bool) -> bool:

@@ -7,8 +7,8 @@ what is left then, a few numbers a channel, PyTorch's own ops do in double.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
+from functools import partial
 
 import torch
 import triton
@@ -19,7 +19,8 @@ from genfuse_kernels.common.activation import derivative
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import LAUNCH, TILE, tiles
 from genfuse_kernels.common.planes import as_planes, operand
-from genfuse_kernels.conv_norm_act.norm_sums import has_constant_stats, of_channels
+from genfuse_kernels.conv_norm_act.dropout import Dropout
+from genfuse_kernels.conv_norm_act.norm_sums import gradients_of, has_constant_stats, of_channels
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table
@@ -169,29 +170,15 @@ def read_gradient_kernel(
         tl.store(address, (g * rstd).to(out.pointer.dtype.element_ty), mask=exists)
 
 
-def read_gradient(
+def _found(
     gradient: Tensor,
     x: Tensor,
     settings: Settings,
     tensors: UnitTensors,
-    *,
     through_stats: bool,
-    needs: Collection[str],
+    wanted: Collection[str],
 ) -> dict[str, Tensor]:
-    """The gradients that `needs` names, like what they are of, from that of `reference.read`'s result.
-
-    tensors        as in the forward; `stats` saves measuring them again where the norm measured them
-    through_stats  whether stats are x's and skip's own, so that their gradient goes on to these
-    """
     skip = tensors.get("skip")
-    named: dict[str, Tensor | None] = {"x": x, **tensors}  # type: ignore[dict-item]
-    wanted = {name: tensor for name in needs if (tensor := named.get(name)) is not None}
-    if gradient.numel() == 0:
-        return {name: torch.zeros_like(tensor) for name, tensor in wanted.items()}
-    if through_stats and "stats" in wanted:
-        raise ValueError(
-            "stats has a gradient of its own only where they were given, expected through_stats=False"
-        )
     table = norm_table(x, skip, settings, tensors)
     gradient = as_planes(gradient)
     images = [as_planes(part) for part in (x, skip) if part is not None]
@@ -208,20 +195,13 @@ def read_gradient(
         if name in wanted:
             found[name] = torch.empty_like(part)
             _write(found[name], gradient, part, first, settings, table, None if constant else means, tensors)
-    return {name: found[name].to(tensor.dtype) for name, tensor in wanted.items()}
+    return found
 
 
 def _parts(images: list[Tensor]) -> list[tuple[str, int, Tensor]]:
     """x and skip, with their first channel."""
     firsts = (0, images[0].shape[1])
     return list(zip(("x", "skip"), firsts, images, strict=False))
-
-
-def _drop(s: Settings, tensors: UnitTensors) -> tuple[Tensor | None, int, int, float]:
-    """Seeds, stream, threshold and factor of dropout."""
-    seeds = tensors.get("seeds") if s.dropout > 0 else None
-    dense = None if seeds is None else seeds.contiguous()
-    return dense, s.dropout_stream, math.ceil(s.dropout * 2**23 - 0.5), 1 / (1 - s.dropout)
 
 
 def _channel_sums(
@@ -240,7 +220,7 @@ def _channel_sums(
             operand(part),
             table.channels,
             table.pixels,
-            *_drop(s, tensors),
+            *Dropout.of(s, tensors.get("seeds")),
             s.negative_slope,
             batch * channels,
             channels,
@@ -273,7 +253,7 @@ def _pixel_sums(
             operand(part),
             table.channels,
             table.pixels,
-            *_drop(s, tensors),
+            *Dropout.of(s, tensors.get("seeds")),
             s.negative_slope,
             channels,
             first,
@@ -310,7 +290,7 @@ def _write(
         table.channels,
         table.pixels,
         means,
-        *_drop(s, tensors),
+        *Dropout.of(s, tensors.get("seeds")),
         s.negative_slope,
         gradient.shape[1],
         first,
@@ -322,3 +302,6 @@ def _write(
         WIDE=is_wide(x, gradient, out),
         **plan.arguments,
     )
+
+
+read_gradient = partial(gradients_of, _found)

@@ -11,8 +11,9 @@ from genfuse_kernels.common.cuda_kernel import Kernel, launch
 from genfuse_kernels.common.cuda_tile import THREADS, TILE, tile
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes, fit, give_back
-from genfuse_kernels.conv_norm_act.cuda_dropout import DROPOUT, dropout_field, dropped_seeds
+from genfuse_kernels.conv_norm_act.cuda_dropout import DROPOUT, dropout_field
 from genfuse_kernels.conv_norm_act.cuda_norm import TABLE_FIELD, norm_table, table_field
+from genfuse_kernels.conv_norm_act.dropout import Dropout
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NormTensors, Settings
 from genfuse_kernels.norm_stats.cuda_impl import STATS, fold_moments, room_for_parts, stats_field
@@ -62,13 +63,13 @@ def apply(
     channels, positions, out_positions = (x.shape[1], x.shape[2] * x.shape[3], out.shape[2] * out.shape[3])
     plan = tile([read, written, added], channels, out_positions, gathers=s.pool != (1, 1))
     partial = room_for_parts(plan, stats_out)
-    seeds = dropped_seeds(s, seeds)
+    dropout = Dropout.of(s, seeds)
     arguments = np.array(
         (
             stats_field(stats_out, partial),
             *map(operand_field, (written, read, added)),
             table_field(table, channels, first_channel),
-            dropout_field(s, seeds),
+            dropout_field(dropout),
             s.negative_slope,
             s.scale,
             *map(ACTIVATIONS.index, (s.activation, s.out_activation)),

@@ -5,7 +5,6 @@ It stages too what a convolution reads where its own load path should not repeat
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import triton
@@ -24,6 +23,7 @@ from genfuse_kernels.common.moments import (
 )
 from genfuse_kernels.common.philox import philox_words
 from genfuse_kernels.common.planes import fit, operand
+from genfuse_kernels.conv_norm_act.dropout import Dropout
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table, normalised
@@ -137,7 +137,6 @@ def apply(
     plan = tiles(channels, out_positions, operand(read).channel == 1)
     rows = batch * channels
     partial = None if stats_out is None else room_for_parts(plan.splits, rows, x)
-    drops = s.dropout > 0 and seeds is not None
     norm_act_kernel[(batch * plan.channel_blocks * plan.splits,)](
         operand(written),
         stats_out,
@@ -146,10 +145,7 @@ def apply(
         operand(added),
         table.channels,
         table.pixels,
-        seeds.contiguous() if drops and seeds is not None else None,
-        s.dropout_stream,
-        math.ceil(s.dropout * 2**23 - 0.5),
-        1 / (1 - s.dropout),
+        *Dropout.of(s, seeds),
         s.negative_slope,
         s.scale,
         rows,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genfuse_kernels import _cpu
 from genfuse_kernels.common.cpu_tensor import DTYPE_CODES
-from genfuse_kernels.spectral_norm.spec import sizes
+from genfuse_kernels.spectral_norm.spec import sizes, vector_sizes
 
 
 def spectral_norm(
@@ -38,7 +38,7 @@ def spectral_norm(
                 to.data_ptr(),
             )
         )
-        place += _kept_bytes(weight, dim)
+        place += vectors.element_size() * sum(vector_sizes(weight, dim))
     _cpu.spectral_norm(layers, steps, eps, sigmas.data_ptr(), torch.get_num_threads())
 
 
@@ -65,10 +65,5 @@ def spectral_norm_gradient(
                 to.data_ptr(),
             )
         )
-        place += _kept_bytes(gradient, dim)
+        place += vectors.element_size() * sum(vector_sizes(gradient, dim))
     _cpu.spectral_norm_gradient(layers, torch.get_num_threads())
-
-
-def _kept_bytes(weight: Tensor, dim: int) -> int:
-    rows = weight.shape[dim]
-    return 4 * (rows + weight.numel() // rows)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genfuse_kernels.spectral_norm.spec import matrix
+from genfuse_kernels.spectral_norm.spec import matrix, vector_sizes
 
 
 def iterated(weight: Tensor, u: Tensor, v: Tensor, dim: int, steps: int, eps: float) -> tuple[Tensor, Tensor]:
@@ -38,8 +38,7 @@ def split(vectors: Tensor, weights: Sequence[Tensor], dims: Sequence[int]) -> li
     """Each layer's u and v in the memory that keeps them."""
     found, place = [], 0
     for weight, dim in zip(weights, dims, strict=True):
-        rows = weight.shape[dim]
-        columns = weight.numel() // rows
+        rows, columns = vector_sizes(weight, dim)
         found.append((vectors[place : place + rows], vectors[place + rows : place + rows + columns]))
         place += rows + columns
     return found

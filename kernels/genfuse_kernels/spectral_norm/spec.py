@@ -50,6 +50,12 @@ def sizes(shape: Sequence[int], dim: int) -> tuple[int, int, int]:
     return math.prod(shape[:dim]), shape[dim], math.prod(shape[dim + 1 :])
 
 
+def vector_sizes(weight: Tensor, dim: int) -> tuple[int, int]:
+    """Of u and of v."""
+    rows = weight.shape[dim]
+    return rows, weight.numel() // rows
+
+
 def tolerance(weight: Tensor, steps: int, *, stored: torch.dtype | None = None) -> float:
     """Error of a vector of norm 1, and relative error of sigma and of what is divided by it.
 
