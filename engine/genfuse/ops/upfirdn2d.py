@@ -12,6 +12,7 @@ from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.library import (
     LIBRARY,
+    OURS,
     define,
     fake,
     gradient_limits,
@@ -180,7 +181,7 @@ def _autograd(x: Tensor, f: Tensor, *options: Any) -> Tensor:
     if needs_gradient(x, f):
         limits = gradient_limits(x, f)
         if f.requires_grad:
-            limits = dict.fromkeys(("cpu", "triton"), "the filter's gradient needs PyTorch's own kernels")
+            limits = dict.fromkeys(OURS, "the filter's gradient needs PyTorch's own kernels")
         if dispatch.resolve("upfirdn2d", x.device, x.dtype, True, limits) in ("aten", "reference"):
             return reference.upfirdn2d(x, f, *options)
         out: Tensor = _Upfirdn2d.apply(x, f, *options)
