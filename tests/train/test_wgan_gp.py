@@ -52,10 +52,14 @@ def train(generator: nn.Module, critic: nn.Module, data: Mixture, steps: int) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("8-gaussians", 800), ("25-gaussians", 1600), ("swiss-roll", 1200)]
+    ("name", "steps"), [("8-gaussians", 500), ("25-gaussians", 1600), ("swiss-roll", 800)]
 )
 def test_every_mode_is_found(name: str, steps: int) -> None:
-    """Each centre has a quarter of its part of the samples, or more, within 0.25; before training some have none."""
+    """Each part has a fifth of its share of the samples, or more, within 0.25; before training some have none.
+
+    Six seeds of each gave the poorest part 0.33 to 0.75 of its share and all together 0.63 to 0.93: rounding differs
+    from processor to processor, and such a training makes another run of it, as another seed does.
+    """
     torch.set_num_threads(1)  # the networks are too small for more
     data = mixture(name)
     generator, critic = network(2, 2), network(2, 1)
@@ -63,9 +67,11 @@ def test_every_mode_is_found(name: str, steps: int) -> None:
 
     def parts(of: nn.Module) -> Tensor:
         with torch.no_grad():
-            return len(data.centres) * data.shares(of(latents), 0.25)
+            shares = len(data.centres) * data.shares(of(latents), 0.25)
+        # half of the first and of the last centre's part of a curve lies beyond its end
+        return shares.unflatten(0, (-1, 2)).mean(1) if name == "swiss-roll" else shares
 
     assert parts(generator).min() == 0
     trained = parts(train(generator, critic, data, steps))
-    assert trained.min() > 0.25, trained
-    assert trained.mean() > 0.6, trained
+    assert trained.min() > 0.2, trained
+    assert trained.mean() > 0.5, trained
