@@ -19,6 +19,7 @@ def all_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
         yield from norm_calls(dtype)
         yield from conv_calls(dtype)
         yield from gradient_calls(dtype)
+        yield from tangent_calls(dtype)
 
 
 def sampler_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
@@ -170,3 +171,38 @@ def gradient_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
             for kernel, binary in dict(found).items():
                 if "gradient" in kernel or "pixel_sums" in kernel:
                     yield kernel.removesuffix("_kernel"), f"{case}, {layout}", binary
+
+
+def tangent_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+    """What a gradient penalty takes beside convolutions, of 64 pictures."""
+    from genfuse_kernels.leaky_relu_tangent import triton_impl as leaky_relu_tangent
+    from genfuse_kernels.norm_direction import triton_impl as norm_direction
+
+    x = torch.empty(64, 128, 32, 32, dtype=dtype)
+    mask, norms = x.to(torch.bool), torch.empty(64)
+    yield (
+        "leaky_relu_tangent",
+        "contiguous",
+        compile_call(leaky_relu_tangent, "leaky_relu_tangent", x, x, mask, 0.2),
+    )
+    yield "norm_direction", "contiguous", compile_call(norm_direction, "norm_direction", norms, x.float(), x)
+    if dtype == torch.float32:
+        yield from _norm_tangent_calls(x)
+
+
+def _norm_tangent_calls(x: Tensor) -> Iterator[tuple[str, str, Any]]:
+    from genfuse_kernels.norm_tangent.triton_gradient import norm_tangent_gradient
+    from genfuse_kernels.norm_tangent.triton_impl import norm_tangent
+
+    n, channels, height, width = x.shape
+    sizes = {
+        "instance": (n * channels, height * width, channels, 1),
+        "layer": (n, channels * height * width, 1, channels * height * width),
+    }
+    for case, (sets, columns, *weight) in sizes.items():
+        of, by = x.reshape(sets, columns), torch.empty(weight)
+        with compiling_only() as found:
+            norm_tangent(of, of, of, by, 1e-5)
+            norm_tangent_gradient(of, of, of, by, 1e-5, ("x", "tangent", "weight"))
+        for kernel, binary in dict(found).items():
+            yield kernel.removesuffix("_kernel"), case, binary

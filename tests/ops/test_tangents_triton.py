@@ -1,4 +1,4 @@
-"""`leaky_relu_tangent` and `norm_direction` in Triton: triton_proof/interpreted/test_tangents.py."""
+"""`leaky_relu_tangent`, `norm_direction` and `norm_tangent` in Triton: triton_proof/interpreted/test_tangents.py."""
 
 from __future__ import annotations
 

@@ -12,7 +12,13 @@ import triton.language as tl  # noqa: E402
 
 from genfuse_bench import cards, compiled  # noqa: E402
 from genfuse_bench.card import Card, occupancy  # noqa: E402
-from genfuse_bench.card_calls import conv_calls, gradient_calls, norm_calls, sampler_calls  # noqa: E402
+from genfuse_bench.card_calls import (  # noqa: E402
+    conv_calls,
+    gradient_calls,
+    norm_calls,
+    sampler_calls,
+    tangent_calls,
+)
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
@@ -37,6 +43,16 @@ KERNELS = {
         "read_gradient",
     },
 }
+
+TANGENTS = {"leaky_relu_tangent", "norm_direction"}
+NORM_TANGENTS = {
+    "norm_tangent",
+    "norm_tangent_sums",
+    "norm_tangent_factors",
+    "norm_tangent_gradient",
+    "norm_tangent_weight_gradient",
+}
+"""Of float32 alone."""
 
 TARGETS = [(80, torch.float32), (90, torch.bfloat16)]
 TURN = rotating(1, 2)[0]
@@ -84,6 +100,16 @@ def test_units_neither_spill_nor_miss_the_tensor_cores_nor_128_bits(of_units):
             assert "128" in row.loads and (
                 row.kernel in ("norm_stats", "gradient_sums") or "128" in row.stores
             ), row
+
+
+@pytest.mark.parametrize(("target", "dtype"), TARGETS if WHOLE else [TARGETS[TURN]])
+def test_tangents_neither_spill_nor_miss_128_bits(target, dtype):
+    found = cards.cards((target,), (dtype,), tangent_calls)
+    assert {row.kernel for row in found} == TANGENTS | (NORM_TANGENTS if dtype == torch.float32 else set())
+    for row in found:
+        assert not row.spills, row
+        if row.kernel != "norm_tangent_factors":
+            assert "128" in row.loads, row
 
 
 def test_sizes_of_one_compile():
@@ -136,7 +162,7 @@ def test_the_committed_cards_show_no_other_spill_on_any_target():
     rows = [row for row in committed if row["backend"] == "triton"]
     assert {row["target"] for row in rows} == {"sm_80", "sm_90", "sm_100"}
     assert {row["dtype"] for row in rows} == {"float32", "bfloat16", "float16", "float64"}
-    assert {row["kernel"] for row in rows} == set.union(*map(set, KERNELS.values()))
+    assert {row["kernel"] for row in rows} == TANGENTS | NORM_TANGENTS | set.union(*KERNELS.values())
     found = {
         (row["kernel"], row["case"], row["target"], row["dtype"]): row["spill_bytes"]
         for row in rows

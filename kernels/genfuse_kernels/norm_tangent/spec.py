@@ -11,9 +11,9 @@ With x̂ = (x − mean)·r and r = 1/√(var + eps) of each of B sets of S value
                       or None: 1
                       instance norm of (N, C, M): x (N·C, M), weight (C, 1); group norm: x (N·G, C/G·M), weight
                       (G, C/G); layer norm: x (N, S), weight (1, S)
-    dtypes            float32 on `cpu`, any floating one on `aten`; all alike
+    dtypes            float32 on `cpu` and `triton`, any floating one on `aten`; all alike
 
-`cpu_gradient.norm_tangent_gradient` has the gradients of x, tangent and weight from that of out; with g that, w =
+`cpu_gradient` and `triton_gradient` have the gradients of x, tangent and weight from that of out; with g that, w =
 g·weight and ẋ̂ what weight is a factor of:
 
     tangent   r·(w − mean w − x̂·mean(w·x̂))

@@ -1,4 +1,4 @@
-"""`leaky_relu_tangent` and `norm_direction` in Triton against their references; and a penalty on Triton's kernels."""
+"""The tangents' ops in Triton against their references; and penalties on Triton's kernels."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from genfuse_kernels.leaky_relu_tangent.triton_impl import leaky_relu_tangent
 from genfuse_kernels.norm_direction import reference as norm_reference
 from genfuse_kernels.norm_direction import spec as norm_spec
 from genfuse_kernels.norm_direction.triton_impl import norm_direction
+from ops import tangent_cases
 
 SUBNORMAL = torch.finfo(torch.float32).smallest_normal * torch.finfo(torch.float32).eps / 2
 
@@ -61,11 +62,37 @@ def test_norm_direction_of_any_magnitude(scale: float) -> None:
     assert_near((torch.randn(2, 40).double() * scale).float())
 
 
-def test_a_penalty() -> None:
-    """All of it but the flattened scores' product on Triton's kernels."""
+@pytest.mark.parametrize("size", tangent_cases.SIZES)
+def test_norm_tangent(size: str) -> None:
+    with genfuse.backend("triton"):
+        tangent_cases.assert_near(size)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e4, 1e-2), (0.0, 1e-12), (-3.0, 1e6)])
+@pytest.mark.parametrize("size", ["instance norm", "layer norm"])
+def test_norm_tangent_of_extreme_values(size: str, offset: float, scale: float) -> None:
+    with genfuse.backend("triton"):
+        tangent_cases.assert_near(size, offset, scale)
+
+
+def test_norm_tangent_writes_everything() -> None:
+    """Over NaN; and each set as if it were alone."""
+    from genfuse_kernels.norm_tangent.triton_impl import norm_tangent
+
+    (x, tangent, weight), _ = tangent_cases.case("layer norm")
+    assert x is not None and tangent is not None
+    out, alone = torch.full_like(x, torch.nan), torch.full_like(x[1:2], torch.nan)
+    norm_tangent(out, x, tangent, weight, 1e-5)
+    norm_tangent(alone, x[1:2], tangent[1:2], weight, 1e-5)
+    assert out.isfinite().all() and torch.equal(out[1:2], alone)
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.GroupNorm(4, 16), nn.LayerNorm([16, 3, 3])])
+def test_a_penalty(norm: nn.Module) -> None:
+    """All of it but the flattened scores' product, and a norm's own forward and backward, on Triton's kernels."""
     torch.manual_seed(1)
     network = nn.Sequential(
-        nn.Conv2d(3, 16, 3, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(),
+        nn.Conv2d(3, 16, 3, 2, 1), norm, nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU(),
         nn.Conv2d(16, 1, 3), nn.Flatten(),
     )  # fmt: skip
     point = torch.randn(2, 3, 6, 6)

@@ -1,0 +1,93 @@
+"""Sets that `norm_tangent` is held to its definition on, by any backend: values and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from genfuse.ops import norm_tangent
+from genfuse_kernels.norm_tangent import reference, spec
+
+EPS = 1e-3
+
+SIZES: dict[str, tuple[int, int, tuple[int, int] | None]] = {
+    "one value": (3, 1, (1, 1)),
+    "plain": (5, 77, None),
+    "one weight": (4, 130, (1, 1)),
+    "instance norm": (12, 49, (4, 1)),
+    "group norm": (6, 5 * 33, (2, 5)),
+    "groups of single pixels": (6, 5, (3, 5)),
+    "layer norm": (4, 1030, (1, 1030)),
+    "rows of weights, one a column": (6, 19, (3, 19)),
+    "large": (3, 70_000, (1, 7)),
+    "no sets": (0, 8, (2, 4)),
+}
+
+
+def case(size: str, offset: float = 0.0, scale: float = 1.0) -> tuple[list[Tensor | None], Tensor]:
+    """x, tangent and weight; and a gradient."""
+    rows, columns, weight = SIZES[size]
+    torch.manual_seed(7)
+    x, tangent, gradient = (torch.randn(rows, columns) * scale for _ in range(3))
+    return [x + offset, tangent, None if weight is None else torch.randn(weight)], gradient
+
+
+def run(
+    given: list[Tensor | None], gradient: Tensor, op: Callable[..., Tensor] = norm_tangent
+) -> list[Tensor]:
+    """The result and the gradients of what is given, in its dtype."""
+    leaves = [None if t is None else t.detach().requires_grad_() for t in given]
+    x, tangent, weight = leaves
+    assert x is not None and tangent is not None
+    y = op(x, tangent, weight, eps=EPS)
+    wanted = [t for t in leaves if t is not None]
+    return [y.detach(), *torch.autograd.grad(y, wanted, gradient)]
+
+
+def doubled(given: list[Tensor | None]) -> list[Tensor | None]:
+    return [None if t is None else t.double() for t in given]
+
+
+def scales(given: list[Tensor | None], gradient: Tensor) -> list[Tensor]:
+    """Sums of the magnitudes of what each result is added up from, in float64."""
+    x, tangent, weight = doubled(given)
+    assert x is not None and tangent is not None
+    g = gradient.double().abs()
+    one = torch.ones(1, 1, dtype=torch.float64) if weight is None else weight.abs()
+    w = reference.weighted(g, one)
+    centred = x - x.mean(1, keepdim=True)
+    r = torch.rsqrt(centred.square().mean(1, keepdim=True) + EPS)
+    normal = centred.abs() * r
+    # what x is off by before anything is computed of it
+    rounding = 1 + x.abs().amax(1, keepdim=True) * r
+
+    def mean(of: Tensor) -> Tensor:
+        return of.mean(1, keepdim=True)
+
+    t = tangent.abs()
+    moved = r * (t + mean(t) + normal * mean(normal * t)) * rounding
+    projected = r * (w + mean(w) + normal * mean(normal * w)) * rounding
+    of_x = (
+        r
+        * (mean(normal * t) * 3 * projected + normal * mean(w * moved) + moved * mean(w * normal))
+        * rounding
+    )
+    product = g * moved
+    found = [reference.weighted(moved, one), of_x, projected]
+    if weight is not None:
+        rows, columns = weight.shape
+        by = product.reshape(-1, rows, columns, product.shape[1] // columns)
+        found.append(by.sum((0, 3)))
+    return found
+
+
+def assert_near(size: str, offset: float = 0.0, scale: float = 1.0) -> None:
+    given, gradient = case(size, offset, scale)
+    got = run(given, gradient)
+    want = run(doubled(given), gradient.double(), reference.norm_tangent)
+    for name, a, b, bound in zip(
+        ("out", "x", "tangent", "weight"), got, want, scales(given, gradient), strict=False
+    ):
+        assert ((a.double() - b).abs() <= spec.tolerance(torch.float32) * bound).all(), name
