@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import genfuse
 from genfuse.data.dataset import ImageDataset
 from genfuse.samplers.schedule import noise_schedule
-from genfuse.train.batches import Batches, step_generator
+from genfuse.train.batches import ImageBatches, step_generator
 
 OURS, EAGER, CONTROL = "ours", "eager", "eager channels-last"
 BLOCK = 25
@@ -83,7 +83,7 @@ class Networks:
 def train_ddpm(networks: Networks, dataset: ImageDataset, batch: int, steps: int, seed: int) -> Losses:
     """Ho et al. 2020, equation 14: noise is predicted, by Adam at 1e-3."""
     networks.restart(seed)
-    (unet,), batches = networks.calls, Batches(dataset, batch, 0.0, flip=False)
+    (unet,), batches = networks.calls, ImageBatches(dataset, batch, 0.0, flip=False)
     optimizer = torch.optim.Adam(networks.modules[0].parameters(), 1e-3)
     kept = torch.from_numpy(noise_schedule("linear").alphas_cumprod).float()
     losses = []
@@ -101,7 +101,7 @@ def train_ddpm(networks: Networks, dataset: ImageDataset, batch: int, steps: int
 def train_dcgan(networks: Networks, dataset: ImageDataset, batch: int, steps: int, seed: int) -> Losses:
     """Radford et al. 2016 as PyTorch's example has it: two batches a critic's step, Adam at 2e-4, beta 0.5."""
     networks.restart(seed)
-    (generate, score), batches = networks.calls, Batches(dataset, batch, 0.0, flip=False)
+    (generate, score), batches = networks.calls, ImageBatches(dataset, batch, 0.0, flip=False)
     of_generator, of_critic = (
         torch.optim.Adam(module.parameters(), 2e-4, (0.5, 0.999)) for module in networks.modules
     )

@@ -1,13 +1,14 @@
-"""The command line: `genfuse sample | train | tune | bench | explain | doctor`."""
+"""The command line: `genfuse sample | train | systems | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
@@ -21,11 +22,12 @@ from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
 
+if TYPE_CHECKING:
+    from genfuse.train.system import System
+
 app = typer.Typer(
     help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-train_app = typer.Typer(help="Train a system on pictures.", no_args_is_help=True)
-app.add_typer(train_app, name="train")
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -88,11 +90,17 @@ def sample(
         typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
-    sampler: Annotated[str, typer.Option(help="Solver; `genfuse samplers` lists them.")] = "dpmpp_2m",
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the solver.")] = 20,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance scale; 1 is none.")] = 2.0,
+    sampler: Annotated[
+        str | None, typer.Option(help="Solver (dpmpp_2m); `genfuse samplers` lists them. Diffusion only.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the solver (20). Diffusion only.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance scale (2); 1 is none. Diffusion only.")
+    ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Class of all pictures; a mixture of all if left out.")
+        str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
@@ -105,38 +113,42 @@ def sample(
         bool, typer.Option(help="Kernels by rule; otherwise the fastest as `genfuse tune` measures them.")
     ] = True,
 ) -> None:
-    """Sample pictures from a checkpoint and save them as a grid."""
+    """Sample pictures from a system's checkpoint and save them as a grid."""
+    from genfuse import systems
     from genfuse.data.atomic import check_path
     from genfuse.data.grid import grid_shape, save_grid
-    from genfuse.systems import ddpm
-    from genfuse.systems.sampling import SHIPPED, sample_pictures
+    from genfuse.data.scatter import scatter
+    from genfuse.systems.sampling import SHIPPED
 
     with _user_errors(), genfuse.backend(reproducible=reproducible):
         check_path("output", output)
-        system = ddpm.load(checkpoint or SHIPPED)
-        _, height, width = system.image_shape
-        grid_shape(count, height * scale, width * scale)
-        result = sample_pictures(
-            system,
-            count,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            label=label,
-            seed=seed,
-            batch=batch,
-            device=device,
-            progress=_console.is_terminal,
+        system = systems.load(checkpoint or SHIPPED)
+        if len(system.image_shape) == 3:
+            _, height, width = system.image_shape
+            grid_shape(count, height * scale, width * scale)
+        own = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
+        options = {name: value for name, value in own.items() if value is not None}
+        _check_options(system, options)
+        result = system.sample(
+            count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )
-        save_grid(result.images, output, scale=scale)
-    share = 100 * result.sampler_seconds / result.seconds
+        made = result.images if result.images.ndim == 4 else scatter(result.images)
+        save_grid(made, output, result.columns, scale)
     _console.print(
-        f"{count} pictures in {result.seconds:.2f} s: {count / result.seconds:.1f} pictures/s; "
-        f"network {100 - share:.1f} %, sampler {share:.1f} % "
-        f"({result.sampler_seconds / result.rows * 1e6:.0f} µs a step of {min(batch, count)} pictures)",
+        f"{len(result.images)} samples in {result.seconds:.2f} s: "
+        f"{len(result.images) / result.seconds:.1f} pictures/s; {result.detail} -> {output}",
         highlight=False,
     )
-    _console.print(f"{sampler}, {steps} steps, {genfuse.explain('sampler_step').backend} kernels -> {output}")
+
+
+def _check_options(system: System[Any], options: dict[str, Any]) -> None:
+    """ValueError for an option that sampling from this system does not have."""
+    known = inspect.signature(system.sample).parameters
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"option --{name} is given, but samples of {system.name!r} have none of that name"
+            )
 
 
 @app.command()
@@ -189,37 +201,83 @@ def samplers() -> None:
     _console.print("\n".join(names()))
 
 
-@train_app.command("ddpm")
-def train_ddpm(
-    data: Annotated[str, typer.Option(help="openmoji, digits, or a folder of pictures.")] = "openmoji",
-    run: Annotated[Path, typer.Option(help="Folder for checkpoints, sample grids and metrics.")] = Path(
-        "runs/ddpm"
-    ),
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")] = 17_000,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 32,
+@app.command(name="systems")
+def list_systems(
+    name: Annotated[str | None, typer.Argument(help="One of them: its settings and their defaults.")] = None,
+) -> None:
+    """List the systems that `genfuse train` knows, or the settings of one."""
+    from genfuse import data, systems
+    from genfuse.train import settings
+
+    with _user_errors():
+        if name is None:
+            table = Table("system", "paper", "what it shows", "data")
+            for each, entry in systems.SYSTEMS.items():
+                table.add_row(each, entry.paper, entry.shows, entry.data)
+            _console.print(table)
+            return
+        chosen = systems.get(name)
+        source = systems.SYSTEMS[name].data
+        shape = (2,) if source in data.MIXTURES else (3, 32, 32)
+        config, train_config = chosen.defaults(shape)
+        _console.print(inspect.cleandoc(chosen.config_class.__doc__ or ""), highlight=False, markup=False)
+        for setting, value in (*settings.names(config), *settings.names(train_config, "train.")):
+            _console.print(f"{setting} = {value!r}", highlight=False, markup=False)
+
+
+@app.command()
+def train(
+    system: Annotated[str, typer.Argument(help="`genfuse systems` lists them.")],
+    data: Annotated[
+        str | None, typer.Option(help="openmoji, digits, a folder of pictures, or a mixture: 25-gaussians.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for checkpoints, samples and metrics: runs/SYSTEM.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings, as `genfuse systems SYSTEM` lists them.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, over the file's: --set model.width=32.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all: train.steps.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Samples a batch: train.batch_size.")] = None,
     cooldown: Annotated[
-        int, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")
-    ] = 4000,
+        int | None, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Height and width in pixels.")] = None,
-    prediction: Annotated[str, typer.Option(help="epsilon or v_prediction.")] = "v_prediction",
+    prediction: Annotated[str | None, typer.Option(help="epsilon or v_prediction. Diffusion only.")] = None,
     schedule: Annotated[
-        str, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ...")
-    ] = "squaredcos_cap_v2",
-    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+        str | None, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ... Diffusion only.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it: train.seed.")] = None,
     resume: Annotated[
         bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")
     ] = False,
 ) -> None:
-    """Train a class-conditional denoising diffusion model (Ho et al. 2020)."""
-    from genfuse import data as pictures
-    from genfuse.samplers.prediction import PredictionType
-    from genfuse.systems import ddpm
-    from genfuse.train.config import TrainConfig
+    """Train a system on pictures or points; what the command line leaves out, a system has a default for."""
+    from genfuse import data as sources
+    from genfuse import systems
+    from genfuse.train import loop, settings
 
+    shorthands = {
+        "train.steps": steps,
+        "train.batch_size": batch,
+        "train.cooldown_steps": cooldown,
+        "train.seed": seed,
+        "prediction": prediction,
+        "schedule": schedule,
+    }
     with _user_errors():
-        config = ddpm.DDPMConfig(prediction=cast(PredictionType, prediction), schedule=schedule)
-        train_config = TrainConfig(steps=steps, batch_size=batch, cooldown_steps=cooldown, seed=seed)
-        ddpm.train(pictures.load(data, size), run, config, train_config, resume)
+        chosen = systems.get(system)
+        told = settings.from_assignments(assignments or [])
+        told |= {name: value for name, value in shorthands.items() if value is not None}
+        loaded = sources.load(data or systems.SYSTEMS[system].data, size)
+        both = settings.Both(*chosen.defaults(loaded.image_shape))
+        if config is not None:
+            both = both.changed(settings.from_toml(config))
+        both = both.changed(told)
+        loop.train(chosen, loaded, run or Path("runs") / system, both.config, both.train, resume)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from genfuse import cli, dispatch, env
+from genfuse import cli, dispatch, env, systems
 from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
@@ -40,7 +40,7 @@ def run(*arguments: str | Path) -> Result:
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("sample", "train", "tune", "explain", "doctor", "samplers"):
+    for command in ("sample", "train", "systems", "tune", "explain", "doctor", "samplers"):
         assert command in result.output
 
 
@@ -120,6 +120,40 @@ def test_a_broken_checkpoint_is_refused(small: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2
         assert path.name in "".join(result.output.split())
         assert "Traceback" not in result.output
+
+
+def test_systems_lists_them_and_their_settings() -> None:
+    listed = run("systems")
+    assert listed.exit_code == 0
+    for name in systems.NAMES:
+        assert name in listed.output
+        one = run("systems", name)
+        assert one.exit_code == 0 and "train.steps = " in one.output, one.output
+    unknown = run("systems", "ddpn")
+    assert unknown.exit_code == 2 and "did you mean 'ddpm'" in " ".join(unknown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("ddpn",), "system is 'ddpn', expected one of"),
+        (("ddpm", "--set", "model.width=3"), "setting is 'model.width', expected one of"),
+        (("ddpm", "--set", "model.num_blocks=x"), "model.num_blocks is 'x', expected a whole number"),
+        (("ddpm", "--set", "train.step=3"), "did you mean 'train.steps'"),
+        (("ddpm", "--prediction", "epsilo"), "did you mean 'epsilon'"),
+        (("ddpm", "--config", "{folder}"), "cannot be read as TOML"),
+        (("ddpm", "--data", "25-gausians"), "did you mean '25-gaussians'"),
+        (("ddpm", "--data", "25-gaussians", "--size", "8"), "25-gaussians has points, not pictures"),
+    ],
+    ids=str,
+)
+def test_train_names_the_setting_at_fault(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    data = [] if "--data" in given else ["--data", "digits"]
+    result = run("train", *given, *data, "--steps", "1", "--run", tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert said.replace(" ", "") in "".join(result.output.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_train_refuses_what_is_no_data(tmp_path: Path) -> None:

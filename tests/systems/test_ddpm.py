@@ -113,7 +113,7 @@ def test_unet_bad_config(wrong: dict[str, tuple[int, ...]]) -> None:
 def test_training_pairs_are_the_samplers_rows(prediction: str) -> None:
     """One fused call makes x_t, one the velocity, each sample at its own level: as a scheduler's, bit for bit."""
     system = DDPM(DDPMConfig(SMALL, "linear", prediction), (1, 8, 8), ("a", "b"))
-    fixed = system._model = Fixed(torch.zeros(1))  # type: ignore[assignment]
+    fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     images = torch.rand(64, 1, 8, 8) * 2 - 1
     loss = system.loss(images, torch.zeros(64, dtype=torch.int64), torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
@@ -133,7 +133,7 @@ def test_loss_is_the_paper(prediction: str, schedule: str, gamma: float | None) 
     """A network that answers zero: the loss is the target's weighted square, from the sample it was shown."""
     config = DDPMConfig(SMALL, schedule, prediction, min_snr_gamma=gamma)
     system = DDPM(config, (1, 8, 8), ("a", "b"))
-    fixed = system._model = Fixed(torch.zeros(1))  # type: ignore[assignment]
+    fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     images = torch.rand(64, 1, 8, 8) * 2 - 1
     loss = system.loss(images, torch.zeros(64, dtype=torch.int64), torch.Generator().manual_seed(1))
 
@@ -157,7 +157,7 @@ def test_loss_is_the_paper(prediction: str, schedule: str, gamma: float | None) 
 
 def test_a_tenth_of_the_labels_is_dropped() -> None:
     system = DDPM(DDPMConfig(SMALL), (1, 8, 8), ("a", "b"))
-    fixed = system._model = Fixed(torch.zeros(1))  # type: ignore[assignment]
+    fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     labels = torch.arange(2000) % 2
     system.loss(torch.zeros(2000, 1, 8, 8), labels, torch.Generator().manual_seed(0))
     assert fixed.label is not None
@@ -219,7 +219,12 @@ def change(source: Path, **metadata: object) -> None:
         ({"config": 3}, "does not describe a DDPM"),
         ({"image_shape": [1]}, "does not describe a DDPM"),
         ({"config": {"model": dataclasses.asdict(SMALL), "schedule": "x"}}, "does not describe a DDPM"),
-        ({"config": {"model": {"channels": [8], "attention_levels": []}}}, "made for another network"),
+        (
+            {"config": {"model": {**dataclasses.asdict(SMALL), "channels": [8, 8]}}},
+            "made for another network",
+        ),
+        ({"config": {"model": {**dataclasses.asdict(SMALL), "width": 8}}}, "setting is 'model.width'"),
+        ({"config": {"model": {**dataclasses.asdict(SMALL), "num_blocks": 1.5}}}, "expected a whole number"),
         (
             {"config": {"model": {"channels": [10**9, 10**9], "attention_levels": []}}},
             "does not describe a DDPM",
@@ -263,6 +268,6 @@ def test_bad_checkpoint(tmp_path: Path, metadata: dict[str, object], message: st
 
 
 def test_get() -> None:
-    assert systems.get("ddpm").load is load
+    assert systems.get("ddpm").load == load
     with pytest.raises(ValueError, match="system is 'dpm', expected one of 'ddpm'; did you mean 'ddpm'"):
         systems.get("dpm")

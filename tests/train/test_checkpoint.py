@@ -17,6 +17,7 @@ from torch import nn
 
 from genfuse.errors import CheckpointError
 from genfuse.train import checkpoint
+from genfuse.train.optimizers import STATE
 
 
 def module(width: int = 3) -> nn.Module:
@@ -163,7 +164,7 @@ def trained() -> tuple[nn.Module, torch.optim.AdamW]:
 @pytest.fixture
 def step_folder(tmp_path: Path) -> Path:
     model, optimizer = trained()
-    return checkpoint.save_step(tmp_path, 3, tensors(model), {"step": 3}, optimizer, keep=1)
+    return checkpoint.save_step(tmp_path, 3, tensors(model), {"step": 3}, {"model": optimizer}, keep=1)
 
 
 def test_folders_of_other_names_are_the_users(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_folders_of_other_names_are_the_users(tmp_path: Path) -> None:
 
     def save_steps(*steps: int) -> None:
         for step in steps:
-            checkpoint.save_step(tmp_path, step, tensors(model), {"step": step}, optimizer, keep=2)
+            checkpoint.save_step(tmp_path, step, tensors(model), {"step": step}, {"model": optimizer}, keep=2)
 
     save_steps(10, 30)
     own = ["step-00000010-keepme", "step-00000030-backup", "step-5", "step-best"]
@@ -190,10 +191,12 @@ def test_folders_of_other_names_are_the_users(tmp_path: Path) -> None:
 def test_the_optimizer_comes_back(step_folder: Path) -> None:
     _, optimizer = trained()
     fresh = torch.optim.AdamW(module().parameters(), fused=True)
-    checkpoint.restore_optimizer(checkpoint.load(step_folder), fresh)
+    checkpoint.restore_optimizers(checkpoint.load(step_folder), {"model": fresh})
     saved, restored = (o.state_dict()["state"] for o in (optimizer, fresh))
     assert saved.keys() == restored.keys()
-    assert all(torch.equal(saved[i][key], restored[i][key]) for i in saved for key in checkpoint.ADAM_STATE)
+    assert all(
+        torch.equal(saved[i][key], restored[i][key]) for i in saved for key in STATE[torch.optim.AdamW]
+    )
 
 
 State = dict[str, torch.Tensor]
@@ -239,5 +242,5 @@ def test_bad_optimizer_state(
     save_file(change(load_file(file)), file, metadata)
     fresh = torch.optim.AdamW(module().parameters(), fused=True)
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.restore_optimizer(checkpoint.load(step_folder), fresh)
+        checkpoint.restore_optimizers(checkpoint.load(step_folder), {"model": fresh})
     assert not fresh.state_dict()["state"]

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from genfuse.data import ImageDataset
 from genfuse.errors import CheckpointError
 from genfuse.nn import UNetConfig
 from genfuse.systems.ddpm import DDPMConfig, train
-from genfuse.train import TrainConfig, checkpoint, loop
-from genfuse.train.batches import Batches, step_generator
+from genfuse.train import RunConfig, Step, System, TrainConfig, checkpoint, loop
+from genfuse.train.batches import ImageBatches, step_generator
 from genfuse.train.ema import Ema
 
 MODEL = UNetConfig(patch_size=1, channels=(8, 16), attention_levels=(), embedding_channels=8)
@@ -41,8 +42,11 @@ def dataset() -> ImageDataset:
 
 
 @pytest.fixture(autouse=True)
-def _no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture from one step of the sampler is picture enough here."""
+def _little_to_look_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture from one step of the sampler is picture enough here; curves are drawn in one test."""
+    if request.node.name != "test_what_a_run_writes":
+        monkeypatch.setattr("genfuse.train.metrics.can_draw", lambda: False)
+        monkeypatch.setattr("genfuse.train.tensorboard.find_spec", lambda name: None)
     monkeypatch.setattr("genfuse.systems.ddpm.DDPM.preview", lambda self, model: torch.zeros(1, 1, 8, 8))
 
 
@@ -55,11 +59,12 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 import torch
 torch.set_num_threads(1)
-from genfuse.train import loop
+from genfuse.train import loop, tensorboard
+tensorboard.find_spec = lambda name: None
 from {module} import CONFIG, MODEL, DDPMConfig, dataset, train
 report = loop.Trainer._report
-def kill_at_six(self, loss, speed):
-    report(self, loss, speed)
+def kill_at_six(self, *reported):
+    report(self, *reported)
     if self.step == 6:
         os.kill(os.getpid(), signal.SIGKILL)
 loop.Trainer._report = kill_at_six
@@ -92,11 +97,15 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_what_a_run_writes(tmp_path: Path) -> None:
     train(dataset(), tmp_path, DDPMConfig(MODEL), dataclasses.replace(CONFIG, keep=1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    found = sorted(path.name for path in tmp_path.iterdir() if path.name != "tensorboard")
+    assert found == [
+        "curves.png",
         "metrics.jsonl",
         "samples-00000008.png",
         "step-00000008",
     ]
+    assert Image.open(tmp_path / "curves.png").width > 100
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     assert all(row["loss"] > 0 and row["pictures_per_second"] > 0 for row in rows)
@@ -224,36 +233,35 @@ def test_a_diverging_run_stops(tmp_path: Path) -> None:
 def test_a_failed_step_changes_nothing(tmp_path: Path) -> None:
     """Neither weights nor running statistics nor averages, and the same trainer goes on as if it had not been."""
 
-    class System:
-        fails = False
+    class OneNetwork(System[TrainConfig]):
+        name, config_class, fails = "test", TrainConfig, False
 
-        def __init__(self) -> None:
-            torch.manual_seed(0)
+        def build(self) -> None:
             self.model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3))
 
-        def loss(
-            self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
-        ) -> torch.Tensor:
-            found = self.model(images).square().mean()
-            return found * torch.nan if self.fails else found
+        def optimizers(self, run: RunConfig) -> dict[str, torch.optim.Optimizer]:
+            return {"model": torch.optim.AdamW(self.model.parameters(), 1e-3, fused=True)}
 
-        def preview(self, model: nn.Module) -> torch.Tensor:
-            return torch.zeros(1, 1, 8, 8)
+        def step(self, now: Step) -> None:
+            found = self.model(now.batch()[0]).square().mean()
+            now.minimise("model", found * torch.nan if self.fails else found)
 
-        def metadata(self) -> dict[str, Any]:
-            return {"system": "test"}
+        @property
+        def averaged(self) -> nn.Module:
+            return self.model
 
     def state(trainer: loop.Trainer) -> list[torch.Tensor]:
-        both = trainer.system.model, trainer.ema.model
+        both = trainer.system, trainer.ema.model
         return [value.clone() for model in both for value in model.state_dict().values()]
 
     once, straight = (
-        loop.Trainer(System(), dataset(), CONFIG, tmp_path / name) for name in ("once", "straight")
+        loop.Trainer(OneNetwork(CONFIG, (1, 8, 8), ("a",)), dataset(), CONFIG, tmp_path / name)
+        for name in ("once", "straight")
     )
     for trainer in (once, straight):
         trainer._advance()
     before, system = state(once), once.system
-    assert isinstance(system, System)
+    assert isinstance(system, OneNetwork)
     system.fails = True
     with pytest.raises(FloatingPointError, match="step 1 is not finite"):
         once._advance()
@@ -265,7 +273,7 @@ def test_a_failed_step_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
-    batches = Batches(dataset(), 16, class_balance=0.5, flip=True)
+    batches = ImageBatches(dataset(), 16, class_balance=0.5, flip=True)
     first, again, later = (batches.draw(step_generator(0, step)) for step in (5, 5, 6))
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], later[0])
@@ -274,7 +282,7 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
 def test_only_what_may_be_mirrored_is() -> None:
     data = dataset()
-    images, _ = Batches(data, 400, class_balance=0.0, flip=True).draw(step_generator(0, 0))
+    images, _ = ImageBatches(data, 400, class_balance=0.0, flip=True).draw(step_generator(0, 0))
     kept = {tuple(image.flatten().tolist()): index for index, image in enumerate(data.images)}
     mirrored = {tuple(image.flip(2).flatten().tolist()): index for index, image in enumerate(data.images)}
     keys = [tuple(image.flatten().tolist()) for image in images]
@@ -287,7 +295,7 @@ def test_class_balance() -> None:
     labels = (torch.arange(100) >= 90).long()
     data = ImageDataset("two", images, labels, ("many", "few"), torch.zeros(100, dtype=torch.bool))
     shares = [
-        Batches(data, 4000, balance, flip=False).draw(step_generator(0, 0))[1].float().mean().item()
+        ImageBatches(data, 4000, balance, flip=False).draw(step_generator(0, 0))[1].float().mean().item()
         for balance in (0.0, 0.5, 1.0)
     ]
     assert shares == pytest.approx([0.1, 0.25, 0.5], abs=0.03)

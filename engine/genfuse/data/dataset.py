@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from genfuse.data.mixtures import Mixture
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,19 @@ class ImageDataset:
         for tensor in (self.images, self.labels, self.may_flip):
             read.update(tensor.contiguous().numpy().data)
         return read.hexdigest()
+
+    def described(self) -> dict[str, Any]:
+        """What a run records of its data, as JSON."""
+        return {
+            "name": self.name,
+            "pictures": len(self),
+            "digest": self.digest(),
+            "attribution": self.attribution,
+        }
+
+
+Data = ImageDataset | Mixture
+"""What a system is trained on."""
 
 
 def to_unit_range(pixels: Tensor) -> Tensor:

@@ -62,8 +62,12 @@ def image_grid(images: Tensor, columns: int | None = None, scale: int = 1, gap: 
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None, scale: int = 1) -> None:
     """Write :func:`image_grid` of ``images`` to ``path`` as a PNG; the file appears whole or not at all."""
+    save_pixels(image_grid(images, columns, scale), path)
+
+
+def save_pixels(grid: Tensor, path: Path) -> None:
+    """Write (rows, columns, 3) uint8 as a PNG; the file appears whole or not at all."""
     from PIL import Image
 
-    grid = image_grid(images, columns, scale)
     with atomic_path(path) as temporary:
-        Image.fromarray(grid.numpy()).save(temporary, format="PNG")
+        Image.fromarray(grid.numpy()).save(temporary, format="PNG", optimize=True)

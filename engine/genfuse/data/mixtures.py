@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +21,27 @@ class Mixture:
         centres: (M, 2) float32.
         deviation: of a point from its place, along each axis.
         place: (N,) numbers in [0, 1) to N places (N, 2): uniform numbers give the distribution without its noise.
+        name: as :func:`mixture` knows it.
     """
 
     centres: Tensor
     deviation: float
     place: Callable[[Tensor], Tensor]
+    name: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int]:
+        """(2,): the shape of a sample, in the place of a picture's."""
+        return (2,)
+
+    @property
+    def class_names(self) -> tuple[str]:
+        """One class, of all points."""
+        return ("points",)
+
+    def described(self) -> dict[str, Any]:
+        """What a run records of its data, as JSON."""
+        return {"name": self.name, "centres": len(self.centres), "deviation": self.deviation}
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(count, 2) float32 points; all that is random is drawn from ``generator``."""
@@ -47,7 +64,7 @@ def mixture(name: str) -> Mixture:
     Raises:
         ValueError: there is none of that name; the message has the nearest right one.
     """
-    return _MIXTURES[check_name("mixture", name, _MIXTURES)]()
+    return replace(_MIXTURES[check_name("mixture", name, MIXTURES)](), name=name)
 
 
 def _gaussians(centres: Tensor, deviation: float) -> Mixture:
@@ -84,3 +101,5 @@ _MIXTURES: dict[str, Callable[[], Mixture]] = {
     "25-gaussians": _twenty_five_gaussians,
     "swiss-roll": _swiss_roll,
 }
+MIXTURES = tuple(_MIXTURES)
+"""The names that `mixture` knows."""

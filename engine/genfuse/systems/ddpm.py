@@ -9,9 +9,8 @@ Guidance:          the label is dropped in a tenth of the training (Ho & Saliman
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
-from operator import index
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genfuse.data.dataset import ImageDataset
-from genfuse.errors import CheckpointError
+from genfuse.data.dataset import Data, ImageDataset
 from genfuse.names import check_name
 from genfuse.nn.unet import UNet, UNetConfig
 from genfuse.samplers.forward import Forward
 from genfuse.samplers.loop import sample
 from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import noise_schedule
-from genfuse.train import checkpoint
-from genfuse.train.config import TrainConfig
-from genfuse.train.loop import Trainer
+from genfuse.train import loop, settings
+from genfuse.train.config import RunConfig, TrainConfig
+from genfuse.train.pictures import Pictures
+from genfuse.train.step import Step
+from genfuse.train.system import System
 
 NUM_TRAIN_TIMESTEPS = 1000
-LARGEST_IMAGE = 2**26
-"""Values of a picture: beyond any that such a network is trained on, and still no burden to allocate."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class DDPMConfig:
             raise ValueError(f"min_snr_gamma is {self.min_snr_gamma}, expected a positive number or None")
 
 
-class DDPM:
-    """Network, loss and preview of a denoising diffusion model.
+class DDPM(System[DDPMConfig]):
+    """Network, loss and training step of a denoising diffusion model.
 
     Args:
         config: see :class:`DDPMConfig`.
@@ -75,28 +73,22 @@ class DDPM:
         ValueError: pictures that the network cannot take, or as many classes as it does not have.
     """
 
-    def __init__(
-        self,
-        config: DDPMConfig,
-        image_shape: tuple[int, int, int],
-        class_names: tuple[str, ...],
-        seed: int = 0,
-    ) -> None:
-        self.config, self.image_shape, self.class_names = config, image_shape, class_names
-        schedule = noise_schedule(config.schedule, NUM_TRAIN_TIMESTEPS)
+    name = "ddpm"
+    config_class = DDPMConfig
+    model: UNet
+    """``model(x, t, label=...)`` predicts what ``config.prediction`` says."""
+
+    def build(self) -> None:
+        schedule = noise_schedule(self.config.schedule, NUM_TRAIN_TIMESTEPS)
         self.alphas_cumprod = torch.from_numpy(schedule.alphas_cumprod).float()
         self._forward = Forward(np.sqrt(schedule.alphas_cumprod), np.sqrt(1 - schedule.alphas_cumprod))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self._model = UNet(config.model)
+        self.model = UNet(self.config.model)
         self._check_shape()
 
     def _check_shape(self) -> None:
+        if len(self.image_shape) != 3:
+            raise ValueError(f"image_shape is {self.image_shape}, expected pictures (C, H, W)")
         (channels, height, width), model = self.image_shape, self.config.model
-        if min(channels, height, width) < 1 or channels * height * width > LARGEST_IMAGE:
-            raise ValueError(
-                f"image_shape is {self.image_shape}, expected (C, H, W), at most {LARGEST_IMAGE} values"
-            )
         if channels != model.in_channels:
             raise ValueError(
                 f"image_shape is {self.image_shape}, this network takes {model.in_channels} channels"
@@ -109,14 +101,25 @@ class DDPM:
                 f"there are {len(self.class_names)} class_names, this network has {model.num_classes} classes"
             )
 
-    @property
-    def model(self) -> UNet:
-        """The network; ``model(x, t, label=...)`` predicts what ``config.prediction`` says."""
-        return self._model
+    def optimizers(self, run: RunConfig) -> dict[str, torch.optim.Optimizer]:
+        if not isinstance(run, TrainConfig):
+            raise TypeError(
+                f"config is {type(run).__name__}, expected a TrainConfig: it has AdamW's settings"
+            )
+        model = self.model.parameters()
+        decay = run.weight_decay
+        return {
+            "model": torch.optim.AdamW(model, run.learning_rate, run.betas, weight_decay=decay, fused=True)
+        }
 
-    def label(self, class_name: str) -> int:
-        """The label of a class. ValueError, naming the nearest, where there is no such class."""
-        return self.class_names.index(check_name("label", class_name, self.class_names))
+    def step(self, now: Step) -> None:
+        """Algorithm 1: one gradient step on the loss of a batch."""
+        now.minimise("model", self.loss(*now.batch(), now.generator))
+
+    @property
+    def averaged(self) -> UNet:
+        """The network: samples come from its averaged weights."""
+        return self.model
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """images (N, C, H, W) in [-1, 1], labels (N,) int64 → scalar."""
@@ -164,14 +167,49 @@ class DDPM:
         assert isinstance(images, Tensor)  # a trajectory was not asked for
         return images
 
-    def metadata(self) -> dict[str, Any]:
-        """What :func:`load` needs beside the weights."""
-        return {
-            "system": "ddpm",
-            "config": dataclasses.asdict(self.config),
-            "image_shape": list(self.image_shape),
-            "class_names": list(self.class_names),
-        }
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        batch: int = 64,
+        device: str | torch.device = "cpu",
+        progress: bool = False,
+        label: str | None = None,
+        sampler: str = "dpmpp_2m",
+        steps: int = 20,
+        guidance: float = 2.0,
+    ) -> Pictures:
+        """As :func:`genfuse.systems.sampling.sample_pictures` has it."""
+        from genfuse.systems import sampling  # it knows this class
+
+        solver: dict[str, Any] = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
+        return sampling.sample_pictures(
+            self, count, seed=seed, batch=batch, device=device, progress=progress, **solver
+        )
+
+    @classmethod
+    def defaults(cls, image_shape: tuple[int, ...]) -> tuple[DDPMConfig, TrainConfig]:
+        """What suits emoji of 32 pixels."""
+        return DDPMConfig(schedule="squaredcos_cap_v2", prediction="v_prediction"), TrainConfig()
+
+    @classmethod
+    def fitted(cls, config: DDPMConfig, data: Data) -> DDPMConfig:
+        """Channels and classes of the network are taken from the data."""
+        channels, classes = data.image_shape[0], len(data.class_names)
+        return replace(config, model=replace(config.model, in_channels=channels, num_classes=classes))
+
+    @classmethod
+    def check_sizes(cls, config: DDPMConfig, tensors: Mapping[str, Tensor]) -> None:
+        # A narrow level has one head, however wide a head would be: the default stands in the smallest network.
+        sizes = (size for tensor in tensors.values() for size in tensor.shape)
+        largest = max(UNetConfig.head_channels, *sizes)
+        for name, value in settings.names(config.model):
+            most = len(tensors) if name == "num_blocks" else largest
+            least = 0 if name in ("num_classes", "attention_levels") else 1
+            numbers = value if isinstance(value, tuple) else (value,)
+            if len(numbers) > len(tensors) or not all(least <= number <= most for number in numbers):
+                raise ValueError(f"{name} is {value!r}, expected {least} to {most} with these tensors")
 
 
 def train(
@@ -188,65 +226,7 @@ def train(
     Raises:
         ValueError: the pictures' size is no multiple of what the network needs; see also ``Trainer``.
     """
-    config, train_config = config or DDPMConfig(), train_config or TrainConfig()
-    model = dataclasses.replace(
-        config.model, in_channels=dataset.image_shape[0], num_classes=len(dataset.class_names)
-    )
-    system = DDPM(
-        dataclasses.replace(config, model=model), dataset.image_shape, dataset.class_names, train_config.seed
-    )
-    Trainer(system, dataset, train_config, Path(run), resume).train()
-    return system
+    return loop.train(DDPM, dataset, run, config or DDPMConfig(), train_config or TrainConfig(), resume)
 
 
-def load(path: str | Path) -> DDPM:
-    """A trained DDPM, its averaged weights in float32, ready to sample.
-
-    Raises:
-        CheckpointError: see :func:`genfuse.train.checkpoint.load`; or it is not a DDPM's, or describes another
-            network or other pictures than its weights are for.
-    """
-    loaded = checkpoint.load(path)
-    if loaded.metadata.get("system") != "ddpm":
-        raise CheckpointError(
-            f"{loaded.path} is of system {loaded.metadata.get('system')!r}, expected 'ddpm'"
-        )
-    try:
-        system = _from_metadata(loaded)
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{loaded.path} does not describe a DDPM ({error!r}): copy it anew") from error
-    loaded.restore(system.model, "ema")
-    system.model.eval()
-    return system
-
-
-def _check_sizes(shape: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """ValueError for numbers beyond what the stored tensors can be of: a network is built from them next."""
-    # A narrow level has one head, however wide a head would be: the default stands in the smallest network.
-    sizes = (size for tensor in tensors.values() for size in tensor.shape)
-    largest = max(UNetConfig.head_channels, *sizes)
-    for name, value in shape.items():
-        most = len(tensors) if name == "num_blocks" else largest
-        least = 0 if name in ("num_classes", "attention_levels") else 1
-        numbers = value if isinstance(value, tuple) else (value,)
-        if len(numbers) > len(tensors) or not all(least <= index(number) <= most for number in numbers):
-            raise ValueError(f"{name} is {value!r}, expected {least} to {most} with these tensors")
-
-
-def _from_metadata(loaded: checkpoint.Checkpoint) -> DDPM:
-    """A DDPM of the shape that the checkpoint describes, with fresh weights."""
-    stored = dict(loaded.metadata["config"])
-    shape: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in stored.pop("model").items()
-    }
-    _check_sizes(shape, loaded.tensors)
-    config = DDPMConfig(model=UNetConfig(**shape), **stored)
-    with torch.device("meta"):  # a network that the file does not hold is not worth its memory
-        loaded.check(UNet(config.model), "ema")
-    channels, height, width = map(index, loaded.metadata["image_shape"])
-    names = loaded.metadata["class_names"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"class_names is {names!r}, expected a list of names")
-    return DDPM(config, (channels, height, width), tuple(names))
+load = DDPM.load

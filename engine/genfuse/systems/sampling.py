@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,15 @@ import torch
 from torch import Tensor
 
 from genfuse.ops import check
+from genfuse.ops.explain import explain
 from genfuse.rewrite.plan import Planned
 from genfuse.samplers.loop import sample
 from genfuse.samplers.sampler import Sampler
 from genfuse.systems.ddpm import DDPM
+from genfuse.train.pictures import Pictures
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "openmoji-32.safetensors"
 """The checkpoint that comes with genfuse: emoji of 32×32 pixels, conditional on 14 classes."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What `sample_pictures` made.
-
-    images  (N, C, H, W) float32 in [−1, 1], on the CPU
-    seconds of all, of which `sampler_seconds` outside the network, over `rows` steps of a batch
-    """
-
-    images: Tensor
-    seconds: float
-    sampler_seconds: float
-    rows: int
 
 
 def sample_pictures(
@@ -79,7 +66,14 @@ def sample_pictures(
         images.append(made.cpu())
         rows += len(runner)
     seconds = network.now() - begin
-    return Pictures(torch.cat(images), seconds, seconds - network.seconds, rows)
+    in_sampler = seconds - network.seconds
+    share = 100 * in_sampler / seconds
+    detail = (
+        f"network {100 - share:.1f} %, sampler {share:.1f} % "
+        f"({in_sampler / rows * 1e6:.0f} µs a step of {min(batch, count)} pictures); "
+        f"{sampler}, {steps} steps, {explain('sampler_step').backend} kernels"
+    )
+    return Pictures(torch.cat(images), seconds, detail)
 
 
 def _labels(system: DDPM, count: int, label: str | None) -> Tensor | None:

@@ -1,11 +1,15 @@
-"""A step's pictures: a function of (seed, step), so that a resumed run sees what an unbroken one saw."""
+"""A step's samples: a function of (seed, step), so that a resumed run sees what an unbroken one saw."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from genfuse.data.dataset import ImageDataset
+from genfuse.data.dataset import Data, ImageDataset
+from genfuse.data.mixtures import Mixture
+from genfuse.train.config import RunConfig
 
 
 def step_generator(seed: int, step: int, device: str = "cpu") -> torch.Generator:
@@ -17,7 +21,37 @@ def step_generator(seed: int, step: int, device: str = "cpu") -> torch.Generator
     return torch.Generator(device).manual_seed(mixed)
 
 
-class Batches:
+class Batches(Protocol):
+    """Draws batches of the data."""
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(samples (B, ...) float32, labels (B,) int64)."""
+
+
+def batches_of(data: Data, config: RunConfig) -> Batches:
+    """As the run's configuration has them."""
+    if isinstance(data, Mixture):
+        return PointBatches(data, config.batch_size)
+    return ImageBatches(data, config.batch_size, config.class_balance, config.flip)
+
+
+class PointBatches:
+    """Draws batches of a mixture; it has one class.
+
+    Args:
+        mixture: where from.
+        batch_size: points a batch.
+    """
+
+    def __init__(self, mixture: Mixture, batch_size: int) -> None:
+        self.mixture, self.batch_size = mixture, batch_size
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(points (B, 2) float32, zeros (B,) int64)."""
+        return self.mixture.draw(self.batch_size, generator), torch.zeros(self.batch_size, dtype=torch.int64)
+
+
+class ImageBatches:
     """Draws batches with replacement from a data set.
 
     Args:

@@ -1,9 +1,9 @@
 """Checkpoints: safetensors with what is needed to use them, read without running anything that is in them.
 
-A checkpoint for use is one file: weights under ``ema.`` (and, while training, ``model.``), and in the file's
-metadata one JSON object. A checkpoint to resume from is a folder ``step-00001000`` with that file and
-``optimizer.safetensors`` beside it; the folder is written under another name and renamed, so a run that is
-killed at any moment leaves whole checkpoints only.
+A checkpoint for use is one file: averaged weights under ``ema.`` and, while training, all of a system's state under its
+own names (``model.``, ``critic.``), and in the file's metadata one JSON object. A checkpoint to resume from is a folder
+``step-00001000`` with that file and ``optimizer.safetensors`` beside it; the folder is written under another name and
+renamed, so a run that is killed at any moment leaves whole checkpoints only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,12 @@ from torch import Tensor, nn
 
 from genfuse.data.atomic import atomic_path, sync
 from genfuse.errors import CheckpointError
+from genfuse.train.optimizers import STATE
 
 FORMAT_VERSION = 1
 MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STEP_NAME = re.compile("step-[0-9]{8,}")
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps for each parameter: the updates behind it, and two moments of the parameter's shape."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class Checkpoint:
     def restore(self, module: nn.Module, prefix: str = "ema") -> None:
         """Copy the weights stored under ``prefix.`` into ``module`` (converted to its dtype).
 
+        Args:
+            module: their owner.
+            prefix: "" for all that is not averaged: a whole system's state.
+
         Raises:
             CheckpointError: see :meth:`check`; ``module`` is unchanged.
         """
         self.check(module, prefix)
-        start = f"{prefix}."
+        start = f"{prefix}." if prefix else ""
         module.load_state_dict({name: self.tensors[start + name] for name in module.state_dict()})
 
     def check(self, module: nn.Module, prefix: str = "ema") -> None:
@@ -69,9 +74,13 @@ class Checkpoint:
         Raises:
             CheckpointError: a weight is missing, left over, of another shape or kind, or not finite.
         """
-        start = f"{prefix}."
+        start = f"{prefix}." if prefix else ""
         expected = {start + name: tensor for name, tensor in module.state_dict().items()}
-        stored = {name: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+        stored = {
+            name: tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start) and (prefix or not name.startswith("ema."))
+        }
         _check_tensors(self.path, stored, expected, "made for another network")
 
 
@@ -117,17 +126,17 @@ def save_step(
     step: int,
     tensors: dict[str, Tensor],
     metadata: dict[str, Any],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Mapping[str, torch.optim.Optimizer],
     keep: int,
 ) -> Path:
-    """Write ``run/step-<step>`` with weights and optimizer, and remove all but the ``keep`` newest of such."""
+    """Write ``run/step-<step>`` with weights and optimizers, and remove all but the ``keep`` newest of such."""
     folder = run / f"step-{step:08d}"
     unfinished = run / f".{folder.name}.tmp"
     for old in (unfinished, folder):
         shutil.rmtree(old, ignore_errors=True)
     unfinished.mkdir(parents=True)
     _write(unfinished / MODEL_FILE, tensors, metadata)
-    _write(unfinished / OPTIMIZER_FILE, _optimizer_tensors(optimizer), {"step": step})
+    _write(unfinished / OPTIMIZER_FILE, _optimizer_tensors(optimizers), {"step": step})
     for part in (unfinished / MODEL_FILE, unfinished / OPTIMIZER_FILE, unfinished):
         sync(part)
     unfinished.replace(folder)
@@ -143,32 +152,42 @@ def step_folders(run: Path) -> list[Path]:
     return sorted(found, key=lambda folder: int(folder.name.removeprefix("step-")))
 
 
-def restore_optimizer(checkpoint: Checkpoint, optimizer: torch.optim.AdamW) -> None:
-    """Give ``optimizer`` the state stored beside ``checkpoint``.
+def restore_optimizers(checkpoint: Checkpoint, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+    """Give the optimizers the state stored beside ``checkpoint``.
 
     Raises:
-        CheckpointError: that file is missing, unreadable, of another step, or does not fit the optimizer's
-            parameters; ``optimizer`` is unchanged.
+        CheckpointError: that file is missing, unreadable, of another step, or does not fit the optimizers'
+            parameters; they are unchanged.
     """
     file = checkpoint.path.parent / OPTIMIZER_FILE
     _, tensors = _read(file)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    owners = {
+        f"{_prefix(name, optimizers)}{number}": (name, number, parameter)
+        for name, optimizer in optimizers.items()
+        for number, parameter in enumerate(_parameters(optimizer))
+    }
     expected = {
-        f"{number}.{key}": torch.zeros(()) if key == "step" else parameter
-        for number, parameter in enumerate(parameters)
-        for key in ADAM_STATE
+        f"{owner}.{key}": torch.zeros(()) if key == "step" else parameter
+        for owner, (name, _, parameter) in owners.items()
+        for key in STATE[type(optimizers[name])]
     }
     _check_tensors(file, tensors, expected, "delete the run's folder and start anew")
-    state: dict[int, dict[str, Tensor]] = {number: {} for number in range(len(parameters))}
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        if key == "step" and tensor.item() != checkpoint.step:
+    state: dict[str, dict[int, dict[str, Tensor]]] = {name: defaultdict(dict) for name in optimizers}
+    for full, tensor in tensors.items():
+        owner, _, key = full.rpartition(".")
+        name, number, _ = owners[owner]
+        # Each optimizer of several is updated once a step or more often, the only one of a system exactly once.
+        if key == "step" and (
+            tensor.item() < checkpoint.step or (len(optimizers) == 1 and tensor.item() != checkpoint.step)
+        ):
             raise CheckpointError(
-                f"{file}: tensor {name} is {tensor.item():g}, the weights beside it are of step "
+                f"{file}: tensor {full} is {tensor.item():g}, the weights beside it are of step "
                 f"{checkpoint.step}: the two files do not belong together"
             )
-        state[int(index)][key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        state[name][number][key] = tensor
+    for name, optimizer in optimizers.items():
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": dict(state[name]), "param_groups": groups})
 
 
 def _check_tensors(file: Path, stored: dict[str, Tensor], expected: dict[str, Tensor], advice: str) -> None:
@@ -194,9 +213,22 @@ def _check_tensors(file: Path, stored: dict[str, Tensor], expected: dict[str, Te
             )
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": tensor for index, values in state.items() for key, tensor in values.items()}
+def _optimizer_tensors(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    return {
+        f"{_prefix(name, optimizers)}{number}.{key}": tensor
+        for name, optimizer in optimizers.items()
+        for number, values in optimizer.state_dict()["state"].items()
+        for key, tensor in values.items()
+    }
+
+
+def _prefix(name: str, optimizers: Mapping[str, torch.optim.Optimizer]) -> str:
+    """Of the names of an optimizer's tensors: a system's only one has none."""
+    return f"{name}." if len(optimizers) > 1 else ""
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
