@@ -31,7 +31,7 @@ typedef struct {
     const float* noise;   /* (pixels,), each sample's `noise_stride` behind the one before; or NULL */
     int64_t noise_stride;
     int32_t of_result;
-    int32_t before_scale; /* of a gradient: out is that of x·scale */
+    int32_t before_scale;     /* of a gradient: out is that of x·scale */
     float slope, gain, clamp; /* clamp 0 or more, infinite where there is none */
     /* Of a gradient, beside out: what bias and scale have, (parts, channels), or NULL. Parts are samples, or
      * with channels last genfuse_bias_act_blocks(pixels) of each. */

@@ -15,8 +15,8 @@ double* doubles(uintptr_t pointer) {
 
 void bias_act(int32_t dtype, int32_t threads, bool channels_last, const Sizes& sizes, int32_t activation,
               float slope, float gain, float clamp, uintptr_t x, uintptr_t out, uintptr_t bias,
-              uintptr_t scale, uintptr_t noise, int64_t noise_stride, uintptr_t gradient, bool of_result, bool before_scale,
-              uintptr_t bias_sums, uintptr_t scale_sums) {
+              uintptr_t scale, uintptr_t noise, int64_t noise_stride, uintptr_t gradient, bool of_result,
+              bool before_scale, uintptr_t bias_sums, uintptr_t scale_sums) {
     genfuse_bias_act_args args{};
     args.dtype = dtype;
     args.threads = threads;
@@ -46,8 +46,8 @@ void bind_bias_act(py::module_& module) {
     module.def("bias_act", &bias_act, py::arg("dtype"), py::arg("threads"), py::arg("channels_last"),
                py::arg("sizes"), py::arg("activation"), py::arg("slope"), py::arg("gain"), py::arg("clamp"),
                py::arg("x"), py::arg("out"), py::arg("bias"), py::arg("scale"), py::arg("noise"),
-               py::arg("noise_stride"), py::arg("gradient") = 0, py::arg("of_result") = false, py::arg("before_scale") = false,
-               py::arg("bias_sums") = 0, py::arg("scale_sums") = 0);
+               py::arg("noise_stride"), py::arg("gradient") = 0, py::arg("of_result") = false,
+               py::arg("before_scale") = false, py::arg("bias_sums") = 0, py::arg("scale_sums") = 0);
     module.def("bias_act_blocks", &genfuse_bias_act_blocks, py::arg("pixels"));
 }
 
