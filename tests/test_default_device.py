@@ -41,6 +41,7 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "leaky_relu_tangent": lambda: ops.leaky_relu_tangent(X, X > 0),
     "norm_direction": lambda: ops.norm_direction(X)[1],
     "norm_tangent": lambda: ops.norm_tangent(X.flatten(1), X.flatten(1)),
+    "bias_act": lambda: ops.bias_act(X, torch.ones(X.shape[1], device="cpu")),
     "linear": lambda: ops.linear(X, torch.ones(5, 8, device="cpu")),
     "attention": lambda: ops.attention(TOKENS, TOKENS, TOKENS),
     "spectral_norm": lambda: ops.spectral_norm(

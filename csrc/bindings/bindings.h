@@ -15,6 +15,7 @@
 namespace genfuse {
 
 void bind_attention(pybind11::module_& module);
+void bind_bias_act(pybind11::module_& module);
 void bind_conv(pybind11::module_& module);
 void bind_glue(pybind11::module_& module);
 void bind_gradient(pybind11::module_& module);

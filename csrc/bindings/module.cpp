@@ -114,6 +114,7 @@ PYBIND11_MODULE(_cpu, module) {
         py::make_tuple(static_cast<int>(GENFUSE_STREAM_STEP), static_cast<int>(GENFUSE_STREAM_INIT),
                        static_cast<int>(GENFUSE_STREAM_FORWARD));
     bind_attention(module);
+    bind_bias_act(module);
     bind_conv(module);
     bind_glue(module);
     bind_gradient(module);

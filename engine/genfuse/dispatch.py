@@ -36,6 +36,7 @@ Launcher = Callable[..., None]
 
 OPS: dict[str, tuple[Backend, ...]] = {
     "attention": ("cpu", "aten", "reference"),
+    "bias_act": ("cpu", "triton", "aten", "reference"),
     "clip_grad_norm": ("cpu", "triton", "aten", "reference"),
     "clip_weights": ("cpu", "triton", "aten", "reference"),
     "conv_norm_act": ("cpu", "triton", "cuda", "aten", "reference"),
@@ -63,6 +64,7 @@ FORWARD_ONLY = frozenset(
 FLOAT32_ARITHMETIC = frozenset(
     {
         "attention",
+        "bias_act",
         "conv_norm_act",
         "leaky_relu_tangent",
         "linear",

@@ -267,6 +267,28 @@ def attention(
     out: _Tensor,
     threads: int,
 ) -> None: ...
+def bias_act(
+    dtype: int,
+    threads: int,
+    channels_last: bool,
+    sizes: tuple[int, int, int],  # samples, channels, pixels
+    activation: int,
+    slope: float,
+    gain: float,
+    clamp: float,
+    x: int,
+    out: int,
+    bias: int,
+    scale: int,
+    noise: int,
+    noise_stride: int,
+    gradient: int = 0,
+    of_result: bool = False,
+    before_scale: bool = False,
+    bias_sums: int = 0,
+    scale_sums: int = 0,
+) -> None: ...
+def bias_act_blocks(pixels: int) -> int: ...
 def timestep_embedding(
     t: int,
     batch: int,

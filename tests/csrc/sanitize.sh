@@ -19,7 +19,7 @@ GENFUSE_CPU_EXTENSION=$(ls "$PWD/$build"/_cpu*.so) \
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     "$python" -m pytest -p csrc.built_extension \
     -k "not compile" \
-    tests/ops/test_attention.py tests/ops/test_clip_grad_norm.py tests/ops/test_clip_weights.py tests/ops/test_ema_update.py \
+    tests/ops/test_attention.py tests/ops/test_bias_act.py tests/ops/test_clip_grad_norm.py tests/ops/test_clip_weights.py tests/ops/test_ema_update.py \
     tests/ops/test_conv_gradient_cpu.py tests/ops/test_conv_norm_act_cpu.py \
     tests/ops/test_leaky_relu_tangent.py tests/ops/test_linear.py tests/ops/test_norm_act.py \
     tests/ops/test_norm_gradient.py tests/ops/test_norm_direction.py tests/ops/test_norm_stats.py tests/ops/test_norm_tangent.py tests/ops/test_philox_normal_cpu.py \

@@ -66,6 +66,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "norm and direction": (ops.norm_direction, {"x": X}),
     "norm's tangent": (ops.norm_tangent, {"x": X[0, 0], "tangent": X[0, 0], "weight": X[0, 0]}),
     "LeakyReLU's tangent": (ops.leaky_relu_tangent, {"tangent": X, "mask": X > 0}),
+    "bias and activation": (
+        ops.bias_act,
+        {"x": X, "bias": X[0, :, 0, 0], "scale": X[:, :, 0, 0], "noise": X[:, :1]},
+    ),
     "linear": (
         ops.linear,
         {"x": X, "weight": torch.randn(5, 6), "bias": torch.ones(5), "residual": torch.ones(2, 4, 6, 5)},

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from genfuse.ops import (
     attention,
+    bias_act,
     conv_norm_act,
     leaky_relu_tangent,
     linear,
@@ -36,6 +37,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "norm_act": (lambda x: norm_act(x, norm="layer", activation="gelu"), (2, 4, 5, 6)),
     "norm_stats": (norm_stats, (2, 4, 5, 6)),
     "leaky_relu_tangent": (lambda x: leaky_relu_tangent(x.sin(), x > 0.5), (6, 8)),
+    "bias_act": (lambda x: bias_act(x, x[0, 0], activation="elu", dim=-1, clamp=0.8), (2, 4, 5)),
     "norm_direction": (lambda x: norm_direction(x)[1], (3, 8)),
     "norm_tangent": (lambda x: norm_tangent(x, x.sin(), WEIGHT[:3, :2, 0, 0]), (6, 8)),
     "linear": (lambda x: linear(x, WEIGHT[:, :, 0, 0], activation="silu"), (5, 4)),

@@ -51,6 +51,11 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor], dict[str, Any]]] =
         {"tangent": image(6, 8)},
         {},
     ),
+    "bias_act": (
+        ops.bias_act,
+        {"x": image(2, 4, 3), "bias": image(4), "scale": image(2, 4), "noise": image(2, 1, 3)},
+        {"activation": "silu"},
+    ),
     "norm_direction": (ops.norm_direction, {"x": image(3, 8)}, {}),
     "norm_tangent": (ops.norm_tangent, {"x": image(6, 8), "tangent": image(6, 8), "weight": image(2, 4)}, {}),
     "timestep_embedding": (lambda t: ops.timestep_embedding(t, 8), {"t": image(4).abs()}, {}),

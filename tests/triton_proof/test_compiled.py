@@ -19,6 +19,8 @@ from genfuse_bench.card_calls import (  # noqa: E402
     sampler_calls,
     tangent_calls,
 )
+from genfuse_kernels.bias_act import triton_impl as bias_act  # noqa: E402
+from genfuse_kernels.bias_act.spec import Settings as BiasActSettings  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
@@ -148,6 +150,18 @@ def test_sizes_of_one_compile():
         "norm_act",
         "pixel_table",
     }
+
+
+def test_bias_act_compiles_with_and_without_a_gradient():
+    x, small = torch.empty(2, 8, 5, 7), torch.empty(2, 8)
+    with compiled.standin_driver(90), compiled.compiling_only() as found:
+        for activation in ("leaky_relu", "selu"):
+            s = BiasActSettings(activation=activation, clamp=2.0)
+            tensors = (small[0], small, x[:, :1])
+            bias_act.bias_act(x, x, *tensors, s)
+            bias_act.bias_act_gradient(x, x, x, *tensors, s, False, True, True, True)
+            bias_act.bias_act_gradient(x, x, x, small[0], None, None, s, True, False, True, False)
+    assert len(found) == 6
 
 
 SPILLS = {

@@ -1,6 +1,7 @@
 """genfuse's ops: each checks its arguments, picks a backend and calls its kernel."""
 
 from genfuse.ops.attention import attention
+from genfuse.ops.bias_act import bias_act
 from genfuse.ops.clip_grad_norm import clip_grad_norm
 from genfuse.ops.clip_weights import clip_weights
 from genfuse.ops.conv_norm_act import conv_norm_act
@@ -20,6 +21,7 @@ from genfuse.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
     "attention",
+    "bias_act",
     "clip_grad_norm",
     "clip_weights",
     "conv_norm_act",

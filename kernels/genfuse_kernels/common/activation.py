@@ -9,6 +9,8 @@ _SQRT_HALF = tl.constexpr(0.7071067811865476)
 _DENSITY = tl.constexpr(0.3989422804014327)  # 1/√(2π)
 _TANH_SCALE = tl.constexpr(0.7978845608028654)  # √(2/π)
 _TANH_CUBE = tl.constexpr(0.044715)
+_SELU_SCALE = tl.constexpr(1.0507009873554805)
+_SELU_ALPHA = tl.constexpr(1.6732632423543772)
 
 
 @triton.jit
@@ -30,7 +32,7 @@ def _normal_distribution(x):
 
 @triton.jit
 def activated(x, ACTIVATION: tl.constexpr, slope):
-    """The activation by the name that `settings.ACTIVATIONS` has."""
+    """The activation by the name that `bias_act.spec.ACTIVATIONS` has."""
     if ACTIVATION == "relu":
         y = tl.where(x < 0, 0.0, x)
     elif ACTIVATION == "leaky_relu":
@@ -47,6 +49,10 @@ def activated(x, ACTIVATION: tl.constexpr, slope):
         y = _sigmoid(x)
     elif ACTIVATION == "softplus":
         y = tl.where(x < 0, 0.0, x) + tl.log(1.0 + tl.exp(-tl.abs(x)))
+    elif ACTIVATION == "elu":
+        y = tl.where(x < 0, tl.exp(x) - 1.0, x)
+    elif ACTIVATION == "selu":
+        y = _SELU_SCALE * tl.where(x < 0, _SELU_ALPHA * (tl.exp(x) - 1.0), x)
     else:
         y = x
     return y
@@ -78,6 +84,10 @@ def derivative(x, ACTIVATION: tl.constexpr, slope):
         y = share * (1.0 - share)
     elif ACTIVATION == "softplus":
         y = _sigmoid(at)
+    elif ACTIVATION == "elu":
+        y = tl.where(x > 0, 1.0, tl.exp(at))
+    elif ACTIVATION == "selu":
+        y = _SELU_SCALE * tl.where(x > 0, 1.0, _SELU_ALPHA * tl.exp(at))
     else:
         y = tl.full(x.shape, 1.0, tl.float32)
     return y
