@@ -73,12 +73,16 @@ def test_why_cuda_kernels_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> No
         lambda name: present[name] or None if name in present else find_spec(name),
     )
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert missing("cuda") == "PyTorch sees no GPU"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
-    assert missing("cuda") == "the GPU has compute capability 7.5, expected 8.0 or higher"
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert missing("cuda") == "PyTorch sees no GPU; it is a CPU build"
     monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert missing("cuda") == "PyTorch sees no GPU; `genfuse doctor` says why"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(env, "incapable", env.incapable.__wrapped__)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (7, 5))
+    assert missing("cuda") == "the GPU has compute capability 7.5, expected 8.0 or higher"
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (8, 0))
     assert missing("cuda") == "CuPy is not installed; pip install 'genfuse[cuda12]'"
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     assert missing("cuda") == "CuPy is not installed; pip install 'genfuse[cuda13]'"

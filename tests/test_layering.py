@@ -22,7 +22,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"samplers", "nn", "penalties", "losses", "augment", "train"},
     {"ops", "lab"},
     {"dispatch"},
-    {"measured"},
+    {"measured", "doctor"},
     {"data", "evaluate", "env", "errors", "names", "rollback"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

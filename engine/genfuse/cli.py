@@ -18,6 +18,7 @@ from rich.table import Table
 
 import genfuse
 from genfuse import dispatch, env, measured
+from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
@@ -295,17 +296,31 @@ def explain(
 
 @app.command()
 def doctor() -> None:
-    """Show what this machine has: instruction sets, threads, GPUs, backends and versions."""
+    """Show what this machine has, what stands between it and the kernels, and what to do about that."""
+    driver = ask_driver()
     table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_row("genfuse", genfuse.__version__)
-    table.add_row("processor", env.processor())
-    table.add_row("instruction sets", ", ".join(env.instruction_sets()) or "none: CPU kernels not built")
+    for what, found in _machine(asks_gpu=not driver.hangs):
+        table.add_row(what, escape(found))
+    _console.print(table)
+    _console.print("\nGPU kernels")
+    for what, found, advice in gpu_findings(driver):
+        _console.print(f"  {what}: {found}", highlight=False, markup=False, soft_wrap=True)
+        if advice:
+            _console.print(f"    -> {advice}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _machine(*, asks_gpu: bool) -> Iterator[tuple[str, str]]:
+    """The rows of what is here; asks_gpu: PyTorch, too, about GPUs."""
+    yield "genfuse", genfuse.__version__
+    yield "processor", env.processor()
+    yield "instruction sets", ", ".join(env.instruction_sets()) or "none: CPU kernels not built"
     if refused := env.refused_matrix_unit():
-        table.add_row("matrix unit", refused)
-    table.add_row("threads", f"{torch.get_num_threads()}, of {env.workers()}")
-    table.add_row("GPUs", ", ".join(env.gpus()) or "none")
-    for name in dispatch.BACKENDS:
-        table.add_row(f"backend {name}", escape(env.backend_missing(name) or "ready"))
+        yield "matrix unit", refused
+    yield "threads", f"{torch.get_num_threads()}, of {env.workers()}"
+    if asks_gpu:
+        yield "GPUs", ", ".join(env.gpus()) or "none"
+        for name in dispatch.BACKENDS:
+            yield f"backend {name}", env.backend_missing(name) or "ready"
     for package in (
         "torch",
         "triton",
@@ -318,5 +333,4 @@ def doctor() -> None:
         "resvg-py",
         "scikit-learn",
     ):
-        table.add_row(package, env.version(package) or "not installed")
-    _console.print(table)
+        yield package, env.version(package) or "not installed"

@@ -8,8 +8,10 @@ the call runs instead, by a measurement: `genfuse.measured`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -176,6 +178,10 @@ def obstacle(
     interpreted = name == "triton" and env.triton_interpreted()
     if name in ("triton", "cuda") and device.type != "cuda" and not interpreted:
         return f"x is on {device}, expected cuda"
+    if device.type == "cuda" and device.index is not None:
+        incapable = env.incapable(device.index)
+        if incapable is not None:
+            return incapable
     if op in FLOAT32_ALONE:
         dtypes: tuple[torch.dtype, ...] = (torch.float32,)
     else:
@@ -282,11 +288,29 @@ def resolve(
     """The chosen backend's name. UnsupportedError, naming the obstacles, where there is none."""
     chosen = _first(op, device, dtype, gradients, limits) if forced() is None else None
     if chosen is not None:
+        if chosen == "aten" and device.type == "cuda":
+            _warn_of_missing(op)
         return chosen
     choice = choose(op, device, dtype, gradients, limits)
     if choice.backend is None:
         raise UnsupportedError(f"no permitted backend can run this call; {choice}")
     return choice.backend
+
+
+def _warn_of_missing(op: str) -> None:
+    """Once a process: where a GPU's kernels are passed over for what is not installed, and not for the call."""
+    missing = {name: env.backend_missing(name) for name in ("triton", "cuda") if name in OPS[op]}
+    if missing and all(missing.values()) and not torch.compiler.is_compiling():
+        _warn("; ".join(f"{name}: {why}" for name, why in missing.items()))
+
+
+@functools.cache
+def _warn(missing: str) -> None:
+    warnings.warn(
+        f"on the GPU PyTorch's own kernels run instead of genfuse's: {missing}. `genfuse doctor` says what to do; "
+        "strict mode makes this an error",
+        stacklevel=4,
+    )
 
 
 def is_measured(op: str, chosen: Backend | None) -> bool:

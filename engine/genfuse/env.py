@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 LEAST_CAPABILITY = (8, 0)
-"""Compute capability that the CUDA kernels need: they round to bfloat16 in one instruction."""
+"""Compute capability that Triton needs, and the CUDA kernels: they round to bfloat16 in one instruction."""
 
 
 @functools.cache
@@ -30,27 +30,49 @@ def backend_missing(name: str) -> str | None:
     if name == "triton":
         if importlib.util.find_spec("triton") is None:
             return "triton is not installed; pip install 'genfuse[triton]'"
-        if not torch.cuda.is_available() and not triton_interpreted():
-            return "PyTorch sees no GPU"
-        return None
+        return None if triton_interpreted() else _gpu_missing()
     return _cuda_missing() if name == "cuda" else None
+
+
+def _gpu_missing() -> str | None:
+    """Why no GPU here runs kernels of ours."""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or torch.version.hip
+        return f"PyTorch sees no GPU; {'`genfuse doctor` says why' if built else 'it is a CPU build'}"
+    each = [incapable(number) for number in range(torch.cuda.device_count())]
+    return each[0] if each and all(each) else None
+
+
+@functools.cache
+def incapable(number: int) -> str | None:
+    """Why this GPU runs none of our kernels; None where it does."""
+    capability = torch.cuda.get_device_capability(number)
+    if capability >= LEAST_CAPABILITY:
+        return None
+    found, least = (".".join(map(str, numbers)) for numbers in (capability, LEAST_CAPABILITY))
+    return f"the GPU has compute capability {found}, expected {least} or higher"
+
+
+def cuda_extra(driver: tuple[int, int] | None = None) -> str:
+    """The extra whose CuPy and NVRTC fit PyTorch's CUDA, or the driver's where that is older or PyTorch has none."""
+    built = int((torch.version.cuda or "99").split(".")[0])
+    return "cuda13" if min(built, driver[0] if driver else built) >= 13 else "cuda12"
 
 
 def _cuda_missing() -> str | None:
     """Why CUDA kernels cannot be compiled and launched here."""
     from genfuse_kernels.common import nvrtc
 
-    extra = "genfuse[cuda12]" if (torch.version.cuda or "").startswith("12.") else "genfuse[cuda13]"
-    if not torch.cuda.is_available():
-        return "PyTorch sees no GPU"
-    capability = torch.cuda.get_device_capability()
-    if capability < LEAST_CAPABILITY:
-        found, least = (".".join(map(str, numbers)) for numbers in (capability, LEAST_CAPABILITY))
-        return f"the GPU has compute capability {found}, expected {least} or higher"
+    missing = _gpu_missing()
+    if missing is not None:
+        return missing
+    if torch.version.hip is not None:
+        return f"PyTorch is built for ROCm {torch.version.hip}, expected CUDA"
+    install = f"pip install 'genfuse[{cuda_extra()}]'"
     if importlib.util.find_spec("cupy") is None:
-        return f"CuPy is not installed; pip install '{extra}'"
+        return f"CuPy is not installed; {install}"
     if nvrtc.library() is None:
-        return f"NVRTC, which compiles the kernels, is not found; pip install '{extra}'"
+        return f"NVRTC, which compiles the kernels, is not found; {install}"
     return None
 
 

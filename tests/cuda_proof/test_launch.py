@@ -152,6 +152,14 @@ def test_a_failed_compilation_keeps_the_log_and_names_it(cupy, monkeypatch):
     assert not cupy.launches
 
 
+def test_a_log_that_cannot_be_kept_is_in_the_error(cupy, monkeypatch, tmp_path):
+    monkeypatch.setitem(cuda_kernel.STORED, torch.float32, "no_such_type")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(RuntimeError, match=r'(?s)cannot be kept in .*identifier "no_such_type" is undefined'):
+        philox_normal.philox_normal(torch.empty(2, 8), SEEDS, 0, 0)
+
+
 def test_a_folder_that_cannot_be_written_is_named(cupy, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "file"))

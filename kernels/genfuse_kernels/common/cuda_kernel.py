@@ -109,12 +109,15 @@ def cached(kernel: Kernel, target: str) -> Path:
     try:
         binary = compiled(kernel, target)
     except nvrtc.CompilationError as error:
+        what = f"NVRTC {nvrtc.version()} cannot compile {kernel.function} for {target}"
         log = path.with_suffix(".log")
-        _write(log, str(error).encode())
-        raise RuntimeError(
-            f"NVRTC {nvrtc.version()} cannot compile {kernel.function} for {target}; its log is in {log}"
-        ) from None
+        try:
+            _write(log, str(error).encode())
+        except OSError as unwritable:
+            raise RuntimeError(f"{what}, and {unwritable}; its log:\n{error}") from None
+        raise RuntimeError(f"{what}; its log is in {log}") from None
     _write(path, binary)
+    path.with_suffix(".log").unlink(missing_ok=True)
     return path
 
 

@@ -41,11 +41,16 @@ def _candidates() -> Iterator[str]:
 
 
 @functools.cache
-def version() -> str:
-    """Major and minor version, as "13.0"."""
+def numbers() -> tuple[int, int]:
+    """Major and minor version."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
-    return f"{major.value}.{minor.value}"
+    return major.value, minor.value
+
+
+def version() -> str:
+    """Major and minor version, as "13.0"."""
+    return ".".join(map(str, numbers()))
 
 
 @functools.cache
