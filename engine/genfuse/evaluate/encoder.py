@@ -23,7 +23,8 @@ class Encoder(nn.Module):
     """(N, 1 or 3, H, W) in [-1, 1], any floating dtype → features (N, 96) float32, of any size of picture.
 
     Four 3x3 convolutions, three of them of stride 2, with group norm and ReLU, averaged over the picture.
-    ``classify`` goes on to the logits (N, classes): ten digits, then OpenMoji's classes.
+    ``logits`` goes on from features to (N, classes): ten digits, then OpenMoji's classes; ``classify`` from pictures;
+    ``maps`` gives what each convolution's ReLU writes, [(N, 32, 16, 16), (N, 64, 8, 8), ...].
 
     Args:
         classes: of `classify`.
@@ -39,15 +40,22 @@ class Encoder(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width in widths[1:])
         self.head = nn.Linear(FEATURES, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        h = prepared(images)
+    def maps(self, images: Tensor) -> list[Tensor]:
+        h, seen = prepared(images), []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = torch.relu(norm(conv(h)))
-        return h.mean((2, 3))
+            seen.append(h)
+        return seen
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.maps(images)[-1].mean((2, 3))
+
+    def logits(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.head(features)
+        return logits
 
     def classify(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self(images))
-        return logits
+        return self.logits(self(images))
 
 
 def prepared(images: Tensor) -> Tensor:

@@ -5,34 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from genfuse.evaluate.features import check_features, features_of
+from genfuse.evaluate.moments import Moments
 
-def frechet_distance(features: Tensor, other: Tensor) -> Tensor:
+
+def frechet_distance(features: Tensor | Moments, other: Tensor | Moments) -> Tensor:
     """‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2·(Σ₁Σ₂)^½), the square of the distance (Dowson and Landau 1982, eq. 4).
 
     Args:
-        features, other: (N, D) and (M, D), floating, N and M at least 2. Below some thousands, and below D above all,
-            covariances are too small and distances too large: compare those of equal N and M.
+        features, other: (N, D) and (M, D), floating, N and M at least 2, or the :class:`Moments` of such. Below some
+            thousands, and below D above all, covariances are too small and distances too large: compare those of
+            equal N and M, or see `fid_infinity`.
 
     Returns:
-        (), float64, 0 or more. tr (Σ₁Σ₂)^½ is the sum of the roots of the eigenvalues of Σ₁^½·Σ₂·Σ₁^½, which is
-        symmetric: ``torch.linalg.eigh``, where the root of Σ₁Σ₂ itself would be complex for singular covariances.
+        (), float64, 0 or more, differentiable by features that are tensors. With Σ₁ = AᵀA and Σ₂ = BᵀB, tr (Σ₁Σ₂)^½ is
+        the sum of the singular values of ABᵀ. Of fewer samples than features A has as many rows as samples: nothing
+        is made of the null space, where the root of Σ₁Σ₂ would turn a rounding of 1e-16 into 1e-8.
 
     Raises:
         ValueError: shapes do not fit, or a feature is not finite.
-        TypeError: one is no floating tensor.
+        TypeError: one is neither a floating tensor nor Moments.
     """
-    (mean, covariance), (other_mean, other_covariance) = (
-        _moments("features", features),
-        _moments("other", other),
-    )
+    mean, factor = normal("features", features)
+    other_mean, other_factor = normal("other", other)
     if mean.shape != other_mean.shape:
         raise ValueError(f"other has {len(other_mean)} features a sample, expected {len(mean)}")
-    values, vectors = torch.linalg.eigh(covariance)
-    root = vectors * values.clamp(min=0).sqrt() @ vectors.mT
-    of_product = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()
-    apart = (mean - other_mean).square().sum()
-    distance: Tensor = apart + covariance.trace() + other_covariance.trace() - 2 * of_product
-    return distance.clamp(min=0)
+    return between(mean, factor, other_mean, other_factor)
 
 
 @torch.no_grad()
@@ -50,21 +48,32 @@ def fid(encoder: nn.Module, images: Tensor, other: Tensor, *, batch_size: int = 
     Returns:
         (), float64. Errors as those of :func:`frechet_distance`.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
-    seen = (torch.cat([encoder(part) for part in torch.split(of, batch_size)]) for of in (images, other))
-    return frechet_distance(*seen)
+    return frechet_distance(*(features_of(encoder, of, batch_size) for of in (images, other)))
 
 
-def _moments(name: str, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) with the divisor N − 1, in float64."""
-    if not isinstance(features, Tensor) or not features.is_floating_point():
-        got = features.dtype if isinstance(features, Tensor) else type(features).__name__
-        raise TypeError(f"{name} is {got}, expected a floating tensor (N, D)")
-    if features.ndim != 2 or features.shape[0] < 2 or features.shape[1] < 1:
-        raise ValueError(f"{name} has shape {tuple(features.shape)}, expected (N, D), N at least 2")
-    x = features.double()
-    if not x.isfinite().all():
-        raise ValueError(f"{name} is not finite, expected numbers")
+def between(mean: Tensor, factor: Tensor, other_mean: Tensor, other_factor: Tensor) -> Tensor:
+    """The formula, from means and factors: Σ = factorᵀ·factor, so that tr Σ is the sum of its squares."""
+    of_product = torch.linalg.svdvals(factor @ other_factor.mT).sum()
+    traces = factor.square().sum() + other_factor.square().sum()
+    distance: Tensor = (mean - other_mean).square().sum() + traces - 2 * of_product
+    return distance.clamp(min=0)
+
+
+def normal(name: str, of: Tensor | Moments) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and a factor (R, D) of the covariance, float64."""
+    if isinstance(of, Moments):
+        return of.mean, _root(of.covariance)
+    x = check_features(name, of, least=2).double()
     mean = x.mean(0)
-    return mean, (x - mean).mT @ (x - mean) / (len(x) - 1)
+    factor = (x - mean) / (len(x) - 1) ** 0.5
+    if len(x) > x.shape[1] and not factor.requires_grad:  # qr has no gradient where columns depend on others
+        factor = torch.linalg.qr(factor, mode="r").R
+    return mean, factor
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """(D, D) with covariance = rootᵀ·root. Eigenvalues that are no more than rounding are none."""
+    values, vectors = torch.linalg.eigh(covariance)
+    rounding = len(values) * torch.finfo(values.dtype).eps * values[-1].clamp(min=0)
+    root: Tensor = values.where(values > rounding, 0).sqrt()[:, None] * vectors.mT
+    return root
