@@ -1,4 +1,4 @@
-"""The command line: `genfuse sample | train | tune | bench | explain | doctor`."""
+"""The command line: `genfuse sample | train | evaluate | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.table import Table
 
 import genfuse
 from genfuse import dispatch, env, measured
+from genfuse.commands.evaluate import evaluate
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
@@ -137,6 +138,9 @@ def sample(
         highlight=False,
     )
     _console.print(f"{sampler}, {steps} steps, {genfuse.explain('sampler_step').backend} kernels -> {output}")
+
+
+app.command()(_user_errors()(evaluate))
 
 
 @app.command()
