@@ -16,6 +16,7 @@ PACKAGES = {"genfuse": "engine", "genfuse_kernels": "kernels", "genfuse_bench": 
 
 FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init__, which hands out names
     {"cli", "__main__"},
+    {"commands"},
     {"genfuse"},
     {"compat", "export"},
     {"systems", "rewrite", "schedulers"},

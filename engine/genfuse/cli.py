@@ -1,4 +1,4 @@
-"""The command line: `genfuse sample | train | systems | tune | bench | explain | doctor`."""
+"""The command line: `genfuse sample | train | systems | evaluate | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
@@ -18,13 +18,14 @@ from rich.table import Table
 
 import genfuse
 from genfuse import dispatch, env, measured
+from genfuse.commands.evaluate import evaluate
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
 
 if TYPE_CHECKING:
-    from genfuse.train.system import System
+    pass
 
 app = typer.Typer(
     help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -116,6 +117,7 @@ def sample(
 ) -> None:
     """Sample pictures from a system's checkpoint and save them as a grid."""
     from genfuse import systems
+    from genfuse.commands.options import own_options
     from genfuse.data.atomic import check_path
     from genfuse.data.grid import grid_shape, save_grid
     from genfuse.data.scatter import scatter
@@ -127,9 +129,7 @@ def sample(
         if len(system.image_shape) == 3:
             _, height, width = system.image_shape
             grid_shape(count, height * scale, width * scale)
-        own = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
-        options = {name: value for name, value in own.items() if value is not None}
-        _check_options(system, options)
+        options = own_options(system, sampler=sampler, steps=steps, guidance=guidance, label=label)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )
@@ -142,14 +142,7 @@ def sample(
     )
 
 
-def _check_options(system: System[Any], options: dict[str, Any]) -> None:
-    """ValueError for an option that sampling from this system does not have."""
-    known = inspect.signature(system.sample).parameters
-    for name in options:
-        if name not in known:
-            raise ValueError(
-                f"option --{name} is given, but samples of {system.name!r} have none of that name"
-            )
+app.command()(_user_errors()(evaluate))
 
 
 @app.command()

@@ -12,7 +12,8 @@ import torch
 from scipy.linalg import sqrtm
 from torch import Tensor, nn
 
-from genfuse.evaluate import fid, frechet_distance
+from evaluate.peers import torch_fidelity
+from genfuse.evaluate import Moments, fid, frechet_distance
 
 
 def with_moments(mean: Tensor, covariance: Tensor, count: int = 50) -> Tensor:
@@ -62,6 +63,58 @@ def test_singular_covariances() -> None:
     assert math.isclose(frechet_distance(x, x + 2), 160, rel_tol=1e-6)
     constant = torch.zeros(3, 4)
     assert frechet_distance(constant, constant + 1) == 4
+
+
+def test_few_samples() -> None:
+    """10 of 300 features: equal sets are no distance apart to rounding, where roots of eigenvalues leave 1e-6.
+
+    And sets of two subspaces are ‖μ₁ − μ₂‖² + tr Σ₁ + tr Σ₂ apart, nothing of which is of a null space.
+    """
+    x, y = torch.zeros(10, 300, dtype=torch.float64), torch.zeros(10, 300, dtype=torch.float64)
+    x[:, :150], y[:, 150:] = torch.randn(10, 150), torch.randn(10, 150)
+    apart = (x.mean(0) - y.mean(0)).square().sum() + x.var(0).sum() + y.var(0).sum()
+    for first, second in ((x, y), (Moments.of(x), Moments.of(y)), (x, Moments.of(y))):
+        assert frechet_distance(first, first) < 1e-11
+        assert math.isclose(frechet_distance(first, second), apart, rel_tol=1e-12)
+
+
+def test_moments_are_as_good_as_features() -> None:
+    x, y = torch.randn(60, 8), 2 * torch.randn(50, 8) + 1
+    moments = Moments(8)
+    for part in x.split(7):
+        moments.update(part)
+    assert math.isclose(frechet_distance(moments, y), frechet_distance(x, y), rel_tol=1e-10)
+    with pytest.raises(ValueError, match="there are 1 samples, expected at least 2"):
+        frechet_distance(Moments.of(x[:1]), y)
+
+
+@pytest.mark.parametrize("count", [40, 400])
+def test_against_torchmetrics_and_torch_fidelity(count: int) -> None:
+    """Above and below the number of features; theirs are the roots of eigenvalues of Σ₁Σ₂."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    x = torch.randn(count, 64, dtype=torch.float64) @ torch.randn(64, 64, dtype=torch.float64) / 8
+    y = torch.randn(300, 64, dtype=torch.float64) + 0.2
+    got = frechet_distance(x, Moments.of(y)).item()
+
+    class Identity(nn.Identity):
+        num_features = 64
+
+    metric = FrechetInceptionDistance(Identity()).set_dtype(torch.float64)
+    metric.update(y, real=True)
+    metric.update(x, real=False)
+    assert got == pytest.approx(metric.compute().item(), rel=1e-6)
+    peer = torch_fidelity("metric_fid")
+    statistics = [peer.fid_features_to_statistics(of) for of in (x, y)]
+    expected = peer.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert got == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_gradient(count: int) -> None:
+    """Below and above the number of features; differences of float64."""
+    x, y = torch.randn(count, 8, dtype=torch.float64, requires_grad=True), torch.randn(60, 8)
+    assert torch.autograd.gradcheck(lambda x: frechet_distance(x, y), (x,), atol=1e-6)
 
 
 def test_symmetric_and_blind_to_order() -> None:

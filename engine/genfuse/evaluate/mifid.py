@@ -29,11 +29,8 @@ def mifid(features: Tensor, real: Tensor, *, threshold: float = 0.1) -> Tensor:
     directions = [_directions(name, of) for name, of in (("features", features), ("real", real))]
     # On the sphere ‖x − y‖² = 2 − 2·cos, so the nearest of the real ones and of their opposites has the largest |cos|.
     samples, known = directions[0], torch.cat((directions[1], -directions[1]))
-    mean = nearest(samples, known)[0].square().mean() / 2
-    if mean >= threshold:
-        return distance
-    punished: Tensor = distance / (mean + 1e-14)
-    return punished
+    mean = nearest(samples, known)[0].square().mean().item() / 2
+    return distance / (mean + 1e-14) if mean < threshold else distance
 
 
 def _directions(name: str, features: Tensor) -> Tensor:
@@ -42,4 +39,5 @@ def _directions(name: str, features: Tensor) -> Tensor:
     kept = lengths[:, 0] > 0
     if not kept.any():
         raise ValueError(f"{name} is 0 everywhere, expected features with a direction")
-    return x[kept] / lengths[kept]
+    directions: Tensor = x[kept] / lengths[kept]
+    return directions

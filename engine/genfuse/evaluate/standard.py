@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -44,7 +46,7 @@ def inception_score(logits: Tensor, *, splits: int = 10, seed: int = 0) -> tuple
         ModuleNotFoundError, UnsupportedError: see :func:`torchmetrics`.
     """
     x = check_features("logits", logits, least=max(splits, 1)).double()
-    metric = torchmetrics("image.inception").InceptionScore(nn.Identity(), splits)
+    metric = _quiet(torchmetrics("image.inception").InceptionScore, nn.Identity(), splits)
     metric.update(x)
     mean, deviation = _computed(metric, seed)
     return mean, deviation if splits > 1 else 0.0
@@ -71,7 +73,7 @@ def kernel_distance(
     subset_size = min(1000, fewest) if subset_size is None else subset_size
     if not 2 <= subset_size <= fewest:
         raise ValueError(f"subset_size is {subset_size}, expected 2 to {fewest}, the size of the smaller set")
-    metric = torchmetrics("image.kid").KernelInceptionDistance(nn.Identity(), subsets, subset_size)
+    metric = _quiet(torchmetrics("image.kid").KernelInceptionDistance, nn.Identity(), subsets, subset_size)
     metric.update(y, real=True)
     metric.update(x, real=False)
     return _computed(metric, seed)
@@ -102,9 +104,16 @@ def clip_score(images: Tensor, texts: list[str], clip: tuple[Any, Any], *, batch
     return float(metric.compute())
 
 
+def _quiet(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Without torchmetrics' warnings: of buffers, which hold what is held anyway, and of the deviation of one split."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call(*arguments)
+
+
 def _computed(metric: Any, seed: int) -> tuple[float, float]:
     """Mean and deviation; torchmetrics draws from PyTorch's own generator, which is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mean, deviation = metric.compute()
+        mean, deviation = _quiet(metric.compute)
     return float(mean), float(deviation)

@@ -65,9 +65,10 @@ class Both:
 def from_toml(path: Path) -> dict[str, Any]:
     """What a TOML file says. ValueError where it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"config is {path}, which cannot be read as TOML ({error})") from error
+    return found
 
 
 def from_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The bodies of longer commands, a file each; `genfuse.cli` registers them."""

@@ -1,0 +1,20 @@
+"""Options of the command line that only some systems have."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from genfuse.train.system import System
+
+
+def own_options(system: System[Any], **given: Any) -> dict[str, Any]:
+    """Those that are not None, for ``system.sample``. ValueError for one that this system's samples don't have."""
+    known = inspect.signature(system.sample).parameters
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if name not in known:
+            raise ValueError(
+                f"option --{name} is given, but samples of {system.name!r} have none of that name"
+            )
+    return options
