@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class MappingNetwork(nn.Module):
         sizes = [latent_dim + (style_dim if cond_dim else 0), *(hidden,) * (num_layers - 1), style_dim]
         self.layers = nn.ModuleList(
             EqualizedLinear(inputs, outputs, lr_multiplier=lr_multiplier)
-            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+            for inputs, outputs in pairwise(sizes)
         )
         self.register_buffer("average", torch.zeros(style_dim))
 
