@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import genfuse
+from genfuse.ops import bias_act
 
 SHAPE = (4, 3, 8, 8)
 
@@ -55,6 +57,21 @@ class MinibatchStd(nn.Module):
         y = (y - y.mean(dim=0)).square().mean(dim=0)
         y = (y + 1e-8).sqrt().mean(dim=[2, 3, 4]).reshape(-1, 1, 1, 1)
         return torch.cat([x, y.repeat(2, 1, h, w)], dim=1)
+
+
+class BiasAct(nn.Module):
+    """`bias_act` with all that it takes."""
+
+    def __init__(self, channels: int, activation: str, **options: object) -> None:
+        super().__init__()
+        self.options = {"activation": activation, **options}
+        self.bias, self.scale = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.ones(channels))
+        self.noise = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = self.noise * torch.arange(x.shape[-1]).to(x).expand(1, 1, *x.shape[2:])
+        options: Any = self.options
+        return bias_act(x, self.bias, scale=self.scale.expand(x.shape[0], -1), noise=noise, **options)
 
 
 class SelfAttention(nn.Module):
@@ -192,6 +209,13 @@ CRITICS: dict[str, Callable[[], nn.Module]] = {
             )
         ),
         genfuse.nn.NormAct(8, norm="group", num_groups=2), *scores(8, 4),
+    ),
+    "style critic": lambda: nn.Sequential(
+        genfuse.nn.EqualizedConv2d(3, 6, 3, padding=1, lr_multiplier=2.0), BiasAct(6, "leaky_relu", gain=2**0.5),
+        genfuse.nn.BlurDownsample(), BiasAct(6, "softplus", clamp=2.0), genfuse.nn.PixelNorm(),
+        genfuse.nn.MinibatchStdDev(2, 2), genfuse.nn.BlurUpsample((1, 2, 1)), BiasAct(8, "selu", gain=-0.8, clamp=1.0),
+        genfuse.nn.BlurDownsample((1, 1)), nn.Flatten(),
+        genfuse.nn.EqualizedLinear(128, 1, lr_multiplier=0.5, bias_init=1.0),
     ),
     "genfuse blocks": lambda: nn.Sequential(
         genfuse.nn.ResNetCriticBlock(3, 8, sees_picture=True), genfuse.nn.ResNetCriticBlock(8, 8),

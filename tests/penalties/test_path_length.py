@@ -87,6 +87,54 @@ def test_against_double_backward(shape: tuple[int, ...]) -> None:
     assert all((a - b).norm() <= 1e-10 * size for a, b in zip(found, exact, strict=True))
 
 
+class StyleGenerator(nn.Module):
+    """Of genfuse's modules: a constant, blocks that double it, pictures that add up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, CHANNELS, 4, 4))
+        self.first = genfuse.nn.StyleBlock(CHANNELS, CHANNELS, WIDTH, up=1, clamp=20.0)
+        self.second = genfuse.nn.StyleBlock(CHANNELS, 4, WIDTH, noise_stream=2)
+        self.to_rgb = nn.ModuleList((genfuse.nn.ToRGB(CHANNELS, WIDTH), genfuse.nn.ToRGB(4, WIDTH)))
+
+    def forward(self, w: Tensor, seeds: Tensor) -> Tensor:
+        first, second = (w, w) if w.ndim == 2 else (w[:, :2], w[:, 2:])
+        x = self.first(self.start.expand(w.shape[0], -1, -1, -1), first, seeds)
+        picture = self.to_rgb[0](x, w if w.ndim == 2 else w[:, 1])
+        x = self.second(x, second, seeds)
+        return self.to_rgb[1](x, w if w.ndim == 2 else w[:, 3], picture)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("shape", [(BATCH, WIDTH), (BATCH, LAYERS, WIDTH)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_modules_of_style_gans(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Through mapping network and style blocks, exactly in float64; in float32 on our kernels."""
+    generator = perturbed(StyleGenerator()).double()
+    mapping = perturbed(genfuse.nn.MappingNetwork(WIDTH, WIDTH, num_layers=2, lr_multiplier=0.5)).double()
+    z, seeds = torch.randn(shape, dtype=torch.float64), torch.arange(BATCH)
+    mean = torch.tensor(0.3, dtype=torch.float64)
+
+    def mapped(z: Tensor) -> Tensor:
+        w: Tensor = mapping(z.flatten(0, -2)).reshape(*z.shape[:-1], WIDTH)
+        return w
+
+    def weights() -> list[Tensor]:
+        return [*generator.parameters(), *mapping.parameters()]
+
+    want, want_lengths, _ = as_published(lambda w: generator(w, seeds), mapped(z), mean, 4, 2.5, 0.1)  # type: ignore[arg-type]
+    exact = torch.autograd.grad(want, weights(), allow_unused=True, materialize_grads=True)
+    generator, mapping = generator.to(dtype), mapping.to(dtype)
+    got, lengths = genfuse.path_length_penalty(
+        generator, mapped(z.to(dtype)), mean, weight=2.5, decay=0.1, seed=4, return_lengths=True, seeds=seeds
+    )
+    found = torch.autograd.grad(got, weights(), allow_unused=True, materialize_grads=True)
+    at_most = 1e-10 if dtype == torch.float64 else 1e-4
+    assert torch.allclose(got.double(), want, rtol=at_most)
+    assert torch.allclose(lengths.double(), want_lengths, rtol=at_most)
+    size = max(t.norm() for t in exact)
+    assert all((a.double() - b).norm() <= at_most * size for a, b in zip(found, exact, strict=True))
+
+
 def test_the_mean_follows_the_lengths() -> None:
     generator = perturbed(Synthesis())
     mean = torch.zeros(())

@@ -11,13 +11,17 @@ from genfuse.nn.dcgan import DCGANCritic, DCGANGenerator
 from genfuse.nn.embedding import ConditionEmbedding
 from genfuse.nn.equalized import EqualizedConv2d, EqualizedLinear
 from genfuse.nn.linear import Linear
+from genfuse.nn.mapping_network import MappingNetwork
 from genfuse.nn.minibatch_std_dev import MinibatchStdDev
+from genfuse.nn.modulated_conv2d import ModulatedConv2d
 from genfuse.nn.norm_act import NormAct
 from genfuse.nn.pixel_norm import PixelNorm
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
 from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
+from genfuse.nn.style_block import StyleBlock, StyleLayer
+from genfuse.nn.to_rgb import ToRGB
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
@@ -33,13 +37,18 @@ __all__ = [
     "EqualizedConv2d",
     "EqualizedLinear",
     "Linear",
+    "MappingNetwork",
     "MinibatchStdDev",
+    "ModulatedConv2d",
     "NormAct",
     "PixelNorm",
     "ResBlock",
     "ResNetCriticBlock",
     "ResNetGeneratorBlock",
     "SelfAttention",
+    "StyleBlock",
+    "StyleLayer",
+    "ToRGB",
     "UNet",
     "UNetConfig",
     "spectral_norm",

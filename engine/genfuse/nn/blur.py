@@ -11,18 +11,23 @@ from genfuse.ops import check
 from genfuse.ops.upfirdn2d import downsampling_padding, upfirdn2d, upsampling_padding
 
 
+def low_pass(taps: Sequence[float], factor: int) -> Tensor:
+    """Taps over their sum, (taps,) float32. ValueError or TypeError for fewer than `factor`, and a sum of 0."""
+    for place, tap in enumerate(taps):
+        check.finite(f"taps[{place}]", tap)
+    if len(taps) < factor or sum(taps) == 0:
+        raise ValueError(f"taps is {taps!r}, expected at least factor, {factor}, of a sum that is not 0")
+    return torch.tensor(taps, dtype=torch.float32) / sum(taps)
+
+
 class _Blur(nn.Module):
     filter: Tensor
 
     def __init__(self, taps: Sequence[float] = (1, 3, 3, 1), factor: int = 2) -> None:
         check.count("factor", factor)
-        for place, tap in enumerate(taps):
-            check.finite(f"taps[{place}]", tap)
-        if len(taps) < factor or sum(taps) == 0:
-            raise ValueError(f"taps is {taps!r}, expected at least factor, {factor}, of a sum that is not 0")
         super().__init__()
         self.factor = factor
-        self.register_buffer("filter", torch.tensor(taps, dtype=torch.float32) / sum(taps), persistent=False)
+        self.register_buffer("filter", low_pass(taps, factor), persistent=False)
 
     def extra_repr(self) -> str:
         """As `torch.nn` shows it."""

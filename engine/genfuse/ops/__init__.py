@@ -4,10 +4,12 @@ from genfuse.ops.attention import attention
 from genfuse.ops.bias_act import bias_act
 from genfuse.ops.clip_grad_norm import clip_grad_norm
 from genfuse.ops.clip_weights import clip_weights
+from genfuse.ops.conv2d_resample import conv2d_resample
 from genfuse.ops.conv_norm_act import conv_norm_act
 from genfuse.ops.ema_update import ema_update
 from genfuse.ops.leaky_relu_tangent import leaky_relu_tangent
 from genfuse.ops.linear import linear
+from genfuse.ops.modulated_conv2d import modulated_conv2d
 from genfuse.ops.norm_act import norm_act
 from genfuse.ops.norm_direction import norm_direction
 from genfuse.ops.norm_stats import norm_stats
@@ -24,10 +26,12 @@ __all__ = [
     "bias_act",
     "clip_grad_norm",
     "clip_weights",
+    "conv2d_resample",
     "conv_norm_act",
     "ema_update",
     "leaky_relu_tangent",
     "linear",
+    "modulated_conv2d",
     "norm_act",
     "norm_direction",
     "norm_stats",

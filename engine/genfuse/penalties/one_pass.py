@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops.norm_direction import norm_direction
-from genfuse.penalties import activation, convolution
+from genfuse.penalties import activation, convolution, resampling
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
 from genfuse.penalties.rules.rule import Run
@@ -57,7 +57,9 @@ def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
 
     def kernels(call: Run) -> Run:
         with dispatch.forcing(forced):
-            return activation.on_kernels(convolution.on_kernels(call, problem.accuracy))
+            return resampling.on_kernels(
+                activation.on_kernels(convolution.on_kernels(call, problem.accuracy))
+            )
 
     with (
         _eagerly(),

@@ -38,6 +38,8 @@ STREAM_PATH = 6
 """The noise that `genfuse.path_length_penalty` projects pictures on."""
 STREAM_AUGMENTATION = 7
 """What `genfuse.augment.diff_augment` does to a sample: uniform numbers, one a word."""
+STREAM_STYLE = 8
+"""The noise of a style layer: a normal number a pixel, of the row that the layer has."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 

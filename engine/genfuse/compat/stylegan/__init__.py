@@ -1,5 +1,8 @@
-"""stylegan3's `torch_utils.ops` on genfuse's kernels: its names, arguments and defaults, nothing compiled at import."""
+"""stylegan3's `torch_utils.ops`, and the modulated convolutions of its networks, on genfuse's kernels.
 
-from genfuse.compat.stylegan import bias_act, upfirdn2d
+Its names, arguments and defaults; nothing is compiled at import.
+"""
 
-__all__ = ["bias_act", "upfirdn2d"]
+from genfuse.compat.stylegan import bias_act, conv2d_resample, modulated_conv2d, upfirdn2d
+
+__all__ = ["bias_act", "conv2d_resample", "modulated_conv2d", "upfirdn2d"]
