@@ -187,6 +187,47 @@ def tune(
     )
 
 
+@app.command("build-cuda")
+def build_cuda(
+    targets: Annotated[
+        str, typer.Option(help="GPUs to build machine code for; PTX for the newest is added, for later ones.")
+    ] = "sm_80,sm_90a,sm_100a",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; where kernels are looked for if left out.")
+    ] = None,
+    dtypes: Annotated[
+        str | None, typer.Option(help="Of tensors of these alone, as float16,bfloat16; all if left out.")
+    ] = None,
+) -> None:
+    """Build the CUDA kernels ahead of time, for machines that have neither CuPy nor a compiler.
+
+    This one needs NVRTC alone, and no GPU. Copy the folder, and name it there in GENFUSE_CUDA_KERNELS.
+    """
+    from rich.progress import Progress
+
+    from genfuse.data.atomic import check_folder
+    from genfuse_kernels.common import cuda_build, cuda_built, nvrtc
+
+    with _user_errors():
+        if nvrtc.library() is None:
+            raise ModuleNotFoundError(f"NVRTC is not found: pip install 'genfuse[{env.cuda_extra()}]'")
+        folder = output or cuda_built.folder()
+        check_folder("output", folder)
+        chosen = cuda_build.check_targets([target.strip() for target in targets.split(",")])[:-1]
+        kernels = cuda_build.of_dtypes(dtypes.split(",") if dtypes else None)
+        with Progress(console=_errors, transient=True) as bar:
+            task = bar.add_task("compiling")
+            size = cuda_build.build(
+                folder, chosen, kernels, lambda done, of: bar.update(task, completed=done, total=of)
+            )
+    _console.print(
+        f"{len(kernels)} kernels for {', '.join(chosen)}, and PTX: {size / 2**20:.1f} MiB -> {folder}\n"
+        f"{cuda_built.VARIABLE}={folder.resolve()} runs them",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 @app.command()
 def samplers() -> None:
     """List the solvers that `genfuse sample --sampler` takes."""

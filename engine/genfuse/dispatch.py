@@ -213,7 +213,8 @@ def choose(
     if wanted is not None:
         passed: dict[str, str] = {name: "another backend is forced" for name in BACKENDS if name != wanted}
         why = _why_not(wanted, *call)
-        return Choice(op, None if why else wanted, f"forced; {why}" if why else "forced", passed)
+        reason = f"forced; {why}" if why else f"forced{_way(wanted)}"
+        return Choice(op, None if why else wanted, reason, passed)
     chosen = _first(*call)
     passed_over: dict[str, str] = {}
     candidates = ORDER.get(device.type, ("aten",))
@@ -227,9 +228,20 @@ def choose(
             )
             passed_over[name] = why or last
     reason = (
-        f"first on {device.type} that can run {op} in {dtype}" if chosen else "nothing permitted can run it"
+        f"first on {device.type} that can run {op} in {dtype}{_way(chosen)}"
+        if chosen
+        else "nothing permitted can run it"
     )
     return Choice(op, chosen, reason, passed_over)
+
+
+def _way(name: Backend) -> str:
+    """How the CUDA kernels get to the device, of which there are two ways."""
+    if name != "cuda":
+        return ""
+    from genfuse_kernels.common import cuda_launch  # with all that it needs, which others do not
+
+    return f"; {cuda_launch.way()}"
 
 
 def _why_not(

@@ -18,7 +18,7 @@ import torch
 from genfuse import env
 from genfuse.data.atomic import check_folder
 from genfuse.data.cache import cache_directory
-from genfuse_kernels.common import cuda_driver, nvrtc
+from genfuse_kernels.common import cuda_built, cuda_driver, nvrtc
 
 PATIENCE = 20.0
 """Seconds that the driver has to answer."""
@@ -128,8 +128,8 @@ def _torch(driver: Driver) -> Finding:
 
 def _device(number: int, name: str, capability: tuple[int, int], driver: Driver) -> Finding:
     what, found = f"GPU {number}", f"{name}, compute capability {_dotted(capability)}"
-    if capability < env.LEAST_CAPABILITY:
-        least = _dotted(env.LEAST_CAPABILITY)
+    if capability < cuda_driver.LEAST_CAPABILITY:
+        least = _dotted(cuda_driver.LEAST_CAPABILITY)
         return Finding(
             what,
             f"{found}: too low for every Triton and CUDA kernel, which need {least}",
@@ -162,6 +162,17 @@ def _triton() -> Iterator[Finding]:
 def _cuda(driver: Driver) -> Iterator[Finding]:
     """What compiles and launches hand-written CUDA kernels."""
     if torch.version.hip is not None:
+        return
+    try:
+        built = cuda_built.found()
+    except cuda_built.RefusedError as error:
+        found, _, advice = str(error).partition("; ")
+        yield Finding("CUDA kernels", found, advice)
+        return
+    if built is not None:
+        lacking = [capability for _, capability in driver.devices if built.target(capability) is None]
+        found, _, advice = built.misses(lacking[0]).partition("; ") if lacking else ("", "", "")
+        yield Finding("CUDA kernels", found or f"built ahead of time, in {built.folder}", advice)
         return
     extra = env.cuda_extra(driver.version)
     yield _cupy(extra)

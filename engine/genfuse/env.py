@@ -12,8 +12,7 @@ from pathlib import Path
 
 import torch
 
-LEAST_CAPABILITY = (8, 0)
-"""Compute capability that Triton needs, and the CUDA kernels: they round to bfloat16 in one instruction."""
+from genfuse_kernels.common.cuda_driver import LEAST_CAPABILITY
 
 
 @functools.cache
@@ -60,14 +59,21 @@ def cuda_extra(driver: tuple[int, int] | None = None) -> str:
 
 
 def _cuda_missing() -> str | None:
-    """Why CUDA kernels cannot be compiled and launched here."""
-    from genfuse_kernels.common import nvrtc
+    """Why CUDA kernels cannot be launched here: those built ahead of time, or where there are none, compiled."""
+    from genfuse_kernels.common import cuda_built, nvrtc
 
     missing = _gpu_missing()
     if missing is not None:
         return missing
     if torch.version.hip is not None:
         return f"PyTorch is built for ROCm {torch.version.hip}, expected CUDA"
+    try:
+        built = cuda_built.found()
+    except cuda_built.RefusedError as error:
+        return str(error)
+    if built is not None:
+        devices = [torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())]
+        return None if any(map(built.target, devices)) else built.misses(devices[0])
     install = f"pip install 'genfuse[{cuda_extra()}]'"
     if importlib.util.find_spec("cupy") is None:
         return f"CuPy is not installed; {install}"

@@ -12,9 +12,10 @@ pytest.importorskip("triton")  # which brings cuobjdump and nvdisasm
 
 from genfuse_bench import cards
 from genfuse_bench.card import Card, read_card
-from genfuse_bench.cuda_cards import KERNELS, TARGETS, cases, cuda_cards
+from genfuse_bench.cuda_cards import cuda_cards
 from genfuse_kernels.common import nvrtc
 from genfuse_kernels.common.cuda_kernel import STORED, Kernel
+from genfuse_kernels.cuda_kernels import KERNELS, TARGETS, cases
 from triton_proof.seeds import WHOLE, rotating
 
 DTYPES = tuple(STORED)

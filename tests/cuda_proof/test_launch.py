@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genfuse_kernels.common import cuda_kernel, nvrtc
+from cuda_proof.stand_in_cupy import STREAM
+from genfuse_kernels.common import cuda_kernel, cuda_launch, nvrtc
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
 from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
 
-STREAM = 0x5EED
 SEEDS = torch.tensor([3, -5])
-
-
-class StandInCuPy:
-    """What the launcher uses of CuPy; `launches` keeps (kernel, grid, block, arguments, device, stream)."""
-
-    def __init__(self) -> None:
-        self.launches: list[tuple[Any, ...]] = []
-        self.loaded: list[Path] = []
-        self._now: dict[str, int] = {}
-        self.cuda = SimpleNamespace(Device=self._device, Stream=SimpleNamespace(from_external=self._stream))
-
-    @contextmanager
-    def _setting(self, name: str, value: int) -> Iterator[None]:
-        before = dict(self._now)
-        self._now[name] = value
-        yield
-        self._now = before
-
-    def _device(self, number: int) -> Any:
-        return self._setting("device", number)
-
-    def _stream(self, external: Any) -> Any:
-        version, pointer = external.__cuda_stream__()
-        assert version == 0
-        return self._setting("stream", pointer)
-
-    def RawModule(self, *, path: str) -> Any:
-        self.loaded.append(Path(path))
-        return SimpleNamespace(get_function=self._function)
-
-    def _function(self, name: str) -> Any:
-        def call(
-            grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int
-        ) -> None:
-            assert shared_mem <= max(48 * 1024, getattr(call, "max_dynamic_shared_size_bytes", 0))
-            self.launches.append(
-                (name, grid, block, arguments, self._now.get("device"), self._now.get("stream"))
-            )
-
-        assert "device" in self._now
-        return call
-
-
-@pytest.fixture
-def cupy(monkeypatch, tmp_path) -> Iterator[StandInCuPy]:
-    standin = StandInCuPy()
-    monkeypatch.setitem(sys.modules, "cupy", standin)
-    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=STREAM))
-    cuda_kernel._loaded.cache_clear()
-    yield standin
-    cuda_kernel._loaded.cache_clear()
 
 
 class NothingComputed(TorchDispatchMode):
@@ -106,7 +47,7 @@ def test_a_kernel_is_compiled_once_and_then_read_from_disk(cupy, monkeypatch):
     monkeypatch.setattr(nvrtc, "compile_source", lambda *call: compiled.append(call) or compile_source(*call))
     for _ in range(2):
         philox_normal.philox_normal(torch.empty(2, 8), SEEDS, 0, 0)
-    cuda_kernel._loaded.cache_clear()  # as in a new process
+    cuda_launch._loaded.cache_clear()  # as in a new process
     philox_normal.philox_normal(torch.empty(2, 8), SEEDS, 0, 0)
     assert len(compiled) == 1 and len(cupy.loaded) == 2 and len(cupy.launches) == 3
     philox_normal.philox_normal(torch.empty(2, 8, dtype=torch.float16), SEEDS, 0, 0)

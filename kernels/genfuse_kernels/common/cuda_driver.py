@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 LIBRARY = "libcuda.so.1"
 
+LEAST_CAPABILITY = (8, 0)
+"""Compute capability that Triton needs, and the CUDA kernels: they round to bfloat16 in one instruction."""
+
 UNASKED = 48 * 1024
 """Bytes of shared memory that a block has without asking."""
 

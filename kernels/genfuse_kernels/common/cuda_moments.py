@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_walk import THREADS
 
 ARGUMENTS = np.dtype([("stats", "u8"), ("moments", "u8"), ("parts", "i8"), ("rows", "i8")])

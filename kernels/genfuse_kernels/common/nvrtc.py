@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def target(capability: tuple[int, int]) -> str:
             f"the device has {wanted / 10}"
         )
     return f"compute_{older[-1]}"
+
+
+def named(target: str) -> tuple[int, int]:
+    """The compute capability of "sm_90a" or "compute_90". ValueError where it is no target."""
+    numbers = re.fullmatch(r"(?:sm|compute)_(\d+)(\d)a?", target)
+    if numbers is None:
+        raise ValueError(f"{target!r} is no target")
+    return int(numbers[1]), int(numbers[2])
 
 
 def compile_source(source: str, name: str, options: Sequence[str], target: str) -> bytes:

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from genfuse_kernels.common import planes
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_moments import fold_moments, room_for_parts
 from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.cuda_arguments import (

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_tile import COLUMNS, THREADS, columns, power_of_two
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes, fit

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_tile import THREADS, TILE, tile
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes, fit, give_back

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_walk import OPERAND, WALK, addressed, operand_field, walk
 from genfuse_kernels.common.planes import as_planes
 

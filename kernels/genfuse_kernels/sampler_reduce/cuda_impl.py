@@ -7,7 +7,8 @@ import math
 import numpy as np
 from torch import Tensor
 
-from genfuse_kernels.common.cuda_kernel import Kernel, launch
+from genfuse_kernels.common.cuda_kernel import Kernel
+from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_walk import OPERAND, WALK, operand_field, walk
 from genfuse_kernels.common.planes import fit
 from genfuse_kernels.sampler_step.cuda_row import ROW, row_field

@@ -15,6 +15,7 @@ from genfuse_kernels.common import cuda_moments
 from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
 from genfuse_kernels.conv_norm_act import cuda_conv, cuda_norm, cuda_norm_gradient
+from genfuse_kernels.cuda_kernels import kernels
 from genfuse_kernels.norm_act import cuda_impl as norm_act
 from genfuse_kernels.norm_stats import cuda_impl as norm_stats
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
@@ -26,6 +27,9 @@ THREAD_ORDERS = ("forward", "reverse", "shuffled")
 
 PRECISIONS = ("kOneProduct", "kThreeProducts", "kFused")
 """csrc/conv_norm_act/cuda_tile.h."""
+
+BUILT = frozenset(kernels())
+"""What is built ahead of time has to be all that is launched."""
 
 Launch = Callable[..., None]
 
@@ -46,7 +50,7 @@ def library(tmp_path_factory) -> Callable[[str], ctypes.CDLL]:
 
 @pytest.fixture(params=[THREAD_ORDERS[seed] for seed in rotating(1, len(THREAD_ORDERS))])
 def launch(request, library) -> Launch:
-    """What takes the place of `cuda_kernel.launch`."""
+    """What takes the place of `cuda_launch.launch`."""
 
     def emulated(
         kernel: Kernel,
@@ -58,6 +62,7 @@ def launch(request, library) -> Launch:
     ) -> None:
         assert not kernel.wide or kernel.dtype == torch.float32  # what instantiations.h has
         assert device.type == "cpu" and arguments.shape == ()
+        assert kernel in BUILT, kernel
         # A convolution's tile and that of norms have one name: each has a library of its own.
         name = "conv_norm_act_norms" if kernel.op == "conv_norm_act" and kernel.part else kernel.op
         of_op, function = library(name), kernel.function

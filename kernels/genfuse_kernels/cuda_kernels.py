@@ -1,0 +1,102 @@
+"""Every CUDA kernel that a launcher may ask for: what is compiled ahead of time, and what has a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from genfuse_kernels.common import cuda_tile
+from genfuse_kernels.common.cuda_kernel import STORED, Kernel
+from genfuse_kernels.common.cuda_walk import THREADS, Order
+from genfuse_kernels.conv_norm_act.axes import forward_axis
+from genfuse_kernels.conv_norm_act.cuda_plan import Tile, shared_bytes, tile_for
+from genfuse_kernels.norm_stats.spec import DTYPES as SINGLE
+from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
+
+WALKED: tuple[Order, ...] = ("flat", "channels_last", "planes")
+TILED: tuple[Order, ...] = ("rows", "channels_last", "planes")
+
+
+class Kernels(NamedTuple):
+    """The instantiations of one kernel; of what knows no order, the last one stands for it."""
+
+    op: str
+    part: str = ""
+    orders: tuple[Order, ...] = TILED
+    dtypes: tuple[torch.dtype, ...] = SINGLE
+    threads: int = cuda_tile.THREADS
+
+
+KERNELS = (
+    Kernels("philox_normal", "", WALKED, tuple(STORED), THREADS),
+    Kernels("sampler_reduce", "", ("flat", "planes"), tuple(STORED), sampler_reduce.THREADS),
+    Kernels("sampler_step", "", WALKED, tuple(STORED), THREADS),
+    Kernels("norm_stats"),
+    Kernels("norm_stats", "fold_moments", ("planes",), (torch.float32,)),
+    Kernels("norm_act"),
+    Kernels("norm_act", "measured_act"),
+    Kernels("norm_act", "pool_act", ("channels_last", "planes")),
+    Kernels("conv_norm_act", "channel_table", ("planes",)),
+    Kernels("conv_norm_act", "pixel_table"),
+    Kernels("conv_norm_act", "gradient_sums"),
+    Kernels("conv_norm_act", "pixel_sums"),
+    Kernels("conv_norm_act", "read_gradient"),
+    Kernels("conv_norm_act", "summed_gradient"),
+    Kernels("fold_moments", "", ("flat",), (torch.float32,), THREADS),
+)
+"""Every CUDA kernel but the convolution's, which has tiles besides."""
+
+TARGETS = ("sm_80", "sm_90a", "sm_100a")
+
+
+class Case(NamedTuple):
+    """A kernel, what it is called, its block's threads, and bytes of shared memory; None: what it declares."""
+
+    kernel: Kernel
+    name: str
+    threads: int
+    shared: int | None
+
+
+def kernels() -> Iterator[Kernel]:
+    """All of them, with offsets in 32 and in 64 bits."""
+    for wide in (False, True):
+        yield from (case.kernel for case in cases(wide=wide))
+
+
+def cases(dtypes: tuple[torch.dtype, ...] = tuple(STORED), *, wide: bool = False) -> Iterator[Case]:
+    """Every instantiation; `wide`: with offsets in 64 bits."""
+    suffix = ", 64-bit offsets" if wide else ""
+    for of in KERNELS:
+        for dtype in dtypes:
+            if dtype in of.dtypes:
+                for order in of.orders:
+                    kernel = Kernel(of.op, dtype, order, wide, of.part)
+                    yield Case(kernel, f"{order}{suffix}", of.threads, None)
+    for dtype in dtypes:
+        for order in _CONVOLVED:
+            yield from _convolutions(dtype, order, wide, suffix)
+
+
+_CONVOLVED: tuple[Order, ...] = ("channels_last", "planes")
+
+
+def _convolutions(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
+    if dtype == torch.float64:
+        return
+    half = dtype != torch.float32
+    precisions = ("kOneProduct",) if half else ("kOneProduct", "kThreeProducts", "kFused")
+    tiles = [tile_for((size, size), outputs, dtype) for size in (32, 8) for outputs in (128, 64)]
+    for tile in dict.fromkeys(tiles):
+        for precision in precisions:
+            kernel = Kernel("conv_norm_act", dtype, order, wide, macros=tile.macros(precision))
+            name = f"{order}, {tile.pixels} x {tile.outputs}" + ("" if half else f", {precision}")
+            yield Case(kernel, name + suffix, tile.threads(dtype), _shared(tile))
+
+
+def _shared(tile: Tile) -> int:
+    """Of a 3x3 convolution."""
+    axis = forward_axis(32, 1, 1, 3, 1)[0]
+    return shared_bytes(tile, [(axis, axis)])
