@@ -90,11 +90,13 @@ def test_why_cuda_kernels_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(nvrtc, "library", lambda: None)
     assert "NVRTC, which compiles the kernels, is not found" in missing("cuda")
     monkeypatch.setattr(nvrtc, "library", lambda: object())
+    monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
     assert missing("cuda") is None
 
     monkeypatch.setattr(env, "backend_missing", lambda name: None if name == "cuda" else "not here (test)")
     choice = dispatch.choose("sampler_step", torch.device("cuda"), torch.float32)
     assert choice.backend == "cuda" and choice.passed_over["triton"] == "not here (test)"
+    assert "compiled here by NVRTC 13.0, launched through CuPy" in choice.reason
     assert dispatch.choose("linear", torch.device("cuda"), torch.float32).passed_over["cuda"] == (
         "no kernel for this op yet"
     )

@@ -23,6 +23,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"samplers", "nn", "penalties", "losses", "augment", "train"},
     {"ops", "lab"},
     {"dispatch"},
+    {"tuned"},
     {"measured", "doctor"},
     {"data", "evaluate", "env", "errors", "names", "rollback"},
 )

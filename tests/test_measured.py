@@ -70,7 +70,7 @@ def test_it_is_measured_once_and_kept(cache: Path) -> None:
     (file,) = (cache / "measured").iterdir()
     assert file == measured.path()
     assert [entry["call"] for entry in json.loads(file.read_text())["measured"]] == [choice.call]
-    measured._loaded.cache_clear()  # as another process finds it
+    measured.loaded.cache_clear()  # as another process finds it
     assert heard(*args, **UNIT)[1] == [choice]
 
 
@@ -135,7 +135,7 @@ def test_every_op_that_may_be_measured_can_be() -> None:
 def test_a_file_that_says_nothing_is_made_anew(text: str) -> None:
     measured.path().parent.mkdir()
     measured.path().write_text(text)
-    measured._loaded.cache_clear()
+    measured.loaded.cache_clear()
     _, (choice,) = heard(*tensors(), **UNIT)
     assert measured.choices() == [choice]
     assert json.loads(measured.path().read_text())["build"] == measured._build()

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import genfuse
-from genfuse import dispatch, env, measured
+from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
@@ -155,11 +155,12 @@ def tune(
     guidance: Annotated[
         float, typer.Option(help="As they will be sampled: with guidance the network sees two batches.")
     ] = 2.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     forget: Annotated[bool, typer.Option("--forget", help="Drop all earlier measurements first.")] = False,
 ) -> None:
     """Measure which kernels are fastest here for a network, for `genfuse sample --no-reproducible`.
 
-    Kept on disk for this processor, and used by `genfuse.optimize(model, reproducible=False)` too.
+    Kept on disk for this processor, or this GPU and driver; `genfuse.optimize(model, reproducible=False)` uses it too.
     """
     from genfuse.systems import ddpm
     from genfuse.systems.sampling import SHIPPED, sample_pictures
@@ -170,11 +171,14 @@ def tune(
         found[f"{choice.op} {choice.call}"] = choice
 
     with _user_errors():
+        place = check.device("device", device)
+        on_gpu = place.type == "cuda"
         if forget:
-            measured.forget()
+            tuned.forget(place) if on_gpu else measured.forget()
         system = ddpm.load(checkpoint or SHIPPED)
         with genfuse.backend(reproducible=False), measured.telling(tell):
-            sample_pictures(system, batch, steps=1, batch=batch, guidance=guidance)
+            sample_pictures(system, batch, steps=1, batch=batch, guidance=guidance, device=place)
+        file = tuned.place(place).file if on_gpu else measured.path()
     table = Table("call", "fastest", "µs", "by rule", title=f"{batch} pictures")
     for call, choice in found.items():
         seconds = (choice.seconds, choice.by_rule)
@@ -182,7 +186,7 @@ def tune(
     _console.print(table)
     gains = sum(choice.is_gain for choice in found.values())
     _console.print(
-        f"{gains} of {len(found)} kinds of calls run faster than by rule -> {measured.path()}",
+        f"{gains} of {len(found)} kinds of calls run faster than by rule -> {file}",
         highlight=False,
     )
 

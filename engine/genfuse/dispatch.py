@@ -3,7 +3,7 @@
 The rule: the first of `ORDER[device type]` that has a kernel for the op and takes the call. `aten` composes
 PyTorch's own kernels and is chosen only where no kernel of ours can run; `strict` forbids it. `reference` is
 the definition and runs only when asked for by name. With `reproducible=False` the fastest of those that take
-the call runs instead, by a measurement: `genfuse.measured`.
+the call runs instead, by a measurement: `genfuse.measured`, on GPUs `genfuse.tuned`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 import torch
 
-from genfuse import env, measured
+from genfuse import env, measured, tuned
 from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
 
@@ -109,10 +109,11 @@ def backend(
 ) -> Iterator[None]:
     """Force a backend, forbid `aten`, or let measurements choose, inside a `with` block (of this thread or task).
 
-    reproducible    False: on the CPU convolutions, norms, linear layers and attention run on whatever kernel was
-                    fastest for such a call on this processor, PyTorch's own included. It is measured at the first
-                    call of its kind and kept on disk (see `genfuse tune`). True, the default: by rule, so that a
-                    sample's bits depend on it alone.
+    reproducible    False: convolutions, norms and, on the CPU, linear layers and attention run on whatever kernel,
+                    on a GPU in whatever configuration, was fastest for such a call on this device, PyTorch's own
+                    included. It is measured at the first call of its kind and kept on disk (see `genfuse tune`), but
+                    never while a CUDA graph is captured. True, the default: by rule, so that a sample's bits depend
+                    on it alone.
 
     A forced backend that cannot run the call raises `UnsupportedError`; it never falls back.
     ValueError for an unknown name, TypeError for another option than True, False and None.
@@ -285,6 +286,8 @@ def select(
     launch = launcher(op, chosen)
     if not is_measured(op, chosen):
         return launch
+    if chosen != "cpu":
+        return tuned.launcher(op, _takers(op, device, dtype, gradients, limits), device)
     return measured.launcher(
         op, {"cpu": launch} if is_strict() else {"cpu": launch, "aten": launcher(op, "aten")}
     )
@@ -327,7 +330,24 @@ def _warn(missing: str) -> None:
 
 def is_measured(op: str, chosen: Backend | None) -> bool:
     """Whether a measurement decides between this backend's kernels and others."""
-    return not is_reproducible() and chosen == "cpu" and forced() is None and op in MEASURED
+    ours = chosen in ("cpu", "triton", "cuda")
+    return not is_reproducible() and ours and forced() is None and op in MEASURED
+
+
+def _takers(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> measured.Launchers:
+    """The launchers of all backends that take the call, the one by rule first."""
+    names = (
+        name
+        for name in ORDER["cuda"]
+        if _why_not(name, op, device, dtype, gradients, limits) is None and _forbidden(name) is None
+    )
+    return {name: launcher(op, name) for name in names}  # type: ignore[misc]  # never "reference"
 
 
 def launcher(op: str, name: Backend) -> Launcher:

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -120,6 +121,19 @@ def _told(field: str) -> str:
 def gpus() -> list[str]:
     """The name of each GPU that PyTorch sees."""
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def gpu_driver() -> str:
+    """The version of NVIDIA's driver, as Linux tells it, else the CUDA version that it is for."""
+    try:
+        told = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        told = ""
+    named = re.search(r"Kernel Module\s+(?:for \S+\s+)?([\d.]+)", told)
+    if named is not None:
+        return named[1]
+    number = int(torch._C._cuda_getDriverVersion()) if hasattr(torch._C, "_cuda_getDriverVersion") else 0
+    return f"cuda {number // 1000}.{number % 1000 // 10}"
 
 
 def instruction_sets() -> list[str]:

@@ -1,7 +1,7 @@
 """Which kernel of an op is fastest on this machine: measured at the first call of its kind, and kept on disk.
 
-Asked only inside `backend(reproducible=False)`, for tensors on the CPU: what is measured differs from machine to
-machine and from day to day, and kernels that are equally right round differently.
+Asked only inside `backend(reproducible=False)`, here for tensors on the CPU (`tuned` is for those on GPUs): what is
+measured differs from machine to machine and from day to day, and kernels that are equally right round differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ class Measured:
     op: str
     call: str
     """shapes, dtypes, layouts, settings and threads"""
-    backend: Literal["cpu", "aten"]
+    backend: Literal["cpu", "triton", "cuda", "aten"]
     kernel: str
     """"" where the backend has one alone"""
     way: tuple[int, ...]
@@ -71,8 +71,15 @@ def telling(tell: Callable[[Measured], None]) -> Iterator[None]:
         _told.reset(token)
 
 
+def tell(choice: Measured) -> None:
+    """Whoever listens hears of the choice of a call."""
+    listener = _told.get()
+    if listener is not None:
+        listener(choice)
+
+
 Launcher = Callable[..., None]
-Launchers = Mapping[Literal["cpu", "aten"], Launcher]
+Launchers = Mapping[Literal["cpu", "triton", "cuda", "aten"], Launcher]
 """Of the backends that can run a call, the one by rule first. Where a launcher's module defines `ways` and `finer`, as
 `genfuse_kernels.conv_norm_act.cpu_impl` does, each of those is tried, by the launcher's argument `way`."""
 
@@ -87,38 +94,40 @@ def _launch(op: str, launchers: Launchers, *arguments: Any, **named: Any) -> Non
 
     planned = _cpu.recording() is not None
     call = signature(*arguments, **named) + ("; in a plan" if planned else "")
-    choice = _choices().get((op, call))
+    kept = loaded(_place())
+    choice = kept.get((op, call))
     if choice is None or choice.backend not in launchers:
         with _unrecorded():
             choice = _measure(op, call, launchers, arguments, named, planned)
-        _choices()[op, call] = choice
-        _save()
-    tell = _told.get()
-    if tell is not None:
-        tell(choice)
-    _run(launchers, choice, arguments, named)
+        kept[op, call] = choice
+        save(_place())
+    tell(choice)
+    run(launchers, choice, arguments, named)
 
 
-def _run(launchers: Launchers, choice: Measured, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+def run(launchers: Launchers, choice: Measured, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """The call, as chosen."""
     launch = launchers[choice.backend]
     if choice.way:
-        launch(*arguments, way=_module(launch).Way(*choice.way), **named)
+        launch(*arguments, way=module(launch).Way(*choice.way), **named)
     else:
         launch(*arguments, **named)
 
 
-def _module(launch: Launcher) -> ModuleType:
+def module(launch: Launcher) -> ModuleType:
+    """Where it is defined, with its `ways`."""
     return sys.modules[launch.__module__]
 
 
 def signature(*arguments: Any, **named: Any) -> str:
     """What the time of a call depends on: everything but values."""
-    parts = [_described(value) for value in arguments]
-    parts += [f"{name}={_described(value)}" for name, value in named.items() if value is not None]
+    parts = [described(value) for value in arguments]
+    parts += [f"{name}={described(value)}" for name, value in named.items() if value is not None]
     return "; ".join((*parts, f"{torch.get_num_threads()} threads"))
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """An argument, as far as time depends on it."""
     if isinstance(value, Tensor):
         last = value.ndim == 4 and value.stride(1) == 1 and value.shape[1] > 1
         dtype = str(value.dtype).removeprefix("torch.")
@@ -142,7 +151,7 @@ def _measure(
 
     def timed(candidates: list[Measured]) -> list[Measured]:
         runs: list[Callable[[], None]] = [
-            partial(_run, launchers, each, arguments, named) for each in candidates
+            partial(run, launchers, each, arguments, named) for each in candidates
         ]
         if planned:
             ours = [each.backend == "cpu" for each in candidates]
@@ -151,7 +160,7 @@ def _measure(
 
     found: list[Measured] = []
     for backend, launch in launchers.items():
-        ways = getattr(_module(launch), "ways", None)
+        ways = getattr(module(launch), "ways", None)
         several = {"": ()} if ways is None else ways(*arguments, **named)
         found += [Measured(op, call, backend, name, tuple(way), 0, 0) for name, way in several.items()]
     found = timed(found)
@@ -159,8 +168,8 @@ def _measure(
     if best.backend != found[0].backend and best.seconds > _OTHER_GAIN * found[0].seconds:
         best = min((each for each in found if each.backend == found[0].backend), key=_seconds)
     if best.way:
-        module = _module(launchers[best.backend])
-        cut = module.finer(best.kernel, module.Way(*best.way))
+        of = module(launchers[best.backend])
+        cut = of.finer(best.kernel, of.Way(*best.way))
         finer = [replace(best, kernel=name, way=tuple(way)) for name, way in cut.items()]
         found = timed([found[0], *([] if best is found[0] else [best]), *finer])
     for tensor in (*arguments, *named.values()):
@@ -259,12 +268,29 @@ def _unrecorded() -> Iterator[None]:
 # --- on disk ---
 
 
-def path() -> Path:
-    """The file of this processor's measurements, on the instruction set in use."""
+class Place(NamedTuple):
+    """A file of choices, and what they hold for: others of the same file are measured anew."""
+
+    file: Path
+    build: str
+
+
+def _place() -> Place:
+    """Of this processor, on the instruction set in use."""
     from genfuse_kernels import _cpu
 
-    name = "".join(c if c.isalnum() else "-" for c in _processor())
-    return cache_directory() / "measured" / f"{name}-{_cpu.isa()}.json"
+    return Place(file_of(f"{_processor()}-{_cpu.isa()}"), _build())
+
+
+def file_of(machine: str) -> Path:
+    """Where the choices of a machine are kept."""
+    name = "".join(c if c.isalnum() or c == "_" else "-" for c in machine)
+    return cache_directory() / "measured" / f"{name}.json"
+
+
+def path() -> Path:
+    """The file of this processor's measurements, on the instruction set in use."""
+    return _place().file
 
 
 @cache
@@ -274,43 +300,40 @@ def _processor() -> str:
 
 def choices() -> list[Measured]:
     """All that was measured on this processor, on the instruction set in use."""
-    return list(_choices().values())
+    return list(loaded(_place()).values())
 
 
 def forget() -> None:
     """Measure anew from now on."""
     path().unlink(missing_ok=True)
-    _loaded.cache_clear()
+    loaded.cache_clear()
 
 
 Choices = dict[tuple[str, str], Measured]
 
 
-def _choices() -> Choices:
-    return _loaded(path())
-
-
 @cache
-def _loaded(file: Path) -> Choices:
-    return _read(file)
+def loaded(place: Place) -> Choices:
+    """The choices of a place, read once a process."""
+    return _read(place)
 
 
-def _read(file: Path) -> Choices:
+def _read(place: Place) -> Choices:
     """What the file says; nothing where it is another build's, or cannot be read."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = json.loads(place.file.read_text(encoding="utf-8"))
         found = [Measured(**{**each, "way": tuple(each["way"])}) for each in kept["measured"]]
-        return {(each.op, each.call): each for each in found} if kept["build"] == _build() else {}
+        return {(each.op, each.call): each for each in found} if kept["build"] == place.build else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
-def _save() -> None:
+def save(place: Place) -> None:
     """With what other processes measured meanwhile. Where the folder cannot be written, each process measures anew."""
-    whole = _read(path()) | _choices()
-    text = json.dumps({"build": _build(), "measured": [asdict(each) for each in whole.values()]}, indent=1)
+    whole = _read(place) | loaded(place)
+    text = json.dumps({"build": place.build, "measured": [asdict(each) for each in whole.values()]}, indent=1)
     try:
-        with atomic_path(path()) as temporary:
+        with atomic_path(place.file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError:
         pass

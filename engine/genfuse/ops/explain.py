@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from genfuse import dispatch, measured
+from genfuse import dispatch, measured, tuned
 from genfuse.dispatch import Choice
 from genfuse.ops import tensor_list
 from genfuse.ops.autocast import in_autocast, is_autocast
@@ -84,13 +84,15 @@ def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     found: list[measured.Measured] = []
     with measured.telling(found.append):
         getattr(importlib.import_module("genfuse.ops"), choice.op)(*args, **kwargs)
+    if not found:
+        return replace(choice, reason=f"{choice.reason}; {tuned.BY_RULE}")
     fastest = found[-1]
     reason = (
         f"{fastest}: fastest here, measured at {fastest.seconds * 1e6:.0f} µs; "
         f"by rule {fastest.by_rule * 1e6:.0f} µs"
     )
     passed_over = dict(choice.passed_over)
-    if fastest.backend != "cpu":
+    if choice.backend is not None and fastest.backend != choice.backend:
         passed_over.pop(fastest.backend, None)
-        passed_over = {"cpu": "slower when it was measured", **passed_over}
+        passed_over = {choice.backend: "slower when it was measured", **passed_over}
     return replace(choice, backend=fastest.backend, reason=reason, passed_over=passed_over)

@@ -269,6 +269,32 @@ class Blocks(NamedTuple):
     outputs: int
     inputs: int
     warps: int
+    stages: int = 3
+
+    def by(self, way: Way) -> Blocks:
+        """What a way makes of it."""
+        pixels, outputs = max(16, self.pixels >> way.pixels), max(16, self.outputs >> way.outputs)
+        return Blocks(pixels, outputs, self.inputs, 12 - self.warps if way.warps else self.warps, way.stages)
+
+
+class Way(NamedTuple):
+    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4 or 4 for 8, stages."""
+
+    pixels: int = 0
+    outputs: int = 0
+    warps: int = 0
+    stages: int = 3
+
+
+WAYS = {
+    "": Way(),
+    "half the pixels": Way(pixels=1),
+    "half the outputs": Way(outputs=1),
+    "other warps": Way(warps=1),
+    "2 stages": Way(stages=2),
+    "4 stages": Way(stages=4),
+}
+"""What is measured where results need not be reproducible."""
 
 
 def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: bool) -> Blocks:
@@ -302,6 +328,7 @@ def convolve(
     residual: Tensor | None = None,
     residual_weight: Tensor | None = None,
     residual_skip: Tensor | None = None,
+    way: Way = WAYS[""],
 ) -> None:
     """Fill `out` and `stats_out` by a launch for each phase; of `s` what is not geometry.
 
@@ -332,6 +359,7 @@ def convolve(
         plan = plan._replace(pixels=min(plan.pixels, 64))
     if few:  # no product, all in registers
         plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
+    plan = plan.by(way)
     parts = [triton.cdiv(pixels, plan.pixels) for pixels in in_phase]
     partial = None if stats_out is None else room_for_parts(sum(parts), batch * out.shape[1], x)
     column_blocks = triton.cdiv(columns_of, plan.outputs)
@@ -386,7 +414,7 @@ def convolve(
             BLOCK_K=plan.inputs,
             WIDE=is_wide(x, out, residual, residual_skip),
             num_warps=plan.warps,
-            num_stages=3,
+            num_stages=plan.stages,
             enable_fp_fusion=True,
         )
     if stats_out is not None:

@@ -7,7 +7,7 @@ pixel, in a pass that writes what the convolution reads. So do dropout, norms pe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from genfuse_kernels.conv_norm_act.axes import forward_axis, transposed_axes
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings, UnitTensors, kernel_size
-from genfuse_kernels.conv_norm_act.triton_conv import convolve
+from genfuse_kernels.conv_norm_act.triton_conv import WAYS, Way, convolve
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table
 from genfuse_kernels.norm_act.triton_impl import apply
 
@@ -33,6 +33,8 @@ def conv_norm_act(
     weight: Tensor,
     bias: Tensor | None,
     settings: Settings,
+    *,
+    way: Way = WAYS[""],
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`. Any strides; the weights are read as channels last."""
@@ -59,7 +61,13 @@ def conv_norm_act(
         residual=tensors.get("residual"),
         residual_weight=None if (w := tensors.get("residual_weight")) is None else channels_last(w),
         residual_skip=tensors.get("residual_skip"),
+        way=way,
     )
+
+
+def ways(*_: Any, **__: Any) -> dict[str, Way]:
+    """The configurations of a call's product, by name, the one by rule first."""
+    return WAYS
 
 
 def channels_last(weight: Tensor) -> Tensor:

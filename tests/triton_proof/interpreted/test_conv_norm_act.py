@@ -13,7 +13,7 @@ from torch import Tensor
 import genfuse
 from genfuse_kernels.conv_norm_act import reference, triton_impl
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from genfuse_kernels.conv_norm_act.triton_conv import precision_of
+from genfuse_kernels.conv_norm_act.triton_conv import WAYS, Way, precision_of
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
 from ops.conv_cases import IMAGE_LAYOUTS, Case, allowed_error, check_result, make_case, random_case, rounding
 from ops.cpu_cases import laid_out, untouched_elsewhere
@@ -22,18 +22,18 @@ from triton_proof.seeds import rotating
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def run(case: Case, shape: torch.Size, layout: str) -> tuple[Tensor, Tensor]:
+def run(case: Case, shape: torch.Size, layout: str, way: Way = WAYS[""]) -> tuple[Tensor, Tensor]:
     """Output and statistics, in memory that was NaN before."""
     out = laid_out(torch.full(shape, math.nan, dtype=case.x.dtype), layout)
     stats = torch.full((*shape[:2], 2), math.nan)
-    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, **case.tensors)  # type: ignore[arg-type]
+    conv_norm_act(out, stats, case.x, case.weight, case.bias, case.settings, way=way, **case.tensors)  # type: ignore[arg-type]
     assert untouched_elsewhere(out)
     return out, stats
 
 
-def check(case: Case, layout: str = "contiguous") -> None:
+def check(case: Case, layout: str = "contiguous", way: Way = WAYS[""]) -> None:
     want = case.double().reference()
-    got, stats = run(case, want.shape, layout)
+    got, stats = run(case, want.shape, layout, way)
     precision = precision_of(case.x.dtype, case.settings.accuracy)
     product = case.x.dtype if precision == "ieee" else precision
     allowed = allowed_error(case, product=product) + rounding(case, want)
@@ -46,6 +46,12 @@ def check(case: Case, layout: str = "contiguous") -> None:
 def test_random_units(seed: int) -> None:
     rng = np.random.default_rng([31, seed])
     check(random_case(rng, DTYPES[seed % 3]), IMAGE_LAYOUTS[seed % len(IMAGE_LAYOUTS)])
+
+
+@pytest.mark.parametrize("seed", rotating(1, 3 * (len(WAYS) - 1)))
+def test_configurations_that_a_measurement_may_choose(seed: int) -> None:
+    rng = np.random.default_rng([37, seed])
+    check(random_case(rng, DTYPES[seed % 3]), way=list(WAYS.values())[1 + seed // 3])
 
 
 @pytest.mark.parametrize(
