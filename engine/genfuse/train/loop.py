@@ -131,7 +131,7 @@ class Trainer:
                     f"the gradient of step {self.step} is not finite (loss {loss.item()}): lower learning_rate "
                     f"and resume from the last checkpoint in {self.run}"
                 )
-        self.optimizer.step()
+            self.optimizer.step()
         self.ema.update(model, self.step)
         self.step += 1
         return loss.item()
