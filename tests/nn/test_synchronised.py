@@ -6,9 +6,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from genfuse.errors import UnsupportedError
 from genfuse.nn import ConvNormAct, NormAct
 from nn import two_processes
 
@@ -48,6 +50,10 @@ def shares(rank: int) -> list[dict[str, Tensor]]:
         module = nn.SyncBatchNorm.convert_sync_batchnorm(network())
         x, direction = (t[own] for t in data())
         found.append(trained(module, x, direction, second))
+    transforms = torch.func.vmap(module), torch.func.grad(lambda x: module(x).sum())
+    for transform, given in zip(transforms, (x[:, None], x), strict=True):
+        with pytest.raises(UnsupportedError, match=r"torch\.func.*SyncBatchNorm"):
+            transform(given)
     return found
 
 
@@ -58,6 +64,16 @@ def test_two_processes_are_as_one(tmp_path: Path) -> None:
     for (_, second), first, other in zip(CASES, *by_rank, strict=True):
         want = trained(network().double(), x, direction, second)
         two_processes.check_share(want, first, other)
+
+
+def test_one_mean_for_all_that_is_mapped_over_is_refused() -> None:
+    module, x = NormAct(4, norm="batch"), torch.randn(2, 3, 4, 5, 5)
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    with pytest.raises(UnsupportedError, match="track_running_stats=False"):
+        torch.func.vmap(module)(x)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+    module.norm = nn.BatchNorm2d(4, track_running_stats=False)
+    assert torch.allclose(torch.func.vmap(module)(x)[1], module(x[1]), atol=1e-5)
 
 
 def test_without_processes_it_is_batch_norm() -> None:

@@ -230,7 +230,7 @@ def test_a_diverging_run_stops(tmp_path: Path) -> None:
         train(broken, tmp_path, DDPMConfig(MODEL), CONFIG)
 
 
-def test_a_failed_step_changes_nothing(tmp_path: Path) -> None:
+def test_a_failed_step_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither weights nor running statistics nor averages, and the same trainer goes on as if it had not been."""
 
     class OneNetwork(System[TrainConfig]):
@@ -267,6 +267,14 @@ def test_a_failed_step_changes_nothing(tmp_path: Path) -> None:
         once._advance()
     assert all(map(torch.equal, state(once), before)) and once.step == 1
     system.fails = False
+
+    def has_no_memory() -> None:
+        raise MemoryError("none left")
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(once.updates.optimizers["model"], "step", has_no_memory)
+        once._advance()
+    assert all(map(torch.equal, state(once), before)) and once.step == 1
     for trainer in (once, straight):
         trainer._advance()
     assert all(map(torch.equal, state(once), state(straight)))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx.node import has_side_effect
 
+from genfuse.errors import UnsupportedError
 from genfuse.ops.norm_stats import stats_of
 
 
@@ -32,7 +33,13 @@ def update_running_stats(
     Inside a backward pass nothing moves: a checkpoint computes there again what it has counted already.
 
     ValueError, in `torch.nn`'s words, where a channel has a single value, of which there is no variance.
+    UnsupportedError inside `torch.func.vmap`, whose batches would each move the one mean that there is.
     """
+    if running_mean is not None and _is_mapped(x) and not _is_mapped(running_mean):
+        raise UnsupportedError(
+            "batch norm in training has one running_mean for all that torch.func.vmap maps over: set "
+            "track_running_stats=False, or the module to eval mode"
+        )
     values = count if count is not None else x.shape[0] * x[0, 0].numel() if x.shape[0] else 0
     if values == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
@@ -49,6 +56,11 @@ def update_running_stats(
         for running, of_batch in ((running_mean, mean), (running_var, var)):
             by = _momentum(momentum, num_batches_tracked, running.dtype)
             running.lerp_(of_batch.to(running.dtype), by)
+
+
+def _is_mapped(tensor: Tensor) -> bool:
+    """Whether `torch.func.vmap` maps over it."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(tensor)
 
 
 def _momentum(

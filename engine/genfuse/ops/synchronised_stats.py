@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from genfuse.errors import UnsupportedError
+from genfuse.ops.library import is_transformed
 from genfuse.ops.norm_stats import stats_of
 
 Group = Any
@@ -42,7 +44,8 @@ def synchronised_stats(
     of_sample (N, C + C', 2): the statistics of each sample here, where they are measured already
 
     Returns (C + C', 2) float32, or float64 where x is, and the count. Differentiable, twice too. ValueError where a
-    channel has a single value in all processes together; every process raises it.
+    channel has a single value in all processes together; every process raises it. UnsupportedError inside a transform
+    of torch.func.
     """
     # Collectives stay where they are, between the graphs. Asked for here: on import it would bring the compiler along.
     result: tuple[Tensor, int] = torch.compiler.disable(_synchronised_stats)(x, skip, group, of_sample)
@@ -52,6 +55,11 @@ def synchronised_stats(
 def _synchronised_stats(
     x: Tensor, skip: Tensor | None, group: Group, of_sample: Tensor | None
 ) -> tuple[Tensor, int]:
+    if is_transformed():
+        raise UnsupportedError(
+            "torch.func's transforms do not go through a SyncBatchNorm of several processes: take torch.autograd, or "
+            "the module in eval mode"
+        )
     parts = [part for part in (x, skip) if part is not None]
     with torch.no_grad():
         measured_here = stats_of(x, skip) if of_sample is None else of_sample

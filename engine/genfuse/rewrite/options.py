@@ -25,7 +25,8 @@ def check_options(
     if accuracy is not None:
         check_name("accuracy", accuracy, ACCURACIES)
     if memory is not None:
-        check_name("memory", memory, ("low",))
+        if memory != "low":
+            raise ValueError(f"memory is {memory!r}, expected None or 'low'")
         if not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"):
             raise UnsupportedError(
                 f"memory is {memory!r}, which needs torch 2.8, this is {torch.__version__}"

@@ -132,6 +132,18 @@ def test_an_empty_batch_has_zeros() -> None:
         assert torch.equal(got[name], torch.zeros(shape))
 
 
+def test_an_empty_batch_with_a_skip_and_dropout_has_zeros() -> None:
+    x, skip, weight = torch.empty(0, 4, 5, 6), torch.empty(0, 2, 5, 6), torch.ones(8, 6, 3, 3)
+    tensors: Any = {"skip": skip, "norm_bias": torch.ones(6), "seeds": torch.empty(0, dtype=torch.int64)}
+    s = Settings(norm="batch", activation="silu", dropout=0.3)
+    needs = ("x", "skip", "weight", "shift", "norm_bias")
+    got = conv_norm_act_gradient(
+        torch.empty(0, 8, 3, 4), x, weight, s, tensors, through_stats=True, needs=needs
+    )
+    assert got["x"].shape == x.shape and got["skip"].shape == skip.shape and got["shift"].shape == (0, 8)
+    assert not got["weight"].any() and not got["norm_bias"].any()
+
+
 def test_given_statistics_have_no_gradient_twice() -> None:
     x, stats = torch.randn(2, 4, 5, 6), torch.rand(2, 4, 2)
     with pytest.raises(ValueError, match="stats has a gradient of its own"):
