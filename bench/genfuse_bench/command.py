@@ -30,6 +30,7 @@ from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.spectral_norm_command import spectral_norm
+from genfuse_bench.stylegan_command import stylegan
 from genfuse_bench.timing import Effort
 from genfuse_bench.training_command import training
 from genfuse_bench.unit_command import conv_norm_act
@@ -80,6 +81,7 @@ def bench() -> None:
 app.command("conv_norm_act")(conv_norm_act)
 app.command("tensor_lists")(tensor_lists)
 app.command("spectral_norm")(spectral_norm)
+app.command("stylegan")(stylegan)
 app.command("training")(training)
 app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)

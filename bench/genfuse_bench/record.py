@@ -17,6 +17,7 @@ from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
 from genfuse_bench.sampler_step import StepRow
+from genfuse_bench.stylegan import StyleRow
 from genfuse_bench.tensor_lists import ListRow
 from genfuse_bench.training import TrainingRow
 
@@ -31,6 +32,7 @@ Row = (
     | LossCurveRow
     | ListRow
     | PenaltyRow
+    | StyleRow
 )
 
 
@@ -67,5 +69,17 @@ def json_line(row: Row, machine: Machine) -> str:
 
 def _case(line: dict[str, Any]) -> str:
     """What two rows share that measure the same."""
-    names = ("op", "workload", "solver", "shape", "dtype", "accuracy", "threads", "device", "peer", "who")
+    names = (
+        "op",
+        "workload",
+        "solver",
+        "shape",
+        "dtype",
+        "accuracy",
+        "threads",
+        "device",
+        "peer",
+        "who",
+        "gradients",
+    )
     return str([line.get(name) for name in names])

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import genfuse
+from genfuse.errors import UnsupportedError
 from genfuse.ops import upfirdn2d
 from genfuse_kernels.upfirdn2d import reference, spec
 from ops.cpu_cases import DTYPES, laid_out, threads
@@ -124,6 +126,24 @@ def test_gradient_of_the_filter_and_by_batches() -> None:
     assert torch.autograd.gradcheck(
         lambda u: upfirdn2d(u, fixed, **options), x, check_batched_grad=True, check_forward_ad=True
     )
+
+
+def test_explained() -> None:
+    """What is said is what runs: gradients of the filter, and tangents, are PyTorch's."""
+    x, f = torch.randn(1, 2, 4, 5), torch.randn(3, requires_grad=True)
+    choice = genfuse.explain("upfirdn2d", x, f=f, padding=1)
+    assert choice.backend == "aten" and "filter's gradient" in choice.passed_over["cpu"]
+    with genfuse.backend(strict=True):
+        assert genfuse.explain("upfirdn2d", x, f).backend is None
+        with pytest.raises(UnsupportedError, match="the filter's gradient"):
+            upfirdn2d(x, f, padding=1)
+    with torch.no_grad():
+        assert genfuse.explain("upfirdn2d", x, f).backend == "cpu"
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        for op in ("upfirdn2d", "bias_act"):
+            choice = genfuse.explain(op, dual, None)
+            assert choice.backend == "aten" and "forward-mode" in choice.passed_over["cpu"]
 
 
 def test_compiles() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -18,8 +17,14 @@ from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_geometry import settings_of
 from genfuse.ops.conv_launch import limits
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
+from genfuse.ops.library import gradient_limits, needs_gradient
+from genfuse.ops.upfirdn2d import limits as resampling_limits
+from genfuse.ops.upfirdn2d import upfirdn2d
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
+
+_DIFFERENTIATED = frozenset({"bias_act", "conv_norm_act", "norm_act", "upfirdn2d"})
+"""Ops that choose their backend anew where gradients are needed."""
 
 
 def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
@@ -34,15 +39,20 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     tensors = [
         value for value in (*args, *kwargs.values(), *chain(*lists)) if isinstance(value, torch.Tensor)
     ]
-    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    gradients = needs_gradient(*tensors)
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not floating:
         return dispatch.choose(op, torch.device("cpu"), kwargs.get("dtype", torch.float32))
-    of_call: Mapping[dispatch.Backend, str] = {}
+    of_call: dict[dispatch.Backend, str] = {}
     if op == "conv_norm_act":
         of_call = _limits(args, kwargs, gradients)
     elif op in _OF_LISTS:
-        of_call = tensor_list.limits(*lists)
+        of_call = dict(tensor_list.limits(*lists))
+    if gradients and op in _DIFFERENTIATED:
+        of_call |= gradient_limits(*tensors)
+    if gradients and op == "upfirdn2d":
+        given = inspect.signature(upfirdn2d).bind_partial(*args, **kwargs).arguments
+        of_call |= resampling_limits(floating[0], given.get("f"))
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
     if dispatch.is_measured(op, choice.backend):
         return _measured(choice, args, kwargs)

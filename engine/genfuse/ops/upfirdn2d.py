@@ -113,6 +113,13 @@ def _checked_filter(f: Tensor, x: Tensor) -> Tensor:
     return f
 
 
+def limits(x: Tensor, f: Tensor | None) -> dict[dispatch.Backend, str]:
+    """Why backends of ours do not run a call that needs gradients."""
+    if f is not None and f.requires_grad:
+        return dict.fromkeys(OURS, "the filter's gradient needs PyTorch's own kernels")
+    return gradient_limits(x, f)
+
+
 def _empty(x: Tensor, f: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]) -> Tensor:
     last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     size = out_size(x.shape[2:], filter_size(f), up, down, padding)
@@ -179,10 +186,7 @@ def _fake(
 @torch.library.impl(LIBRARY, "upfirdn2d", "Autograd")
 def _autograd(x: Tensor, f: Tensor, *options: Any) -> Tensor:
     if needs_gradient(x, f):
-        limits = gradient_limits(x, f)
-        if f.requires_grad:
-            limits = dict.fromkeys(OURS, "the filter's gradient needs PyTorch's own kernels")
-        if dispatch.resolve("upfirdn2d", x.device, x.dtype, True, limits) in ("aten", "reference"):
+        if dispatch.resolve("upfirdn2d", x.device, x.dtype, True, limits(x, f)) in ("aten", "reference"):
             return reference.upfirdn2d(x, f, *options)
         out: Tensor = _Upfirdn2d.apply(x, f, *options)
         return out
