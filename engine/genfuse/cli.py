@@ -102,6 +102,12 @@ def sample(
     label: Annotated[
         str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
     ] = None,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
+    ] = False,
+    arithmetic: Annotated[
+        bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -127,6 +133,7 @@ def sample(
             _, height, width = system.image_shape
             grid_shape(count, height * scale, width * scale)
         own = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
+        own |= {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
         options = {name: value for name, value in own.items() if value is not None}
         _check_options(system, options)
         result = system.sample(

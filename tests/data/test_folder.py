@@ -61,5 +61,5 @@ def test_truncated_picture(tmp_path: Path) -> None:
 
 
 def test_unknown_source() -> None:
-    with pytest.raises(ValueError, match="data is 'opnmoji', expected one of 'a folder.*mean 'openmoji'"):
+    with pytest.raises(ValueError, match=r"data is 'opnmoji', expected one of 'a folder.*mean 'openmoji'"):
         data.load("opnmoji")

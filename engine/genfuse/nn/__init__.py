@@ -12,15 +12,18 @@ from genfuse.nn.embedding import ConditionEmbedding
 from genfuse.nn.equalized import EqualizedConv2d, EqualizedLinear
 from genfuse.nn.linear import Linear
 from genfuse.nn.minibatch_std_dev import MinibatchStdDev
+from genfuse.nn.mlp import MLP
 from genfuse.nn.norm_act import NormAct
 from genfuse.nn.pixel_norm import PixelNorm
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
+from genfuse.nn.resnet_gan import ResNetCritic, ResNetGenerator
 from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
+    "MLP",
     "BlurDownsample",
     "BlurUpsample",
     "ConditionEmbedding",
@@ -37,7 +40,9 @@ __all__ = [
     "NormAct",
     "PixelNorm",
     "ResBlock",
+    "ResNetCritic",
     "ResNetCriticBlock",
+    "ResNetGenerator",
     "ResNetGeneratorBlock",
     "SelfAttention",
     "UNet",
