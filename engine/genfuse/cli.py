@@ -104,6 +104,12 @@ def sample(
     label: Annotated[
         str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
     ] = None,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
+    ] = False,
+    arithmetic: Annotated[
+        bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -129,7 +135,9 @@ def sample(
         if len(system.image_shape) == 3:
             _, height, width = system.image_shape
             grid_shape(count, height * scale, width * scale)
-        options = own_options(system, sampler=sampler, steps=steps, guidance=guidance, label=label)
+        solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
+        walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
+        options = own_options(system, **solver, **walks)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )

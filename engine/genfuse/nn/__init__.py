@@ -13,11 +13,13 @@ from genfuse.nn.equalized import EqualizedConv2d, EqualizedLinear
 from genfuse.nn.linear import Linear
 from genfuse.nn.mapping_network import MappingNetwork
 from genfuse.nn.minibatch_std_dev import MinibatchStdDev
+from genfuse.nn.mlp import MLP
 from genfuse.nn.modulated_conv2d import ModulatedConv2d
 from genfuse.nn.norm_act import NormAct
 from genfuse.nn.pixel_norm import PixelNorm
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
+from genfuse.nn.resnet_gan import ResNetCritic, ResNetGenerator
 from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.style_block import StyleBlock, StyleLayer
@@ -25,6 +27,7 @@ from genfuse.nn.to_rgb import ToRGB
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
+    "MLP",
     "BlurDownsample",
     "BlurUpsample",
     "ConditionEmbedding",
@@ -43,7 +46,9 @@ __all__ = [
     "NormAct",
     "PixelNorm",
     "ResBlock",
+    "ResNetCritic",
     "ResNetCriticBlock",
+    "ResNetGenerator",
     "ResNetGeneratorBlock",
     "SelfAttention",
     "StyleBlock",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.ops import check
-from genfuse_kernels.conv_norm_act.settings import Activation
+from genfuse_kernels.conv_norm_act.settings import Activation, Norm
 
 
 class DCGANGenerator(nn.Sequential):
@@ -64,7 +64,7 @@ class DCGANGenerator(nn.Sequential):
 
 
 class DCGANCritic(nn.Sequential):
-    """(N, in_channels, S, S) → (N,), S = 4·2^len(channels).
+    """(N, in_channels, S, S) → (N,), or (N, out_features) where these are more than one; S = 4·2^len(channels).
 
     4x4 convolutions of stride 2 with LeakyReLU between them, batch norm behind all but the first; no normalisation of
     the scores unless ``out_activation`` is "sigmoid", the PyTorch example's.
@@ -73,6 +73,8 @@ class DCGANCritic(nn.Sequential):
         in_channels: of the picture.
         channels: of each resolution, finest first.
         out_activation: of the scores.
+        norm: in the place of batch norm, which couples a batch's samples: "none" for a gradient penalty.
+        out_features: scores of a picture.
 
     ValueError or TypeError, naming the argument, for a size that is no whole number or too small.
     """
@@ -82,21 +84,24 @@ class DCGANCritic(nn.Sequential):
         in_channels: int = 3,
         channels: tuple[int, ...] = (64, 128, 256, 512),
         out_activation: Activation = "none",
+        norm: Norm = "batch",
+        out_features: int = 1,
     ) -> None:
         check.counts("channels", channels)
         first = ConvNormAct(
             in_channels, channels[0], 4, stride=2, padding=1, bias=False, norm="none", activation="none"
         )
         halvings = [
-            _halving(below, above, number > 0) for number, (below, above) in enumerate(pairwise(channels))
+            _halving(below, above, norm if number else "none")
+            for number, (below, above) in enumerate(pairwise(channels))
         ]
         last = ConvNormAct(
             channels[-1],
-            1,
+            out_features,
             4,
             padding=0,
             bias=False,
-            norm="batch" if len(channels) > 1 else "none",
+            norm=norm if len(channels) > 1 else "none",
             activation="leaky_relu",
             negative_slope=0.2,
             out_activation=out_activation,
@@ -105,13 +110,13 @@ class DCGANCritic(nn.Sequential):
         self.apply(_initialise)
 
     def forward(self, input: Tensor) -> Tensor:
-        """The scores (N,)."""
+        """The scores."""
         for unit in self:
             input = unit(input)
-        return input.flatten()
+        return input.flatten() if input.shape[1] == 1 else input.flatten(1)
 
 
-def _halving(in_channels: int, out_channels: int, normalised: bool) -> ConvNormAct:
+def _halving(in_channels: int, out_channels: int, norm: Norm) -> ConvNormAct:
     return ConvNormAct(
         in_channels,
         out_channels,
@@ -119,7 +124,7 @@ def _halving(in_channels: int, out_channels: int, normalised: bool) -> ConvNormA
         stride=2,
         padding=1,
         bias=False,
-        norm="batch" if normalised else "none",
+        norm=norm,
         activation="leaky_relu",
         negative_slope=0.2,
     )

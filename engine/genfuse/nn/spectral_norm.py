@@ -66,6 +66,8 @@ class SpectralNorm(nn.Module):
         return self.n_power_iterations if self.training else 0
 
     def _normalised(self, weight: Tensor, steps: int) -> Tensor:
+        if weight.is_meta:  # a shape alone
+            return weight
         (made,), _ = ops.spectral_norm(
             [weight], [self._u], [self._v], dims=[self.dim], steps=steps, eps=self.eps
         )

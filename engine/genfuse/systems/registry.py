@@ -31,6 +31,36 @@ class Entry:
 
 
 SYSTEMS = {
+    "gan": Entry(
+        "GAN",
+        "Goodfellow et al. 2014, arXiv:1406.2661",
+        "two networks that play against each other; minimax and non-saturating; modes of a mixture",
+    ),
+    "dcgan": Entry(
+        "DCGAN",
+        "Radford et al. 2016, arXiv:1511.06434",
+        "convolutions and batch norm; walks through the latents",
+    ),
+    "cgan": Entry(
+        "CGAN",
+        "Mirza and Osindero 2014, arXiv:1411.1784",
+        "pictures of a class: concatenation or projection, mismatched pairs",
+    ),
+    "wgan": Entry(
+        "WGAN",
+        "Arjovsky et al. 2017, arXiv:1701.07875",
+        "an estimate of the distance that falls as samples get better; clipped weights",
+    ),
+    "wgan_gp": Entry(
+        "WGANGP",
+        "Gulrajani et al. 2017, arXiv:1704.00028",
+        "the same by a gradient penalty; every mode of a mixture",
+    ),
+    "sngan": Entry(
+        "SNGAN",
+        "Miyato et al. 2018, arXiv:1802.05957",
+        "spectral norm, carried over from step to step; hinge loss",
+    ),
     "ddpm": Entry(
         "DDPM",
         "Ho et al. 2020, arXiv:2006.11239",
