@@ -35,7 +35,6 @@ KERNELS = (
     Kernels("sampler_reduce", "", ("flat", "planes"), tuple(STORED), sampler_reduce.THREADS),
     Kernels("sampler_step", "", WALKED, tuple(STORED), THREADS),
     Kernels("norm_stats"),
-    Kernels("norm_stats", "fold_moments", ("planes",), (torch.float32,)),
     Kernels("norm_act"),
     Kernels("norm_act", "measured_act"),
     Kernels("norm_act", "pool_act", ("channels_last", "planes")),
@@ -45,7 +44,7 @@ KERNELS = (
     Kernels("conv_norm_act", "pixel_sums"),
     Kernels("conv_norm_act", "read_gradient"),
     Kernels("conv_norm_act", "summed_gradient"),
-    Kernels("fold_moments", "", ("flat",), (torch.float32,), THREADS),
+    Kernels("fold_moments", "", ("planes",), (torch.float32,)),
 )
 """Every CUDA kernel but the convolution's, which has tiles besides."""
 
