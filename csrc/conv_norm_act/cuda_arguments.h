@@ -61,6 +61,33 @@ struct ConvArguments {
     double slope, scale;
 };
 
+// What the unit read where its gradient is written: x and, behind its channels, skip.
+struct ConvRead {
+    ConvImage x, skip;
+    const void* norm;  // (N, channels, 4): mean, rstd, scale and offset; null: none
+    double* sums;      // (2, parts, N, channels): Σg and Σg·x̂ of each channel; null: nobody needs them
+    int64 parts, first_part;
+    int64 x_channels, activation;
+    int64 ends;  // at x: the gradient goes through norm and activation; else at what the convolution read
+};
+
+struct DataGradientArguments {
+    ConvArguments of;
+    ConvRead read;
+};
+
+// source[0] is gathered by the taps, source[1] dense: it has a pixel for each that is made, and `of.outputs`
+// of its channels meet the gathered ones. A block takes some taps and chunks of gathered channels, and a span
+// of the tiles of all samples.
+struct WeightGradientArguments {
+    ConvArguments of;
+    float* partial;  // (splits, of all groups' outputs, taps, row)
+    int64 row;       // gathered channels of a group, in whole chunks
+    int64 splits, span, tiles;
+    int64 taps, tap_blocks;      // taps of a block, and blocks of a chunk
+    int64 chunks, chunk_blocks;  // likewise
+};
+
 enum PaddingMode { kZeros, kReflect, kCircular };
 
 }  // namespace genfuse

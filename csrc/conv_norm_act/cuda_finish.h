@@ -4,7 +4,7 @@
 
 #include "common/cuda/activation.h"
 #include "common/cuda/store16.h"
-#include "conv_norm_act/cuda_tile.h"
+#include "conv_norm_act/cuda_made.h"
 
 namespace genfuse {
 
@@ -48,11 +48,12 @@ class Finish {
 
     const ConvArguments& of_;
     const ConvBlock& block_;
+    const MadePixels<Stored, order, Index> made_;
     float* const sums_;
 
   public:
     __device__ Finish(const ConvArguments& of, const ConvBlock& block, float* sums)
-        : of_(of), block_(block), sums_(sums) {}
+        : of_(of), block_(block), made_(of, block), sums_(sums) {}
 
     __device__ void run() const {
         for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels * kRow; i += Tile::kThreads) {
@@ -68,37 +69,16 @@ class Finish {
     }
 
   private:
-    __device__ bool is_made(const ConvPixel& pixel) const {
-        return pixel.sample < of_.samples && block_.sample + pixel.sample < of_.batch &&
-               row(pixel) < of_.rows.made && column(pixel) < of_.columns.made;
-    }
-    __device__ int row(const ConvPixel& pixel) const { return (block_.row << of_.rows.tile) + pixel.row; }
-    __device__ int column(const ConvPixel& pixel) const {
-        return (block_.column << of_.columns.tile) + pixel.column;
-    }
-
-    // An element of an image at a pixel that is made.
-    __device__ Stored* address(const ConvImage& image, const ConvPixel& pixel, int channel) const {
-        const Index at_row = static_cast<Index>(of_.rows.phase) +
-                             static_cast<Index>(row(pixel)) * static_cast<Index>(of_.rows.phase_step);
-        const Index at_column =
-            static_cast<Index>(of_.columns.phase) +
-            static_cast<Index>(column(pixel)) * static_cast<Index>(of_.columns.phase_step);
-        return static_cast<Stored*>(image.data) + (block_.sample + pixel.sample) * image.batch +
-               (at_row * static_cast<Index>(image.row) + at_column * static_cast<Index>(image.column) +
-                static_cast<Index>(channel) * static_cast<Index>(order == kChannelsLast ? 1 : image.channel));
-    }
-
     __device__ void write(int number, int word) const {
         const ConvPixel pixel(of_, number);
         const int k = block_.output + word * kEach, outputs = static_cast<int>(of_.outputs);
-        if (!is_made(pixel) || k >= outputs) return;
+        if (!made_.exists(pixel) || k >= outputs) return;
         const int channel = block_.group * outputs + k;
         const int count = order == kChannelsLast ? kEach : min(kEach, outputs - k);
         float* const sums = sums_ + number * Tile::kSumsRow + word * kEach;
         float value[kEach];
         Word residual = {};
-        if (of_.residual.data) residual = read(address(of_.residual, pixel, channel), count);
+        if (of_.residual.data) residual = read(made_.address(of_.residual, pixel, channel), count);
 #pragma unroll
         for (int j = 0; j < kEach; ++j) value[j] = sums[j] + widen(residual.element[j]);
         add_vector<Stored, order == kChannelsLast>(of_.bias, 0, channel, count, value);
@@ -113,7 +93,7 @@ class Finish {
             narrow(value[j], &result.element[j]);
             if (of_.moments) sums[j] = value[j];
         }
-        Stored* const to = address(of_.out, pixel, channel);
+        Stored* const to = made_.address(of_.out, pixel, channel);
         if constexpr (order == kChannelsLast) {
             uint32 part[4];
             memcpy(part, &result, sizeof(part));
@@ -174,7 +154,7 @@ class Finish {
     __device__ void each_made(int part, Use use) const {
         constexpr int kShare = Tile::kPixels / kParts;
         for (int number = part * kShare; number < (part + 1) * kShare; ++number) {
-            if (is_made(ConvPixel(of_, number))) use(number);
+            if (made_.exists(ConvPixel(of_, number))) use(number);
         }
     }
 };

@@ -13,6 +13,22 @@ struct HaloPixel {
     int row, column;
 };
 
+// Where a source's tile has what a pixel of the block reads with tap 0.
+__device__ inline int place_of(const ConvSource& source, const ConvPixel& pixel) {
+    const int width = static_cast<int>(source.columns.halo),
+              count = static_cast<int>(source.rows.halo) * width;
+    const int row =
+        pixel.row * static_cast<int>(source.rows.stride) + static_cast<int>(source.rows.tap_first);
+    return pixel.sample * count + row * width + pixel.column * static_cast<int>(source.columns.stride) +
+           static_cast<int>(source.columns.tap_first);
+}
+
+// How far beyond it what it reads with another tap is.
+__device__ inline int shift_of(const ConvSource& source, int row, int column) {
+    return row * static_cast<int>(source.rows.tap_step * source.columns.halo) +
+           column * static_cast<int>(source.columns.tap_step);
+}
+
 // In kChannelsLast pixels are copied in chunks of 16 bytes, in kPlanes element by element, any strides. A
 // thread has a chunk of channels of its own, and activates what it copied.
 template <class Stored, Order order, class Index, class Tile>

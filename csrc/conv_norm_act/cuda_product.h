@@ -16,11 +16,54 @@ struct FactorOf<float> {
     using type = tf32;
 };
 
+// The products of fragments: of half precision as they are, of float32 in one or three of TF32.
+template <class Stored, Precision precision>
+class TensorFactors {
+    using Factor = typename FactorOf<Stored>::type;
+
+  public:
+    // sum += a times the transpose of b, as `multiply` has them.
+    __device__ static void add(const uint32 (&a)[4], const uint32 (&b)[2], float (&sum)[4]) {
+        if constexpr (sizeof(Stored) < 4) {
+            multiply(a, b, sum, Factor());
+        } else {
+            uint32 first_a[4], first_b[2];
+            round(a, first_a);
+            round(b, first_b);
+            if constexpr (precision == kThreeProducts) {  // the small ones first
+                uint32 rest_a[4], rest_b[2];
+                rest(a, first_a, rest_a);
+                rest(b, first_b, rest_b);
+                multiply(rest_a, first_b, sum, Factor());
+                multiply(first_a, rest_b, sum, Factor());
+            }
+            multiply(first_a, first_b, sum, Factor());
+        }
+    }
+
+  private:
+    template <int Count>
+    __device__ static void round(const uint32 (&part)[Count], uint32 (&rounded)[Count]) {
+#pragma unroll
+        for (int i = 0; i < Count; ++i) rounded[i] = round_to_tf32(__uint_as_float(part[i]));
+    }
+
+    // What rounding left, rounded itself.
+    template <int Count>
+    __device__ static void rest(const uint32 (&part)[Count], const uint32 (&rounded)[Count],
+                                uint32 (&left)[Count]) {
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            const float value = __uint_as_float(part[i]);
+            left[i] = round_to_tf32(value - __uint_as_float(rounded[i]));
+        }
+    }
+};
+
 // A warp sums kWarpPixels x kWarpOutputs, in tiles of 16 x 8.
 template <class Stored, class Tile, Precision precision>
 class Product {
     using Word = Chunk<Stored>;
-    using Factor = typename FactorOf<Stored>::type;
     static constexpr int kM = Tile::kWarpPixels / 16, kN = Tile::kWarpOutputs / 8;
 
     const int lane_, pixels_, outputs_;  // the warp's first
@@ -57,7 +100,7 @@ class Product {
 #pragma unroll
                 for (int n = 0; n < kN; ++n) {
                     const uint32 of_n[2] = {b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1]};
-                    add_tile(a, of_n, sum_[m][n]);
+                    TensorFactors<Stored, precision>::add(a, of_n, sum_[m][n]);
                 }
             }
         }
@@ -75,42 +118,6 @@ class Product {
                     at[(16 * m + i / 2 * 8) * Tile::kSumsRow + 8 * n + i % 2] = sum_[m][n][i];
                 }
             }
-        }
-    }
-
-  private:
-    __device__ static void add_tile(const uint32 (&a)[4], const uint32 (&b)[2], float (&sum)[4]) {
-        if constexpr (sizeof(Stored) < 4) {
-            multiply(a, b, sum, Factor());
-        } else {
-            uint32 first_a[4], first_b[2];
-            round(a, first_a);
-            round(b, first_b);
-            if constexpr (precision == kThreeProducts) {  // the small ones first
-                uint32 rest_a[4], rest_b[2];
-                rest(a, first_a, rest_a);
-                rest(b, first_b, rest_b);
-                multiply(rest_a, first_b, sum, Factor());
-                multiply(first_a, rest_b, sum, Factor());
-            }
-            multiply(first_a, first_b, sum, Factor());
-        }
-    }
-
-    template <int Count>
-    __device__ static void round(const uint32 (&part)[Count], uint32 (&rounded)[Count]) {
-#pragma unroll
-        for (int i = 0; i < Count; ++i) rounded[i] = round_to_tf32(__uint_as_float(part[i]));
-    }
-
-    // What rounding left, rounded itself.
-    template <int Count>
-    __device__ static void rest(const uint32 (&part)[Count], const uint32 (&rounded)[Count],
-                                uint32 (&left)[Count]) {
-#pragma unroll
-        for (int i = 0; i < Count; ++i) {
-            const float value = __uint_as_float(part[i]);
-            left[i] = round_to_tf32(value - __uint_as_float(rounded[i]));
         }
     }
 };

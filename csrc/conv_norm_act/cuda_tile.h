@@ -14,7 +14,7 @@ constexpr int kStages = 3;  // of weights: on their way, arrived and in use
 
 // A pixel, or an output's weights of a tap, is kWords chunks of 16 bytes.
 template <class Stored, int Pixels, int Outputs>
-struct Tile {
+struct ConvTile {
     static constexpr int kPixels = Pixels, kOutputs = Outputs;
     static constexpr int kWarpPixels = sizeof(Stored) < 4 ? 64 : 32, kWarpOutputs = 32;
     static constexpr int kWarpColumns = Outputs / kWarpOutputs;
@@ -35,12 +35,14 @@ struct ConvBlock {
     int sample, row, column;  // first ones; row and column in tiles
     int group, output;        // the latter of the group
 
-    __device__ ConvBlock(const ConvArguments& of, int outputs) {
-        const uint32 all = static_cast<uint32>(of.output_blocks);
+    __device__ ConvBlock(const ConvArguments& of, int outputs)
+        : ConvBlock(of, outputs, blockIdx.x / static_cast<uint32>(of.output_blocks),
+                    blockIdx.x % static_cast<uint32>(of.output_blocks)) {}
+
+    // Of the tile of pixels number `pixels`, and the block of outputs number `of_outputs` of all groups.
+    __device__ ConvBlock(const ConvArguments& of, int outputs, uint32 pixels, uint32 of_outputs) {
         const uint32 tiles_h = static_cast<uint32>(of.rows.tiles),
                      tiles_w = static_cast<uint32>(of.columns.tiles);
-        uint32 pixels = blockIdx.x / all;
-        const uint32 of_outputs = blockIdx.x - pixels * all;
         const uint32 blocks = static_cast<uint32>((of.outputs + outputs - 1) / outputs);
         group = static_cast<int>(of_outputs / blocks);
         output = static_cast<int>(of_outputs % blocks) * outputs;

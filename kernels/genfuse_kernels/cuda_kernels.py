@@ -12,6 +12,8 @@ from genfuse_kernels.common.cuda_kernel import STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS, Order
 from genfuse_kernels.conv_norm_act.axes import forward_axis
 from genfuse_kernels.conv_norm_act.cuda_plan import Tile, shared_bytes, tile_for
+from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_axes, weight_tile
+from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.norm_stats.spec import DTYPES as SINGLE
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 
@@ -34,7 +36,6 @@ KERNELS = (
     Kernels("sampler_reduce", "", ("flat", "planes"), tuple(STORED), sampler_reduce.THREADS),
     Kernels("sampler_step", "", WALKED, tuple(STORED), THREADS),
     Kernels("norm_stats"),
-    Kernels("norm_stats", "fold_moments", ("planes",), (torch.float32,)),
     Kernels("norm_act"),
     Kernels("norm_act", "measured_act"),
     Kernels("norm_act", "pool_act", ("channels_last", "planes")),
@@ -44,7 +45,8 @@ KERNELS = (
     Kernels("conv_norm_act", "pixel_sums"),
     Kernels("conv_norm_act", "read_gradient"),
     Kernels("conv_norm_act", "summed_gradient"),
-    Kernels("fold_moments", "", ("flat",), (torch.float32,), THREADS),
+    Kernels("conv_norm_act", "fold_weights", ("planes",), (torch.float32,)),
+    Kernels("fold_moments", "", ("planes",), (torch.float32,)),
 )
 """Every CUDA kernel but the convolution's, which has tiles besides."""
 
@@ -84,16 +86,27 @@ _CONVOLVED: tuple[Order, ...] = ("channels_last", "planes")
 
 
 def _convolutions(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
+    """Forward, data gradient and weight gradient."""
     if dtype == torch.float64:
         return
     half = dtype != torch.float32
     precisions = ("kOneProduct",) if half else ("kOneProduct", "kThreeProducts", "kFused")
     tiles = [tile_for((size, size), outputs, dtype) for size in (32, 8) for outputs in (128, 64)]
-    for tile in dict.fromkeys(tiles):
-        for precision in precisions:
-            kernel = Kernel("conv_norm_act", dtype, order, wide, macros=tile.macros(precision))
-            name = f"{order}, {tile.pixels} x {tile.outputs}" + ("" if half else f", {precision}")
-            yield Case(kernel, name + suffix, tile.threads(dtype), _shared(tile))
+    for precision in precisions:
+        ending = ("" if half else f", {precision}") + suffix
+        for part in ("", "data_gradient"):
+            for tile in dict.fromkeys(tiles):
+                kernel = Kernel("conv_norm_act", dtype, order, wide, part, tile.macros(precision))
+                name = f"{order}, {tile.pixels} x {tile.outputs}{ending}"
+                yield Case(kernel, name, tile.threads(dtype), _shared(tile))
+        for taps in (3, 1):
+            axes = weight_axes(Settings(padding=(taps // 2, taps // 2)), (taps, taps), (32, 32))
+            of_weights = weight_tile(axes, 128, 128, dtype)
+            assert of_weights is not None
+            macros = of_weights.macros(precision)
+            kernel = Kernel("conv_norm_act", dtype, order, wide, "weight_gradient", macros)
+            name = f"{order}, {taps}x{taps}{ending}"
+            yield Case(kernel, name, of_weights.threads, of_weights.shared_bytes(axes, dtype))
 
 
 def _shared(tile: Tile) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Literal
 
 import pytest
+
+from genfuse_kernels.common.cuda_kernel import Kernel, options
 
 ROOT = Path(__file__).parents[2]
 EMULATION = Path(__file__).parent / "emulation"
@@ -41,22 +44,34 @@ def _compile(*arguments: str) -> None:
     subprocess.run([str(COMPILER), *arguments], check=True, env=own)
 
 
-def build(
-    source: Path, sanitizer: Sanitizer, output: Path, *, shared: bool = False, planted: Path | None = None
-) -> Path:
-    """Compile an emulated kernel's `source` with the scheduler: a program, or a library where `shared`.
+def build(source: Path, sanitizer: Sanitizer, output: Path, *, planted: Path | None = None) -> Path:
+    """Compile `source`, which launches emulated kernels, to a program.
 
     planted   a folder of headers that stand in for those of csrc
     """
     first = [] if planted is None else [f"-I{planted}"]
-    scheduler = output.with_suffix(".scheduler.o")
-    kernel = output.with_suffix(".o")
-    _compile(
-        *_HOST, f"-DEMULATION_{sanitizer.upper()}", "-c", f"{EMULATION}/scheduler.cpp", "-o", str(scheduler)
-    )
-    _compile(*_HOST, *first, *_KERNEL, *FLAGS[sanitizer], "-c", str(source), "-o", str(kernel))
-    linked = ["-shared"] if shared else []
-    _compile(*FLAGS[sanitizer], *linked, str(kernel), str(scheduler), "-o", str(output))
+    scheduler = build_scheduler(sanitizer, output.with_suffix(".scheduler.o"))
+    program = [*_HOST, *first, *_KERNEL, *FLAGS[sanitizer]]
+    _compile(*program, str(source), str(scheduler), "-o", str(output))
+    return output
+
+
+def build_scheduler(sanitizer: Sanitizer, output: Path) -> Path:
+    """What runs the threads of emulated kernels, itself without the sanitizer."""
+    source = str(EMULATION / "scheduler.cpp")
+    _compile(*_HOST, f"-DEMULATION_{sanitizer.upper()}", "-c", source, "-o", str(output))
+    return output
+
+
+def build_kernel(kernel: Kernel, scheduler: Path, output: Path) -> Path:
+    """A library of one instantiation of a kernel under AddressSanitizer, by the macros that NVRTC is given."""
+    source = kernel.source
+    (bounds,) = re.findall(r"__launch_bounds__\(([^,)]+)", source.read_text())
+    macros = [option for option in options(kernel) if option.startswith("-D")]
+    own = {"SOURCE": f'"{source}"', "FUNCTION": kernel.function, "BLOCK": bounds}
+    macros += [f"-DGENFUSE_{name}={value}" for name, value in own.items()]
+    of_kernel = [*_HOST, *_KERNEL, *FLAGS["asan"], *macros, "-shared"]
+    _compile(*of_kernel, f"{EMULATION}/kernel.cpp", str(scheduler), "-o", str(output))
     return output
 
 

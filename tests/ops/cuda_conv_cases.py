@@ -35,12 +35,16 @@ def check(kernel: Kernel, case: Case, layout: str = "contiguous") -> None:
     want = case.double().reference()
     assert cuda_plan.limit(case.weight.shape, case.settings, (want.shape[2], want.shape[3])) is None
     got, stats = run(kernel, case, want.shape, layout)
-    precision = cuda_plan.precision_of(case.x.dtype, case.settings.accuracy)
-    product = case.x.dtype if case.x.dtype != torch.float32 else PRODUCTS[precision]
-    allowed = allowed_error(case, product=product) + rounding(case, want)
+    allowed = allowed_error(case, product=product_of(case)) + rounding(case, want)
     if case.settings.out_activation != "none":
         allowed = allowed + 4e-7
     check_result(case, want, got, stats, allowed)
+
+
+def product_of(case: Case) -> torch.dtype | str:
+    """What the factors of a case's products are rounded to, as `spec.tolerance` calls it."""
+    precision = cuda_plan.precision_of(case.x.dtype, case.settings.accuracy)
+    return case.x.dtype if case.x.dtype != torch.float32 else PRODUCTS[precision]
 
 
 def random_unit(rng: np.random.Generator, dtype: torch.dtype) -> Case:

@@ -20,6 +20,15 @@ __device__ inline void load_matrices(const void* row, uint32 (&part)[4]) {
                  : "memory");
 }
 
+// Likewise, of matrices of 16-bit elements that lie transposed: a lane gets column l / 4 of rows 2·(l % 4)
+// and the next.
+__device__ inline void load_transposed(const void* row, uint32 (&part)[4]) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(part[0]), "=r"(part[1]), "=r"(part[2]), "=r"(part[3])
+                 : "r"(static_cast<uint32>(__cvta_generic_to_shared(row)))
+                 : "memory");
+}
+
 #define GENFUSE_MMA(shape, types)                                                       \
     asm volatile("mma.sync.aligned." shape ".row.col.f32." types                        \
                  ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
@@ -52,6 +61,17 @@ inline void load_matrices(const void* row, uint32 (&part)[4], int line = __built
     emulation::gather(kAllLanes, &row, sizeof(row), rows, line);
     const uint32 lane = threadIdx.x % 32;
     for (uint32 j = 0; j < 4; ++j) part[j] = static_cast<const uint32*>(rows[8 * j + lane / 4])[lane % 4];
+}
+
+inline void load_transposed(const void* row, uint32 (&part)[4], int line = __builtin_LINE()) {
+    const void* rows[32];
+    emulation::gather(kAllLanes, &row, sizeof(row), rows, line);
+    const uint32 lane = threadIdx.x % 32;
+    for (uint32 j = 0; j < 4; ++j) {
+        const void* const* const matrix = rows + 8 * j + 2 * (lane % 4);
+        const uint32 low = static_cast<const unsigned short*>(matrix[0])[lane / 4];
+        part[j] = low | static_cast<uint32>(static_cast<const unsigned short*>(matrix[1])[lane / 4]) << 16;
+    }
 }
 
 inline float factor(uint32 part, int which, float16) {

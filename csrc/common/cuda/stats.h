@@ -1,5 +1,5 @@
 // Where a block's mean and variance of a channel go: to the statistics, or, where several blocks share a
-// channel, to a part that csrc/norm_stats/cuda_fold_moments.cu merges with the others.
+// channel, to a part that csrc/fold_moments merges with the others.
 #pragma once
 
 #include "common/cuda/moments.h"
@@ -10,8 +10,8 @@ namespace genfuse {
 // Each pointer may be null. `rows` channels of all samples together.
 struct StatsArguments {
     float* stats;     // (rows, 2): mean and variance, where one block has a channel to itself
-    double* partial;  // (splits, rows, 2): mean and squared deviations
-    int64 rows;
+    double* moments;  // (3, splits, rows): count, mean and squared deviations
+    int64 splits, rows;
 };
 
 // Of the thread's piece; called by all threads of the block.
@@ -25,10 +25,11 @@ __device__ void store_moments(const StatsArguments& to, const Spot& spot, const 
     const int64 row = spot.sample * spot.channels + spot.channel;
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
-        if (to.partial) {
-            double* const part = to.partial + (spot.split * to.rows + row + r) * 2;
-            part[0] = found[r].mean;
-            part[1] = found[r].squares;
+        if (to.moments) {
+            double* const part = to.moments + spot.split * to.rows + row + r;
+            part[0] = count;
+            part[to.splits * to.rows] = found[r].mean;
+            part[2 * to.splits * to.rows] = found[r].squares;
         } else {
             to.stats[2 * (row + r)] = static_cast<float>(found[r].mean);
             to.stats[2 * (row + r) + 1] = static_cast<float>(found[r].squares / count);

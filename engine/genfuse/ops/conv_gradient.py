@@ -1,9 +1,9 @@
 """`conv_norm_act` where gradients are needed.
 
-Forward and backward run our kernels, of C++ on the CPU and of Triton on GPUs. What is kept is x, skip, the weights and
-small tensors, and the statistics of each channel: normalised and activated values are computed anew while backward
-reads. A gradient of the gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is everything
-that the kernels lack.
+Forward and backward run our kernels, of C++ on the CPU, of Triton and CUDA on GPUs. What is kept is x, skip, the
+weights and small tensors, and the statistics of each channel: normalised and activated values are computed anew while
+backward reads. A gradient of the gradient (`create_graph=True`) is taken of PyTorch's own ops composed, and so is
+everything that the kernels lack.
 """
 
 from __future__ import annotations

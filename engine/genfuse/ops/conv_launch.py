@@ -15,6 +15,7 @@ from genfuse.ops.conv_geometry import convolved_size, output_size
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act import cuda_plan
+from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_limit
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
@@ -64,10 +65,16 @@ def limits(
     if x.device.type == "cpu":
         limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
         return {} if limit is None else {"cpu": limit}
-    if gradients:
-        return {"cuda": "gradients are needed, and it has no backward of this op yet"}
     kernel, size = kernel_size(weight.shape), (1 if x.ndim == 3 else x.shape[2], x.shape[-1])
-    why = cuda_plan.limit(weight.shape, settings, convolved_size(settings, kernel, size))
+    made = convolved_size(settings, kernel, size)
+    if gradients:  # pooling is a pass of its own then
+        settings = settings._replace(pool=(1, 1))
+    why = cuda_plan.limit(weight.shape, settings, made)
+    if gradients and why is None:
+        dense = size if settings.transposed else made
+        why = cuda_plan.back_limit(weight.shape, settings, size) or weight_limit(
+            weight.shape, settings, dense
+        )
     return {} if why is None else {"cuda": why}
 
 

@@ -16,8 +16,8 @@ from genfuse_kernels.common import cuda_built, nvrtc
 from genfuse_kernels.common.cuda_driver import LEAST_CAPABILITY
 from genfuse_kernels.common.cuda_kernel import STORED, Kernel, compile_to, fingerprint, key, write
 
-ANY_DTYPE = ("fold_moments",)
-"""Kernels that tensors of every dtype need: statistics are float32."""
+ANY_DTYPE = ("fold_moments", "fold_weights")
+"""Kernels that tensors of every dtype need: statistics and gradients of weights are float32."""
 
 
 def check_targets(targets: Sequence[str]) -> list[str]:

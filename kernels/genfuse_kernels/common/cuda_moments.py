@@ -8,10 +8,13 @@ from torch import Tensor
 
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.common.cuda_launch import launch
-from genfuse_kernels.common.cuda_walk import THREADS
+from genfuse_kernels.common.cuda_tile import THREADS
 
 ARGUMENTS = np.dtype([("stats", "u8"), ("moments", "u8"), ("parts", "i8"), ("rows", "i8")])
 """The kernel's `FoldMomentsArguments`."""
+
+_ROWS = 8
+"""Of a block."""
 
 
 def room_for_parts(parts: int, rows: int, device: torch.device) -> Tensor:
@@ -23,4 +26,5 @@ def fold_moments(stats: Tensor, moments: Tensor) -> None:
     """Fill `stats` (..., 2) float32, contiguous, from `room_for_parts`'s, in the parts' order."""
     _, parts, rows = moments.shape
     arguments = np.array((stats.data_ptr(), moments.data_ptr(), parts, rows), dtype=ARGUMENTS)
-    launch(Kernel("fold_moments", torch.float32, "flat", False), -(-rows // THREADS), arguments, stats.device)
+    kernel = Kernel("fold_moments", torch.float32, "planes", False)
+    launch(kernel, -(-rows // _ROWS), arguments, stats.device, THREADS)

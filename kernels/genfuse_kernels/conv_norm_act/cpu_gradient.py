@@ -22,7 +22,8 @@ def _data(gradient: Tensor, weight: Tensor, settings: Settings, image: Tensor) -
 
 
 def _read(
-    of_read: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
     x: Tensor,
     settings: Settings,
     tensors: UnitTensors,
@@ -30,6 +31,7 @@ def _read(
     needs: Collection[str],
     added: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
+    of_read = _data(gradient, weight, settings, x)
     if _is_plain(settings, tensors):
         named = zip(("x", "skip"), parts(of_read, x.shape[1]), strict=True)
         return with_added({name: part for name, part in named if name in needs}, added)

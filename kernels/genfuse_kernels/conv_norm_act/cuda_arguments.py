@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,25 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.cuda_plan import Tile, halo_of, ring
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Pair, Settings
+from genfuse_kernels.conv_norm_act.cuda_weight_plan import WeightTile
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Activation, Pair, Settings
+
+
+class Read(NamedTuple):
+    """What a unit read, where the gradient of it is written.
+
+    table   (N, C, 4) of x and skip, by `cuda_norm`
+    summed  whether Σg and Σg·x̂ of each channel are wanted
+    ends    whether what is written is the gradient of x and skip, of constant statistics; else it is that of what
+            the convolution read
+    """
+
+    x: Tensor
+    skip: Tensor | None
+    table: Tensor | None
+    activation: Activation
+    summed: bool
+    ends: bool
 
 
 def _struct(*fields: str) -> np.dtype[Any]:
@@ -54,7 +72,17 @@ ARGUMENTS = np.dtype(
         ("scale", "f8"),
     ]
 )
-"""The kernel's `ConvArguments`."""
+"""The kernels' `ConvArguments`."""
+
+READ = np.dtype(
+    [
+        ("x", _IMAGE),
+        ("skip", _IMAGE),
+        *((name, "i8") for name in ("norm", "sums", "parts", "first_part", "x_channels")),
+        *((name, "i8") for name in ("activation", "ends")),
+    ]
+)
+"""The kernel's `ConvRead`."""
 
 
 def read_weights(weight: Tensor, dtype: torch.dtype, groups: int, inputs_first: bool) -> Tensor:
@@ -89,12 +117,13 @@ def vector(tensor: Tensor | None) -> tuple[int, int, int]:
     return tensor.data_ptr(), int(tensor.dtype == torch.float32), tensor.stride(0) if tensor.ndim == 2 else 0
 
 
-def source(x: Tensor, skip: Tensor | None, weights: Tensor, table: Tensor | None, s: Settings) -> Any:
-    """A `ConvSource` without its axes: x and skip as a group's `weights` of `read_weights` meet them."""
+def source(x: Tensor, skip: Tensor | None, weights: Tensor | None, table: Tensor | None, s: Settings) -> Any:
+    """A `ConvSource` without its axes: x and skip as a group's `weights` of `read_weights` meet them, if these do."""
     found = np.zeros((), _SOURCE)
     channels = x.shape[1] + (0 if skip is None else skip.shape[1])
     found["x"], found["skip"] = image(x), image(skip)
-    found["weights"] = (weights.data_ptr(), *weights.stride()[:-1])
+    if weights is not None:
+        found["weights"] = (weights.data_ptr(), *weights.stride()[:-1])
     found["norm"] = 0 if table is None else table.data_ptr()
     found["activation"] = ACTIVATIONS.index(s.activation)
     found["x_channels"], found["channels"] = x.shape[1], channels
@@ -111,7 +140,9 @@ def projection(x: Tensor, skip: Tensor | None, weights: Tensor, outputs: int) ->
     return found
 
 
-def set_axes(of: Any, axes: tuple[Axis, Axis], tile: Tile, size: Sequence[int], upsample: Pair) -> None:
+def set_axes(
+    of: Any, axes: tuple[Axis, Axis], tile: Tile | WeightTile, size: Sequence[int], upsample: Pair
+) -> None:
     """Where a source is read in one launch; `size` of its images."""
     of["ring"] = ring(axes[0].taps * axes[1].taps)
     for i, (name, exponent) in enumerate((("rows", tile.rows), ("columns", tile.columns))):
@@ -127,3 +158,15 @@ def set_made(of: Any, axes: tuple[Axis, Axis], tile: Tile) -> None:
     count = tile.tiles(*axes)
     for i, (name, exponent) in enumerate((("rows", tile.rows), ("columns", tile.columns))):
         of[name] = (axes[i].made, exponent, count[i], axes[i].phase, axes[i].phase_step)
+
+
+def read_field(read: Read, sums: Tensor | None) -> Any:
+    """A `ConvRead` of the first part; sums (2, parts, N, C)."""
+    found = np.zeros((), READ)
+    found["x"], found["skip"] = image(read.x), image(read.skip)
+    found["norm"] = 0 if read.table is None else read.table.data_ptr()
+    if sums is not None:
+        found["sums"], found["parts"] = sums.data_ptr(), sums.shape[1]
+    found["x_channels"], found["activation"] = read.x.shape[1], ACTIVATIONS.index(read.activation)
+    found["ends"] = read.ends
+    return found

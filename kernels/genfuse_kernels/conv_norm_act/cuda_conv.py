@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse_kernels.common import planes
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.common.cuda_launch import launch
 from genfuse_kernels.common.cuda_moments import fold_moments, room_for_parts
+from genfuse_kernels.common.cuda_walk import Order
 from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.cuda_arguments import (
     ARGUMENTS,
+    READ,
+    Read,
     dense,
     image,
     projection,
+    read_field,
     read_weights,
     set_axes,
     set_made,
@@ -30,7 +37,10 @@ from genfuse_kernels.conv_norm_act.cuda_plan import (
     projection_axes,
     shared_bytes,
 )
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Pair, Settings
+
+GRADIENT_ARGUMENTS = np.dtype([("of", ARGUMENTS), ("read", READ)])
+"""The kernel's `DataGradientArguments`."""
 
 
 def convolve(
@@ -57,57 +67,126 @@ def convolve(
 
     ValueError where what a block reads does not fit shared memory, as `cuda_plan.limit` says beforehand.
     """
-    phases = [(rows, columns) for rows in axes[0] for columns in axes[1]]
-    inputs = (x.shape[1] + (0 if skip is None else skip.shape[1])) // s.groups
-    outputs = out.shape[1] // s.groups
-    projects = residual is not None and residual_weight is not None
-    tile = fitting_tile(phases, outputs, x.dtype, one_sample=stats_out is not None, projects=projects)
-    if tile is None:
-        raise ValueError(f"what the kernel {tuple(weight.shape)} reads of a block does not fit shared memory")
     weights = read_weights(weight, x.dtype, s.groups, inputs_first)
     bias, shift = dense(bias), dense(shift)
     sources = [source(x, skip, weights, table, s)]
     if residual is not None and residual_weight is not None:
         of_projection = read_weights(residual_weight, x.dtype, 1, False)
+        outputs = out.shape[1] // s.groups
         sources.append(projection(residual, residual_skip, of_projection, outputs))
     images = [given for given in (out, x, skip, residual, residual_skip) if given is not None]
-    kernel = Kernel(
-        "conv_norm_act",
-        x.dtype,
-        "channels_last" if _are_chunked(images, outputs, inputs) else "planes",
-        any(planes.reach(given) >= planes.INT32_LIMIT for given in images),
-        macros=tile.macros(precision_of(x.dtype, s.accuracy)),
-    )
-    arguments = np.zeros((), ARGUMENTS)
-    arguments["out"], arguments["residual"] = image(out), image(None if projects else residual)
+    inputs = (x.shape[1] + (0 if skip is None else skip.shape[1])) // s.groups
+    plan = _Plan(out, x, images, inputs, s, axes, len(sources) == 2, stats_out is not None)
+    arguments = plan.arguments(out, s)
+    arguments["residual"] = image(None if len(sources) == 2 else residual)
     arguments["bias"], arguments["shift"] = vector(bias), vector(shift)
-    arguments["batch"], arguments["samples"] = x.shape[0], tile.samples
-    arguments["outputs"], arguments["all_outputs"] = outputs, out.shape[1]
-    arguments["out_activation"] = ACTIVATIONS.index(s.out_activation)
-    arguments["slope"], arguments["scale"] = s.negative_slope, s.scale
-    arguments["sources"] = len(sources)
-    output_blocks = s.groups * -(-outputs // tile.outputs)
-    arguments["output_blocks"] = output_blocks
-    parts = [tile.parts(x.dtype) * math.prod(tile.tiles(*phase)) for phase in phases]
+    arguments["scale"], arguments["out_activation"] = s.scale, ACTIVATIONS.index(s.out_activation)
+    parts = [plan.tile.parts(x.dtype) * tiles for tiles in plan.tiles]
     moments = None if stats_out is None else room_for_parts(sum(parts), x.shape[0] * out.shape[1], x.device)
     if moments is not None:
         arguments["moments"], arguments["parts"] = moments.data_ptr(), sum(parts)
-    for number, phase in enumerate(phases):
-        read = [phase, projection_axes(*phase)][: len(sources)]
-        set_axes(sources[0], phase, tile, x.shape[2:], s.upsample)
-        if projects:
-            set_axes(sources[1], read[1], tile, out.shape[2:], (1, 1))
-        for i, of in enumerate(sources):
-            arguments["source"][i] = of
-        set_made(arguments, phase, tile)
+    for number in range(len(plan.phases)):
         arguments["first_part"] = sum(parts[:number])
-        blocks = math.prod(tile.tiles(*phase)) * -(-x.shape[0] // tile.samples) * output_blocks
-        launch(kernel, blocks, arguments, x.device, tile.threads(x.dtype), shared_bytes(tile, read))
+        plan.set_phase(arguments, number, sources, s.upsample)
+        plan.launch("", arguments, number)
     if stats_out is not None and moments is not None:
         fold_moments(stats_out, moments)
 
 
-def _are_chunked(images: Sequence[Tensor], *counts: int) -> bool:
+def convolve_back(
+    out: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
+    s: Settings,
+    axes: tuple[list[Axis], list[Axis]],
+    read: Read,
+    *,
+    inputs_first: bool,
+) -> Tensor | None:
+    """Fill `out` with the gradient of what a unit read, a convolution of `gradient`; its sums (2, parts, N, C) or None.
+
+    ValueError as of `convolve`.
+    """
+    weights = read_weights(weight, gradient.dtype, s.groups, inputs_first)
+    images = [given for given in (out, gradient, read.x, read.skip) if given is not None]
+    inputs = gradient.shape[1] // s.groups
+    plan = _Plan(out, gradient, images, inputs, s, axes, False, read.summed)
+    arguments = np.zeros((), GRADIENT_ARGUMENTS)
+    arguments["of"] = plan.arguments(out, s)
+    shape = (2, sum(plan.tiles), *out.shape[:2])
+    sums = torch.empty(shape, dtype=torch.float64, device=out.device) if read.summed else None
+    arguments["read"] = read_field(read, sums)
+    for number in range(len(plan.phases)):
+        arguments["read"]["first_part"] = sum(plan.tiles[:number])
+        plan.set_phase(arguments["of"], number, [source(gradient, None, weights, None, s)], (1, 1))
+        plan.launch("data_gradient", arguments, number)
+    return sums
+
+
+class _Plan:
+    """The launches of a convolution of x, one a phase.
+
+    images, inputs   all that is read and written, and the channels of a group that meet weights
+    tiles            of a sample, in each phase
+    """
+
+    def __init__(
+        self,
+        out: Tensor,
+        x: Tensor,
+        images: Sequence[Tensor],
+        inputs: int,
+        s: Settings,
+        axes: tuple[list[Axis], list[Axis]],
+        projects: bool,
+        one_sample: bool,
+    ) -> None:
+        self.phases = [(rows, columns) for rows in axes[0] for columns in axes[1]]
+        self._x, self._out, self._projects = x, out, projects
+        outputs = out.shape[1] // s.groups
+        tile = fitting_tile(self.phases, outputs, x.dtype, one_sample=one_sample, projects=projects)
+        if tile is None:
+            raise ValueError("what the convolution reads of a block does not fit shared memory")
+        self.tile = tile
+        self.tiles = [math.prod(tile.tiles(*phase)) for phase in self.phases]
+        self._output_blocks = s.groups * -(-outputs // tile.outputs)
+        self._order: Order = "channels_last" if are_chunked(images, outputs, inputs) else "planes"
+        self._wide = any(planes.reach(given) >= planes.INT32_LIMIT for given in images)
+        self._macros = tile.macros(precision_of(x.dtype, s.accuracy))
+
+    def arguments(self, out: Tensor, s: Settings) -> NDArray[np.void]:
+        """`ARGUMENTS` without what reads and what belongs to a phase."""
+        found = np.zeros((), ARGUMENTS)
+        found["out"] = image(out)
+        found["batch"], found["samples"] = out.shape[0], self.tile.samples
+        found["outputs"], found["all_outputs"] = out.shape[1] // s.groups, out.shape[1]
+        found["output_blocks"] = self._output_blocks
+        found["slope"], found["scale"] = s.negative_slope, 1.0
+        return found
+
+    def set_phase(self, arguments: Any, number: int, sources: Sequence[Any], upsample: Pair) -> None:
+        """Where the sources are read in a phase, and what it makes."""
+        arguments["sources"] = len(sources)
+        sizes = self._x.shape[2:], self._out.shape[2:]
+        for i, axes in enumerate(self._read(number)):
+            set_axes(sources[i], axes, self.tile, sizes[i], (upsample, (1, 1))[i])
+            arguments["source"][i] = sources[i]
+        set_made(arguments, self.phases[number], self.tile)
+
+    def launch(self, part: str, arguments: NDArray[np.void], number: int) -> None:
+        """One phase's."""
+        x, tile = self._x, self.tile
+        kernel = Kernel("conv_norm_act", x.dtype, self._order, self._wide, part, self._macros)
+        blocks = self.tiles[number] * -(-x.shape[0] // tile.samples) * self._output_blocks
+        shared = shared_bytes(tile, self._read(number))
+        launch(kernel, blocks, arguments, x.device, tile.threads(x.dtype), shared)
+
+    def _read(self, number: int) -> list[tuple[Axis, Axis]]:
+        phase = self.phases[number]
+        return [phase, projection_axes(*phase)] if self._projects else [phase]
+
+
+def are_chunked(images: Sequence[Tensor], *counts: int) -> bool:
     """Whether all images, and groups of `counts` channels, can be read and written 16 bytes at a time."""
     each = 16 // images[0].element_size()
     if any(count % each for count in (*counts, *(image.shape[1] for image in images))):

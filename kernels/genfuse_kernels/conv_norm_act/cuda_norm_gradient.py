@@ -67,7 +67,7 @@ def _found(
     wanted: Collection[str],
 ) -> dict[str, Tensor]:
     skip = tensors.get("skip")
-    backward = _Backward(gradient, x, skip, settings, tensors)
+    backward = Passes(gradient, x, skip, settings, tensors, norm_table(x, skip, settings, tensors))
     positions, of_pixel = x.shape[2] * x.shape[3], backward.table.pixels is not None
     images = [name for name in ("x", "skip") if name in wanted]
     sums_needed = len(images) < len(wanted)
@@ -89,14 +89,19 @@ def _found(
     return found
 
 
-class _Backward:
+class Passes:
     """What the passes of one call have in common."""
 
     def __init__(
-        self, gradient: Tensor, x: Tensor, skip: Tensor | None, s: Settings, tensors: UnitTensors
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        skip: Tensor | None,
+        s: Settings,
+        tensors: UnitTensors,
+        table: Table,
     ) -> None:
-        self.settings = s
-        self.table: Table = norm_table(x, skip, s, tensors)
+        self.settings, self.table = s, table
         self._gradient = as_planes(gradient)
         self._parts: dict[str, tuple[int, Tensor]] = {"x": (0, as_planes(x))}
         if skip is not None:

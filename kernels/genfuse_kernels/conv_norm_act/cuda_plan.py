@@ -80,13 +80,18 @@ def tile_for(
             (128 if min(made[0] * made[1], most_pixels) > 64 else 64),
             (128 if outputs > 64 else 64),
         )
+    rows, of_columns, together = rectangle(made, pixels)
+    return Tile(pixels, columns, rows, of_columns, 1 if one_sample else together)
+
+
+def rectangle(made: Pair, pixels: int) -> tuple[int, int, int]:
+    """Rows and columns of a block's tile, as exponents of 2, and samples that share it."""
     height, width = (max(0, math.ceil(math.log2(max(size, 1)))) for size in made)
     room = pixels.bit_length() - 1
     rows = min(height, 3)
-    of_columns = min(width, room - rows)
-    rows = min(height, room - of_columns)
-    samples = 1 if one_sample else 1 << room - rows - of_columns
-    return Tile(pixels, columns, rows, of_columns, samples)
+    columns = min(width, room - rows)
+    rows = min(height, room - columns)
+    return rows, columns, 1 << room - rows - columns
 
 
 def halo_of(axis: Axis, tile: int) -> Halo:
@@ -131,6 +136,34 @@ def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axi
     of = transposed_axes if s.transposed else forward_axis
     rows, columns = (of(made[i], s.stride[i], s.padding[i], kernel[i], s.dilation[i]) for i in (0, 1))
     return rows, columns
+
+
+def folds_upsampling(s: Settings) -> bool:
+    """Whether the data gradient of a convolution sums what upsampling repeated by the weights that it reads with."""
+    return s.upsample == (1, 1) or (s.stride, s.dilation, s.padding_mode) == ((1, 1), (1, 1), "zeros")
+
+
+def axes_back(s: Settings, kernel: Pair, size: Pair) -> tuple[tuple[list[Axis], list[Axis]], Pair]:
+    """The phases of each axis of the data gradient's convolution, and the pixels that it makes.
+
+    These are the `size` pixels that the unit reads; with a border that is no zeros, those and the border; where
+    upsampling is not folded, upsampled.
+    """
+    folds, found, whole = folds_upsampling(s), [], []
+    for i in (0, 1):
+        padding, pixels = s.padding[i], size[i] * (1 if folds else s.upsample[i])
+        if s.padding_mode != "zeros":
+            pixels, padding = pixels + 2 * padding + s.extra_padding[i], 0
+        if s.transposed:
+            axes = forward_axis(pixels, s.stride[i], padding, kernel[i], s.dilation[i])
+        elif folds and s.upsample[i] == 2:
+            # pixel p is read as 2p and 2p + 1: with tap r of the k + 1 summed ones the gradient's 2p + 1 + padding − r
+            axes = [Axis(pixels, 2, padding + 1, kernel[i] + 1, -1, 0, 1, 0, 1)]
+        else:
+            axes = transposed_axes(pixels, s.stride[i], padding, kernel[i], s.dilation[i])
+        found.append(axes)
+        whole.append(pixels)
+    return (found[0], found[1]), (whole[0], whole[1])
 
 
 def fitting_tile(
@@ -180,6 +213,18 @@ def limit(weight_shape: Sequence[int], s: Settings, made: Pair) -> str | None:
     of_dtypes = (fitting_tile(phases, outputs, dtype, one_sample=False, projects=True) for dtype in _WIDTHS)
     if None in of_dtypes:
         return f"what a block reads for a kernel of {kernel} does not fit shared memory"
+    return None
+
+
+def back_limit(weight_shape: Sequence[int], s: Settings, size: Pair) -> str | None:
+    """Why the CUDA kernel has no data gradient of a unit that reads pictures of `size` pixels; None where it has."""
+    kernel = kernel_size(weight_shape)
+    (rows, columns), _ = axes_back(s, kernel, size)
+    phases = [(of_row, of_column) for of_row in rows for of_column in columns]
+    outputs = weight_shape[0] // s.groups if s.transposed else weight_shape[1]
+    of_dtypes = (fitting_tile(phases, outputs, dtype, one_sample=False, projects=False) for dtype in _WIDTHS)
+    if None in of_dtypes:
+        return f"what a block of the data gradient reads for a kernel of {kernel} does not fit shared memory"
     return None
 
 

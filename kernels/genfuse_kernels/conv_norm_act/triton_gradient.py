@@ -20,7 +20,8 @@ def _data(gradient: Tensor, weight: Tensor, settings: Settings, image: Tensor) -
 
 
 def _read(
-    of_read: Tensor,
+    gradient: Tensor,
+    weight: Tensor,
     x: Tensor,
     settings: Settings,
     tensors: UnitTensors,
@@ -28,6 +29,7 @@ def _read(
     needs: Collection[str],
     added: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
+    of_read = _data(gradient, weight, settings, x)
     found = read_gradient(of_read, x, settings, tensors, through_stats=through_stats, needs=needs)
     return with_added(found, added)
 

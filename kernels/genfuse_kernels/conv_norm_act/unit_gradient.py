@@ -20,7 +20,8 @@ class Kernels(NamedTuple):
 
     data    (gradient, weight, settings, image): of what the convolution read, of the image's height and width
     weight  (gradient, x, weight, settings, **tensors): of the weights
-    read    (of what the convolution read, x, settings, tensors, through_stats, needs, added): by the names of `READ`
+    read    (gradient, weight, x, settings, tensors, through_stats, needs, added): of what the prologue reads, by the
+            names of `READ`
     stats   (out, x): mean and variance over space
     """
 
@@ -61,8 +62,7 @@ def unit_gradient(
         found["weight"] = kernels.weight(gradient, x, weight, settings, **tensors).to(weight.dtype)
     of_read = [name for name in READ if name in needs]
     if of_read:
-        of_input = kernels.data(gradient, weight, settings, x)
-        found |= kernels.read(of_input, x, settings, tensors, through_stats, of_read, added)
+        found |= kernels.read(gradient, weight, x, settings, tensors, through_stats, of_read, added)
     return found
 
 

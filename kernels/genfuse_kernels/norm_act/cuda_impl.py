@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.common.cuda_launch import launch
+from genfuse_kernels.common.cuda_moments import fold_moments
 from genfuse_kernels.common.cuda_tile import THREADS, TILE, tile
 from genfuse_kernels.common.cuda_walk import OPERAND, operand_field
 from genfuse_kernels.common.planes import as_planes, fit, give_back
@@ -17,7 +18,7 @@ from genfuse_kernels.conv_norm_act.cuda_norm import TABLE_FIELD, norm_table, tab
 from genfuse_kernels.conv_norm_act.dropout import Dropout
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NormTensors, Settings
-from genfuse_kernels.norm_stats.cuda_impl import STATS, fold_moments, room_for_parts, stats_field
+from genfuse_kernels.norm_stats.cuda_impl import STATS, room_for_splits, stats_field
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,11 +64,11 @@ def apply(
     read, added, written = as_planes(x), fit(residual), as_planes(out)
     channels, positions, out_positions = (x.shape[1], x.shape[2] * x.shape[3], out.shape[2] * out.shape[3])
     plan = tile([read, written, added], channels, out_positions, gathers=s.pool != (1, 1))
-    partial = room_for_parts(plan, stats_out)
+    moments = room_for_splits(plan, stats_out)
     dropout = Dropout.of(s, seeds)
     arguments = np.array(
         (
-            stats_field(stats_out, partial),
+            stats_field(stats_out, moments),
             *map(operand_field, (written, read, added)),
             table_field(table, channels, first_channel),
             dropout_field(dropout),
@@ -82,5 +83,6 @@ def apply(
     part = "pool_act" if s.pool != (1, 1) else "" if stats_out is None else "measured_act"
     kernel = Kernel("norm_act", x.dtype, plan.order, plan.wide, part)
     launch(kernel, plan.blocks, arguments, x.device, THREADS)
-    fold_moments(stats_out, partial, plan.span, out_positions)
+    if stats_out is not None and moments is not None:
+        fold_moments(stats_out, moments)
     give_back((out, written))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cuda_proof.build import EMULATION, build
+from cuda_proof.build import build_kernel, build_scheduler
 from genfuse_kernels.common import cuda_moments
-from genfuse_kernels.common.cuda_kernel import ORDERS, STORED, Kernel
+from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
-from genfuse_kernels.conv_norm_act import cuda_conv, cuda_norm, cuda_norm_gradient
+from genfuse_kernels.conv_norm_act import cuda_conv, cuda_norm, cuda_norm_gradient, cuda_weight_gradient
 from genfuse_kernels.cuda_kernels import kernels
 from genfuse_kernels.norm_act import cuda_impl as norm_act
 from genfuse_kernels.norm_stats import cuda_impl as norm_stats
@@ -25,9 +26,6 @@ from triton_proof.seeds import rotating
 
 THREAD_ORDERS = ("forward", "reverse", "shuffled")
 
-PRECISIONS = ("kOneProduct", "kThreeProducts", "kFused")
-"""csrc/conv_norm_act/cuda_tile.h."""
-
 BUILT = frozenset(kernels())
 """What is built ahead of time has to be all that is launched."""
 
@@ -35,21 +33,21 @@ Launch = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory) -> Callable[[str], ctypes.CDLL]:
-    """The emulated kernel of an op, built when it is first asked for."""
-    built: dict[str, ctypes.CDLL] = {}
+def emulation(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kernel], ctypes.CDLL]:
+    """A kernel's instantiation on the host, built when it is first asked for: no case compiles what it does not run."""
+    folder = tmp_path_factory.mktemp("emulation")
+    scheduler = build_scheduler("asan", folder / "scheduler.o")
 
-    def of(op: str) -> ctypes.CDLL:
-        if op not in built:
-            output = tmp_path_factory.mktemp("emulation") / f"{op}.so"
-            built[op] = ctypes.CDLL(str(build(EMULATION / f"{op}.cpp", "asan", output, shared=True)))
-        return built[op]
+    @functools.cache
+    def of(kernel: Kernel) -> ctypes.CDLL:
+        name = f"{kernel.function}-{abs(hash(kernel))}.so"
+        return ctypes.CDLL(str(build_kernel(kernel, scheduler, folder / name)))
 
     return of
 
 
 @pytest.fixture(params=[THREAD_ORDERS[seed] for seed in rotating(1, len(THREAD_ORDERS))])
-def launch(request, library) -> Launch:
+def launch(request: pytest.FixtureRequest, emulation: Callable[[Kernel], ctypes.CDLL]) -> Launch:
     """What takes the place of `cuda_launch.launch`."""
 
     def emulated(
@@ -60,25 +58,16 @@ def launch(request, library) -> Launch:
         threads: int = THREADS,
         shared: int = 0,
     ) -> None:
-        assert not kernel.wide or kernel.dtype == torch.float32  # what instantiations.h has
         assert device.type == "cpu" and arguments.shape == ()
         assert kernel in BUILT, kernel
-        # A convolution's tile and that of norms have one name: each has a library of its own.
-        name = "conv_norm_act_norms" if kernel.op == "conv_norm_act" and kernel.part else kernel.op
-        of_op, function = library(name), kernel.function
-        assert getattr(of_op, f"{function}_argument_bytes")() == arguments.dtype.itemsize
-        if hasattr(of_op, f"{function}_threads"):
-            assert getattr(of_op, f"{function}_threads")() == threads
-        getattr(of_op, function)(
-            list(STORED).index(kernel.dtype),
-            list(ORDERS).index(kernel.order),
-            int(kernel.wide),
+        of_kernel = emulation(kernel)
+        assert of_kernel.argument_bytes() == arguments.dtype.itemsize
+        assert of_kernel.block_threads() == threads
+        of_kernel.emulate(
             ctypes.c_uint(blocks),
-            ctypes.c_uint(threads),
             THREAD_ORDERS.index(request.param),
             ctypes.c_void_p(arguments.ctypes.data),
             ctypes.c_size_t(shared),
-            *(value if isinstance(value, int) else PRECISIONS.index(value) for _, value in kernel.macros),
         )
 
     return emulated
@@ -97,5 +86,6 @@ def emulated(launch, monkeypatch) -> None:
         norm_act,
         cuda_norm,
         cuda_norm_gradient,
+        cuda_weight_gradient,
     ):
         monkeypatch.setattr(module, "launch", launch)

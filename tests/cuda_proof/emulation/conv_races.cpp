@@ -84,7 +84,7 @@ void check(emulation::ThreadOrder threads) {
     of.output_blocks = 1;
     of.slope = 0.2;
     of.scale = 1;
-    using Sizes = Tile<Stored, Pixels, 64>;
+    using Sizes = ConvTile<Stored, Pixels, 64>;
     const size_t shared = 3 * 64 * 64 + 2 * 100 * 64 + 100 * sizeof(HaloPixel);
     const size_t sums = Pixels * Sizes::kSumsRow * sizeof(float);
     emulation::launch(4, Sizes::kThreads, threads, run<Stored, Pixels, precision>, &of,

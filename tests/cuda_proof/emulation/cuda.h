@@ -19,6 +19,8 @@
 
 #define __device__
 #define __global__
+#define __grid_constant__
+#define __launch_bounds__(...)
 
 namespace emulation {
 

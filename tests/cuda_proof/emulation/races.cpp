@@ -4,7 +4,9 @@
 
 #include <vector>
 
-#include "instantiations.h"
+#include "cuda.h"
+// after it
+#include "common/cuda/walk.h"
 #include "philox_normal/cuda.cu"
 #include "sampler_reduce/cuda.cu"
 #include "sampler_step/cuda.cu"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tiled.h"
+#include "cuda.h"
 // after it
 #include "conv_norm_act/cuda_channel_table.cu"
 #include "conv_norm_act/cuda_gradient_sums.cu"
@@ -11,9 +11,9 @@
 #include "conv_norm_act/cuda_pixel_table.cu"
 #include "conv_norm_act/cuda_read_gradient.cu"
 #include "conv_norm_act/cuda_summed_gradient.cu"
+#include "fold_moments/cuda.cu"
 #include "norm_act/cuda_measured_act.cu"
 #include "norm_stats/cuda.cu"
-#include "norm_stats/cuda_fold_moments.cu"
 
 namespace {
 
@@ -89,22 +89,21 @@ void check(emulation::ThreadOrder threads) {
     const Columns columns = columns_of(order);
     const int64 blocks = kSamples * tile.channel_blocks * tile.splits,
                 pixel_blocks = kSamples * columns.blocks;
-    const int parts = static_cast<int>(tile.splits) * kRowCount * 2;
+    const int parts = static_cast<int>(tile.splits) * kRowCount;
     const Memory<float> x(kRowCount * kPositions), y(kRowCount * kPositions), out(kRowCount * kPositions);
     const Memory<float> stats(2 * kRowCount), table(4 * kRowCount), pixels(2 * kPixels), means(2 * kPixels);
-    const Memory<double> partial(parts), sums(parts);
+    const Memory<double> moments(3 * parts), sums(2 * parts);
     const int64 seeds[kSamples] = {3, -5};
     const auto operand = [&](const Memory<float>& of) {
         const bool last = order == kChannelsLast;
         return Operand{of.get(), kChannels * kPositions, last ? 1 : kPositions, last ? kChannels : 1};
     };
     const DropoutArguments dropout{seeds, 1, 1 << 21, 1.5};
-    const StatsArguments to{stats.get(), partial.get(), kRowCount};
+    const StatsArguments to{stats.get(), moments.get(), tile.splits, kRowCount};
 
     const NormStatsArguments measured{to, operand(x), tile};
     launch(blocks, run<NormStatsArguments, norm_stats<float, order, int>>, &measured);
-    const FoldMomentsArguments fold{stats.get(), partial.get(), kRowCount,
-                                    tile.splits, tile.span,     kPositions};
+    const FoldMomentsArguments fold{stats.get(), moments.get(), tile.splits, kRowCount};
     launch((kRowCount + kFoldRows - 1) / kFoldRows, run<FoldMomentsArguments, fold_moments>, &fold);
     ChannelTableArguments of_table{};  // groups of four channels
     of_table.table = table.get();
