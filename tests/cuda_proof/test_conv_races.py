@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -65,12 +64,13 @@ LEFT_OUT: dict[str, tuple[Sanitizer, str, str]] = {
 @pytest.mark.parametrize("fault", [list(LEFT_OUT)[seed] for seed in rotating(1, len(LEFT_OUT))])
 def test_what_is_left_out_is_seen(fault, tmp_path):
     sanitizer, line, instead = LEFT_OUT[fault]
-    kernel = (ROOT / "csrc/conv_norm_act/cuda.cu").read_text()
+    header = "conv_norm_act/cuda_convolution.h"
+    kernel = (ROOT / "csrc" / header).read_text()
     assert kernel.count(line) == 1
-    (tmp_path / "conv_norm_act").mkdir()
-    (tmp_path / "conv_norm_act/cuda.cu").write_text(kernel.replace(line, instead))  # found before csrc's
+    (tmp_path / header).parent.mkdir()
+    (tmp_path / header).write_text(kernel.replace(line, instead))
     threads = 1 if fault == "a stage of the ring" else 2  # copies are made at once, or late
-    result = run(build(Path(shutil.copy(SOURCE, tmp_path)), sanitizer, tmp_path / "races"), 1, threads)
+    result = run(build(SOURCE, sanitizer, tmp_path / "races", planted=tmp_path), 1, threads)
     if sanitizer == "tsan":
         assert result.returncode != 0 and "WARNING: ThreadSanitizer: data race" in result.stderr
     else:  # shared memory that nothing was copied to is NaN

@@ -42,9 +42,8 @@ class Values {
 template <class Stored, int Pixels, Precision precision>
 void run(const void* arguments) {
     GENFUSE_DYNAMIC_SHARED(shared);
-    Convolution<Stored, kChannelsLast, int, Pixels, 64, precision>(
-        *static_cast<const ConvArguments*>(arguments), shared)
-        .run();
+    conv_norm_act<Stored, kChannelsLast, int, Pixels, 64, precision>(
+        *static_cast<const ConvArguments*>(arguments), shared);
 }
 
 // An axis of a convolution of `taps` with stride 1 that keeps the size; blocks make 8 pixels.
