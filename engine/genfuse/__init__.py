@@ -13,7 +13,7 @@ from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
-from genfuse.samplers import Sampler, sample
+from genfuse.samplers import Sampler, graph, sample
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "empty_cache",
     "explain",
     "gradient_penalty",
+    "graph",
     "losses",
     "nn",
     "ops",

@@ -62,11 +62,10 @@ def sample(
     before the model is first called for anything that does not fit. The loop goes into one graph of
     torch.compile(fullgraph=True) where `sampler` is a `Sampler`: a name's table is built in Python.
     """
-    runner = _runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
-    _check_arguments(model, cond, uncond, callback)
+    run = runner(sampler, steps, schedule, prediction, guidance, clip, strength, seeds)
+    check_arguments(model, cond, uncond, callback)
     shape = as_shape(shape)
-    if uncond is not None and guidance is None and not isinstance(sampler, Sampler):
-        raise ValueError("uncond is given without guidance, expected its scale: pass guidance (1: none)")
+    check_guidance(sampler, guidance, uncond)
     if init is not None:
         check.sample("init", init)
         check.valued("init", init)
@@ -80,30 +79,30 @@ def sample(
     device = check.device("device", device or "cpu")
     keep = None if mask is None else _keep(mask, shape, device)
 
-    scaled = any(scale != 1 for scale in runner.input_scale)
-    x = runner.start(shape, dtype=dtype, device=device) if init is None else runner.add_noise(init, 0)
+    scaled = any(scale != 1 for scale in run.input_scale)
+    x = run.start(shape, dtype=dtype, device=device) if init is None else run.add_noise(init, 0)
     time_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    times = runner.timesteps.to(device, time_dtype)[:, None].expand(-1, shape[0])
+    times = run.timesteps.to(device, time_dtype)[:, None].expand(-1, shape[0])
     buffer = torch.empty_like(x) if scaled or keep is not None else x
     trajectory: list[Tensor] = []
     for i, t in enumerate(_tracked(times, progress)):
-        seen = torch.mul(x, runner.input_scale[i], out=buffer) if scaled else x
-        output, variance = _split(model(seen, t, **(cond or {})), x, runner.learned_variance)
+        seen = torch.mul(x, run.input_scale[i], out=buffer) if scaled else x
+        output, variance = split(model(seen, t, **(cond or {})), x, run.learned_variance)
         free = None
-        if runner.guided:
-            free, _ = _split(model(seen, t, **(uncond or {})), x, runner.learned_variance)
-        x = runner.step(output, i, x, out=x, uncond=free, variance=variance)
+        if run.guided:
+            free, _ = split(model(seen, t, **(uncond or {})), x, run.learned_variance)
+        x = run.step(output, i, x, out=x, uncond=free, variance=variance)
         if keep is not None and init is not None:
-            known = runner.add_noise(init, i + 1, out=buffer) if i + 1 < len(runner) else init
+            known = run.add_noise(init, i + 1, out=buffer) if i + 1 < len(run) else init
             torch.where(keep, known, x, out=x)
         if return_trajectory:
             trajectory.append(x.clone())
         if callback is not None:
-            callback(i, float(runner.timesteps[i]), x)
+            callback(i, float(run.timesteps[i]), x)
     return (x, trajectory) if return_trajectory else x
 
 
-def _runner(
+def runner(
     sampler: str | Sampler,
     steps: int,
     schedule: ScheduleLike,
@@ -148,7 +147,8 @@ def _runner(
     )
 
 
-def _check_arguments(model: Any, cond: Any, uncond: Any, callback: Any) -> None:
+def check_arguments(model: Any, cond: Any, uncond: Any, callback: Any) -> None:
+    """TypeError for what is not called, or has no names."""
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a callable model(x, t, **cond)")
     for name, value in (("cond", cond), ("uncond", uncond)):
@@ -160,7 +160,13 @@ def _check_arguments(model: Any, cond: Any, uncond: Any, callback: Any) -> None:
         raise TypeError(f"callback is {type(callback).__name__}, expected a callable callback(row, t, x)")
 
 
-def _split(output: Any, x: Tensor, learned: bool) -> tuple[Tensor, Tensor | None]:
+def check_guidance(sampler: str | Sampler, guidance: float | None, uncond: Any) -> None:
+    """ValueError for a condition to be left out without a scale; a `Sampler` has its own."""
+    if uncond is not None and guidance is None and not isinstance(sampler, Sampler):
+        raise ValueError("uncond is given without guidance, expected its scale: pass guidance (1: none)")
+
+
+def split(output: Any, x: Tensor, learned: bool) -> tuple[Tensor, Tensor | None]:
     """What the network returned, as output and log-variance where it returns both along the channels."""
     if not isinstance(output, Tensor):
         raise TypeError(f"model returned {type(output).__name__}, expected a tensor like x {tuple(x.shape)}")

@@ -96,6 +96,8 @@ class Sampler:
         """Whether a step mixes in the output without the condition."""
         self.learned_variance = bool(self.table.rows[:, COLUMN["log_std_v"]].any())
         """Whether a step needs the network's log-variance."""
+        self.reduces = bool((self.table.rows[:, [COLUMN["rescale"], COLUMN["quantile"]]] != 0).any())
+        """Whether a step rescales the output or thresholds, by a reduction of each sample."""
         self._stochastic = self.table.stochastic
         self._stepper = Stepper(self.table)
         self._given_seeds = seeds
@@ -118,7 +120,7 @@ class Sampler:
     ) -> Tensor:
         """The noise that a run starts from, (N, ...), by each sample's seed."""
         shape = as_shape(shape)
-        seeds = self._batch_seeds(shape[0], check.device("device", device))
+        seeds = self.batch_seeds(shape[0], check.device("device", device))
         noise = philox_normal(seeds, shape, stream=STREAM_INIT, dtype=dtype)
         scale = self.table.init_scale
         return noise if scale == 1 else noise.mul_(scale)
@@ -145,7 +147,7 @@ class Sampler:
         if stepper.seeds is None and self._stochastic:
             check.sample("x", x)
             check.valued("x", x)
-            stepper.seeds = self._batch_seeds(x.shape[0], x.device)
+            stepper.seeds = self.batch_seeds(x.shape[0], x.device)
         return stepper.step(i, x, model_output, uncond=uncond, variance=variance, noise=noise, out=out)
 
     def add_noise(
@@ -161,7 +163,7 @@ class Sampler:
         check.index("i", i, batch, len(self), x0)
         if isinstance(i, Tensor) and not torch.compiler.is_compiling():
             check.in_range("i", i, len(self), "a row of the table")
-        chosen = self._batch_seeds(batch, device) if seeds is None else as_seeds(seeds, batch, device)
+        chosen = self.batch_seeds(batch, device) if seeds is None else as_seeds(seeds, batch, device)
         rows = self._forward.beside(x0)
         if out is None:
             noisy: Tensor = sampler_step(x0, None, rows, i, seeds=chosen, stream=STREAM_FORWARD)
@@ -169,7 +171,7 @@ class Sampler:
         sampler_step_(x0, None, rows, i, out=out, seeds=chosen, stream=STREAM_FORWARD)
         return out
 
-    def _batch_seeds(self, batch: int, device: torch.device) -> Tensor:
+    def batch_seeds(self, batch: int, device: torch.device) -> Tensor:
         """The run's seeds, int64 (N,): those given, or drawn at the first use after a reset."""
         kept = self._run_seeds
         if kept is None or len(kept) != batch or kept.device != device:
