@@ -14,7 +14,15 @@ from torch import Tensor
 
 from evaluate.peers import torch_fidelity
 from genfuse.errors import CheckpointError, UnsupportedError
-from genfuse.evaluate import clip, clip_score, inception, inception_score, kernel_distance, mifid
+from genfuse.evaluate import (
+    clip,
+    clip_score,
+    frechet_distance,
+    inception,
+    inception_score,
+    kernel_distance,
+    mifid,
+)
 from genfuse.evaluate import standard as scores
 
 
@@ -80,9 +88,17 @@ def test_mifid_against_torchmetrics(noise: float) -> None:
     metric = Peer(torch.nn.Identity())
     metric.update(x, real=True)
     metric.update(real, real=False)
-    assert mifid(x, real).item() == pytest.approx(metric.compute().item(), rel=1e-6)
+    assert mifid(x, real, threshold=0.1).item() == pytest.approx(metric.compute().item(), rel=1e-6)
     with pytest.raises(ValueError, match="features is 0 everywhere"):
         mifid(torch.zeros(5, 12), real)
+
+
+def test_mifid_is_calibrated_by_the_real_ones() -> None:
+    """Features that are all alike in direction: copies are punished, new samples are not."""
+    real, new = features(80, 0, 9.0), features(80, 1, 9.0)
+    copies = real + 1e-3 * features(80, 2)
+    assert mifid(new, real) == frechet_distance(new, real)
+    assert mifid(copies, real) > 100 * frechet_distance(copies, real)
 
 
 class Clip:

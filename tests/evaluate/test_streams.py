@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from genfuse.errors import CheckpointError
@@ -78,35 +80,32 @@ def test_one_process_is_a_copy() -> None:
         assert_same(copy, stream)
 
 
-TWO = """
-import sys, torch, torch.distributed as dist
-sys.path[:0] = sys.argv[3:]
-from evaluate.test_streams import assert_same, filled
-dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2)
-torch.set_num_threads(1)
-mine = filled(0, 90) if int(sys.argv[2]) == 0 else filled(90, 200)
-for part, whole in zip(mine, filled(0, 200)):
-    merged = part.over_processes()
-    assert_same(merged, whole)
-    bits = [None, None]
-    dist.all_gather_object(bits, merged._bytes())
-    assert bits[0] == bits[1]
-dist.destroy_process_group()
-"""
+def meet(place: str, rank: int) -> None:
+    """What each of two processes does: its share of the samples, then all of them, with the same bits in both."""
+    dist.init_process_group(
+        "gloo", init_method=f"file://{place}", rank=rank, world_size=2, timeout=timedelta(seconds=90)
+    )
+    try:
+        mine = filled(0, 90) if rank == 0 else filled(90, 200)
+        for part, whole in zip(mine, filled(0, 200), strict=True):
+            merged = part.over_processes()
+            assert_same(merged, whole)
+            bits: list[Any] = [None, None]
+            dist.all_gather_object(bits, {name: t.tolist() for name, t in merged.state().items()})
+            assert bits[0] == bits[1]
+    finally:
+        dist.destroy_process_group()
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    """By gloo: both get the statistics of all samples, with the same bits."""
+    """By gloo: this one and another."""
     paths = [str(ROOT / name) for name in ("tests", "engine", "kernels")]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO, str(tmp_path / "meet"), str(rank), *paths], stderr=subprocess.PIPE
-        )
-        for rank in (0, 1)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors.decode()
+    place = str(tmp_path / "meet")
+    code = f"import sys; sys.path[:0] = {paths!r}\nfrom evaluate.test_streams import meet; meet({place!r}, 1)"
+    other = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    meet(place, 0)
+    _, errors = other.communicate(timeout=90)
+    assert other.returncode == 0, errors.decode()
 
 
 def test_moments_far_from_zero() -> None:

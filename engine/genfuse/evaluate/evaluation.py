@@ -24,6 +24,7 @@ from genfuse.evaluate.moments import Moments
 from genfuse.evaluate.neighbours import nearest
 from genfuse.evaluate.perceptual import PerceptualDistance, diversity
 from genfuse.evaluate.precision_recall import Manifolds, manifolds
+from genfuse.evaluate.pretrained import Inception
 from genfuse.evaluate.reservoir import Reservoir
 from genfuse.evaluate.standard import clip_score, inception_score, kernel_distance, torchmetrics
 from genfuse.names import check_name
@@ -192,7 +193,9 @@ def _is(of: Evaluation) -> dict[str, Score]:
 
 
 def _mifid(of: Evaluation) -> dict[str, Score]:
-    return {"mifid": Score(mifid(of.samples["features"], of.real["features"]).item(), better="lower")}
+    threshold = 0.1 if isinstance(of.network, Inception) else None
+    value = mifid(of.samples["features"], of.real["features"], threshold=threshold).item()
+    return {"mifid": Score(value, better="lower")}
 
 
 def _manifold(name: str) -> Callable[[Evaluation], dict[str, Score]]:
