@@ -107,7 +107,8 @@ def conv_norm_act(
               float16, that of float32 alone, whose error is a hundredth of the result's rounding
     return_stats  also return mean and biased variance over space of the output, (N, K, 2) float32
 
-    In an autocast region float32 images are read in its dtype, with weights and parameters as they are.
+    In an autocast region float32 images are read in its dtype, by the norm too (PyTorch's batch norm would read them in
+    float32, which matters where a mean is far above the deviation), with weights and parameters as they are.
     Returns the output (N, K, H', W'), channels-last where x is. Differentiable, twice too; backward keeps x, skip,
     the tensors above and the norm's statistics, and computes everything else anew. What is computed stands in
     `genfuse_kernels/conv_norm_act/spec.py`. ValueError or TypeError, naming the argument, before anything is computed;

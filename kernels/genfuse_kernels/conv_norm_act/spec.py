@@ -27,7 +27,8 @@ element e of h's (C, H, W) index, x's channels before skip's and before it is up
     u       = ((w[e % 4] >> 9) + ½)·2⁻²³, w the four words
 
 so that it does not depend on memory format, batch, neighbours, threads or backend, and a backward draws it again. What
-is not finite stays NaN where it is dropped, as by torch.nn.functional.dropout.
+is not finite stays NaN where it is dropped, as by torch.nn.functional.dropout. An activation's derivative at NaN is
+NaN, of ReLU and leaky ReLU too, where PyTorch's pass the gradient on.
 
     x            (N, C, H, W) float32 | bfloat16 | float16; planar or channels last, other strides are copied
     skip         (N, C', H, W) like x;  residual, out  (N, K, H', W') like x
