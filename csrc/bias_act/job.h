@@ -6,6 +6,11 @@
 
 namespace genfuse {
 
+// Elements that are worked on together: of a plane, or of as many planes as there is room for.
+constexpr int64_t kBiasActPiece = 512;
+
+int64_t bias_act_planes(int64_t pixels);
+
 // Pixels of a unit where channels are adjacent.
 constexpr int64_t kBiasActRows = 64;
 

@@ -2,6 +2,10 @@
 #include "bias_act/job.h"
 #include "common/message.h"
 
+int64_t genfuse::bias_act_planes(int64_t pixels) {
+    return pixels < kBiasActPiece ? kBiasActPiece / pixels : 1;
+}
+
 int64_t genfuse_bias_act_blocks(int64_t pixels) {
     return (pixels + genfuse::kBiasActRows - 1) / genfuse::kBiasActRows;
 }
@@ -26,8 +30,9 @@ genfuse_status genfuse_bias_act(const genfuse_bias_act_args* args, genfuse_messa
     if (!a.gradient && (a.of_result || a.bias_sums || a.scale_sums)) {
         return invalid(message, "gradient is absent, expected it beside of_result and sums%s", "");
     }
-    const int64_t parts = a.channels_last ? genfuse_bias_act_blocks(a.pixels) : a.channels;
-    const int64_t work = a.samples * a.channels * a.pixels;
-    run_units(GENFUSE_KERNEL(bias_act_units), a, a.samples * parts, work, a.threads);
+    const int64_t work = a.samples * a.channels * a.pixels, each = bias_act_planes(a.pixels);
+    const int64_t units = a.channels_last ? a.samples * genfuse_bias_act_blocks(a.pixels)
+                                          : (a.samples * a.channels - 1) / each + 1;
+    run_units(GENFUSE_KERNEL(bias_act_units), a, units, work, a.threads);
     return GENFUSE_OK;
 }

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from genfuse.env import backend_missing
 from genfuse.ops import check
 from genfuse.ops.conv_norm_act import unit
+from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.upfirdn2d import (
     Factors,
     downsampling_padding,
@@ -110,10 +112,19 @@ def _upsampled(
     added = [1 - width, up - width, 1 - height, up - height]
     left, right, top, bottom = (side + more for side, more in zip(sides, added, strict=True))
     cut_x, cut_y = max(min(-left, -right), 0), max(min(-top, -bottom), 0)
-    y = _convolved(x, _transposed(weight, groups), groups, scale, (cut_x, cut_y), up, transposed=True)
+    y = _convolved(x, _turned(weight, groups), groups, scale, (cut_x, cut_y), up, transposed=True)
     rest = (left + cut_x, right + cut_x, top + cut_y, bottom + cut_y)
     y = upfirdn2d(y, f, padding=rest, flip_filter=flip_filter, gain=up**2)
     return y if down == 1 else upfirdn2d(y, f, down=down, flip_filter=flip_filter)
+
+
+def _turned(weight: Tensor, groups: int) -> Tensor:
+    """`_transposed`, kept as long as a weight lives that is not trained: what it is packed to is kept for it in turn."""
+    if weight.device.type != "cpu" or backend_missing("cpu") is not None or needs_dispatcher(weight):
+        return _transposed(weight, groups)
+    from genfuse_kernels.common.packed_weights import derived  # needs the extension
+
+    return derived((weight,), ("transposed", groups), lambda: _transposed(weight, groups))
 
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
