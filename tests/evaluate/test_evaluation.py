@@ -26,15 +26,18 @@ from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
 
 
-def part(dataset: ImageDataset, chosen: slice) -> ImageDataset:
+ORDER = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
+"""Of the digits, which otherwise come writer by writer and count up."""
+
+
+def part(dataset: ImageDataset, chosen: Tensor | slice) -> ImageDataset:
     of = dataset.images[chosen], dataset.labels[chosen], dataset.class_names, dataset.may_flip[chosen]
     return ImageDataset(dataset.name, *of)
 
 
 @pytest.fixture(scope="module")
 def real() -> ImageDataset:
-    """Every other digit: the rest are of the same writers."""
-    return part(digits(8), slice(0, 800, 2))
+    return part(digits(8), ORDER[:400])
 
 
 def scores(data: ImageDataset, images: Tensor, size: int, **options: Any) -> dict[str, Score]:
@@ -45,13 +48,13 @@ def scores(data: ImageDataset, images: Tensor, size: int, **options: Any) -> dic
 
 
 def test_new_pictures_noise_and_copies(real: ImageDataset) -> None:
-    images = digits(8).images
-    new = scores(real, images[1:601:2], 100)
+    images = digits(8).images[ORDER]
+    new = scores(real, images[400:700], 100)
     noise = scores(real, torch.rand(300, 1, 8, 8) * 2 - 1, 100)
     copies = scores(real, real.images[:300].flip(3), 100, metrics=["memorisation"])
-    collapsed = scores(real, images[401:402].repeat(50, 1, 1, 1), 50, metrics=["modes", "birthday", "recall"])
+    collapsed = scores(real, images[400:401].repeat(50, 1, 1, 1), 50, metrics=["modes", "birthday", "recall"])
     for name in ("fid", "fid_infinity", "kid", "mifid"):
-        assert new[name].value < 0.2 * noise[name].value and new[name].better == "lower"
+        assert new[name].value < 0.1 * noise[name].value and new[name].better == "lower"
     for name in ("precision", "recall", "density", "coverage"):
         assert new[name].value > 0.5 and noise[name].value < new[name].value / 3
     assert new["classes_hit"] == Score(10, reference=10) and new["class_shares_off"].value < 0.15

@@ -73,6 +73,25 @@ def inception(path: str | Path | None = None) -> Inception:
     return Inception(network.eval().requires_grad_(False)).eval()
 
 
+class Clip(nn.Module):
+    """CLIP as torchmetrics calls it: features are tensors, which transformers 5 returns inside of an output."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def get_image_features(self, *arguments: Any, **named: Any) -> Tensor:
+        return _features(self.model.get_image_features(*arguments, **named))
+
+    def get_text_features(self, *arguments: Any, **named: Any) -> Tensor:
+        return _features(self.model.get_text_features(*arguments, **named))
+
+
+def _features(output: Any) -> Tensor:
+    features: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return features
+
+
 def clip(name: str | Path = "openai/clip-vit-base-patch16") -> tuple[Any, Any]:
     """A CLIP model and its processor, for `clip_score`, from a folder or from Hugging Face's cache.
 
@@ -92,7 +111,7 @@ def clip(name: str | Path = "openai/clip-vit-base-patch16") -> tuple[Any, Any]:
             f"CLIP {name} is neither a folder nor in Hugging Face's cache ({_first_line(error)}): fetch it with "
             f"`hf download {name}`, or give the folder that it is in"
         ) from error
-    return model.eval().requires_grad_(False), processor
+    return Clip(model).eval().requires_grad_(False), processor
 
 
 def _first_line(error: Exception) -> str:
