@@ -119,7 +119,7 @@ def _upsampled(
 
 
 def _turned(weight: Tensor, groups: int) -> Tensor:
-    """`_transposed`, kept as long as a weight lives that is not trained: what it is packed to is kept for it in turn."""
+    """`_transposed`, kept while a weight that is not trained lives: what it is packed to is kept for it in turn."""
     if weight.device.type != "cpu" or backend_missing("cpu") is not None or needs_dispatcher(weight):
         return _transposed(weight, groups)
     from genfuse_kernels.common.packed_weights import derived  # needs the extension
