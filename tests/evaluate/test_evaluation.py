@@ -25,7 +25,6 @@ from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train import checkpoint
 
-
 ORDER = torch.randperm(1797, generator=torch.Generator().manual_seed(0))
 """Of the digits, which otherwise come writer by writer and count up."""
 
