@@ -12,8 +12,8 @@ from genfuse_kernels.bias_act import reference, spec
 from genfuse_kernels.bias_act.spec import ACTIVATIONS, Settings
 
 SHAPES = (
-    (3,), (0, 4), (5, 3), (4, 70), (2, 600), (2, 3, 5), (3, 5, 4, 7), (2, 17, 1, 1), (2, 4, 30, 41), (1, 1, 3, 3), (2, 40, 5, 6),
-    (2, 3, 2, 4, 3),
+    (3,), (0, 4), (5, 3), (4, 70), (2, 600), (2, 3, 5), (3, 5, 4, 7), (2, 17, 1, 1), (2, 4, 30, 41), (1, 1, 3, 3),
+    (2, 40, 5, 6), (2, 3, 2, 4, 3),
 )  # fmt: skip
 
 
