@@ -123,7 +123,7 @@ def _upsampled(
 
 def _turned(weight: Tensor, groups: int) -> Tensor:
     """`_transposed`; of a weight that is not trained it is kept, and so is what it is packed to."""
-    if weight.device.type != "cpu" or backend_missing("cpu") is not None or needs_dispatcher(weight):
+    if needs_dispatcher(weight) or weight.device.type != "cpu" or backend_missing("cpu") is not None:
         return _transposed(weight, groups)
     from genfuse_kernels.common.packed_weights import derived  # needs the extension
 
