@@ -79,7 +79,7 @@ def test_style_block_and_to_rgb() -> None:
 
 
 def test_compiled_and_optimised() -> None:
-    block = nn.StyleBlock(4, 4, 5)
+    block = nn.StyleLayer(4, 4, 5, up=2)
     x, w, seeds = torch.randn(2, 4, 4, 4), torch.randn(2, 5), torch.tensor([3, 9])
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     near(compiled(x, w, seeds), block(x, w, seeds))
@@ -87,8 +87,8 @@ def test_compiled_and_optimised() -> None:
         fast = genfuse.optimize(block)
         for given in (w, w + 1, w - 1):
             near(fast(x, given, seeds), block(x, given, seeds))
-        block.first.conv.weight.mul_(torch.rand(4, 4, 3, 3) + 0.5)  # what was made of it is made anew
-        fresh = nn.StyleBlock(4, 4, 5)
+        block.conv.weight.mul_(torch.rand(4, 4, 3, 3) + 0.5)  # what was made of it is made anew
+        fresh = nn.StyleLayer(4, 4, 5, up=2)
         fresh.load_state_dict(block.state_dict())
         near(block(x, w, seeds), fresh(x, w, seeds))
 
