@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import genfuse
 from genfuse import nn
 from genfuse.ops import philox_normal
 from genfuse_kernels.modulated_conv2d import reference
@@ -75,6 +76,21 @@ def test_style_block_and_to_rgb() -> None:
     assert torch.equal(silent(x, w), silent(x, w))
     with pytest.raises(ValueError, match=r"w has shape \(2, 3, 5\)"):
         block(x, torch.randn(2, 3, 5))
+
+
+def test_compiled_and_optimised() -> None:
+    block = nn.StyleLayer(4, 4, 5, up=2)
+    x, w, seeds = torch.randn(2, 4, 4, 4), torch.randn(2, 5), torch.tensor([3, 9])
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    near(compiled(x, w, seeds), block(x, w, seeds))
+    with torch.no_grad():
+        fast = genfuse.optimize(block)
+        for given in (w, w + 1, w - 1):
+            near(fast(x, given, seeds), block(x, given, seeds))
+        block.conv.weight.mul_(torch.rand(4, 4, 3, 3) + 0.5)  # what was made of it is made anew
+        fresh = nn.StyleLayer(4, 4, 5, up=2)
+        fresh.load_state_dict(block.state_dict())
+        near(block(x, w, seeds), fresh(x, w, seeds))
 
 
 def test_mapping_network() -> None:

@@ -190,9 +190,8 @@ def test_compiles_and_dispatches() -> None:
     once = torch.autograd.grad(call(x, bias).square().sum(), (x, bias))
     assert torch.equal(compiled(x, bias), call(x, bias))
     assert torch.allclose(x.grad, 2 * once[0]) and torch.allclose(bias.grad, 2 * once[1])  # type: ignore[arg-type, operator]
-    for activation in ("relu", "silu"):
-        arguments = (x, bias, torch.randn(2, 3), torch.randn(2, 1, 8, 9), 1, activation, 0.2, 1.5, 2.0)
-        torch.library.opcheck(torch.ops.genfuse.bias_act.default, arguments)
+    arguments = (x, bias, torch.randn(2, 3), torch.randn(2, 1, 8, 9), 1, "silu", 0.2, 1.5, 2.0)
+    torch.library.opcheck(torch.ops.genfuse.bias_act.default, arguments)
     assert genfuse.explain("bias_act", x.double()).backend == "aten"
     with genfuse.backend("reference"):
         torch.testing.assert_close(call(x, bias), compiled(x, bias))

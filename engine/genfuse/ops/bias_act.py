@@ -15,7 +15,15 @@ from genfuse.ops import check
 from genfuse.ops.asked import asks_for_graph
 from genfuse.ops.composed_gradient import composed_gradient
 from genfuse.ops.conv_checks import check_parameter
-from genfuse.ops.library import LIBRARY, define, fake, gradient_limits, needs_dispatcher, needs_gradient
+from genfuse.ops.library import (
+    LIBRARY,
+    define,
+    fake,
+    gradient_limits,
+    needs_dispatcher,
+    needs_gradient,
+    only_recorded,
+)
 from genfuse.ops.memory import empty_like
 from genfuse_kernels.bias_act import reference
 from genfuse_kernels.bias_act.spec import ACTIVATIONS, Activation, Settings, layout, sign_tells, stored
@@ -50,10 +58,12 @@ def bias_act(
     """
     settings = _checked(x, dim, activation, negative_slope, gain, clamp)
     _check_small(x, bias, scale, noise, settings)
-    if needs_dispatcher(x, bias, scale, noise):
-        out: Tensor = torch.ops.genfuse.bias_act(x, bias, scale, noise, *settings)
-        return out
-    return _launch(x, bias, scale, noise, settings)
+    if not needs_dispatcher(x, bias, scale, noise):
+        return _launch(x, bias, scale, noise, settings)
+    if only_recorded(x, bias, scale, noise):
+        return _differentiable(x, bias, scale, noise, settings)
+    out: Tensor = torch.ops.genfuse.bias_act(x, bias, scale, noise, *settings)
+    return out
 
 
 def _checked(
@@ -105,6 +115,17 @@ def _launch(
     return out
 
 
+def _differentiable(
+    x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, settings: Settings
+) -> Tensor:
+    inputs = (x, bias, scale, noise)
+    chosen = dispatch.resolve("bias_act", x.device, x.dtype, True, gradient_limits(*inputs))
+    if chosen in ("aten", "reference"):
+        return reference.bias_act(*inputs, settings)
+    out: Tensor = _BiasAct.apply(settings, chosen, *inputs)
+    return out
+
+
 class _BiasAct(torch.autograd.Function):
     """By our kernels; a gradient of the gradient by PyTorch's."""
 
@@ -118,8 +139,12 @@ class _BiasAct(torch.autograd.Function):
         scale: Tensor | None,
         noise: Tensor | None,
     ) -> Tensor:
-        with torch._C._AutoDispatchBelowAutograd():
-            out: Tensor = torch.ops.genfuse.bias_act(x, bias, scale, noise, *settings)
+        out: Tensor
+        if needs_dispatcher(x, bias, scale, noise):
+            with torch._C._AutoDispatchBelowAutograd():
+                out = torch.ops.genfuse.bias_act(x, bias, scale, noise, *settings)
+        else:
+            out = _launch(x, bias, scale, noise, settings)
         ctx.of_result = scale is None and sign_tells(settings)
         ctx.settings, ctx.backend = stored(settings, x.dtype) if ctx.of_result else settings, backend
         ctx.bias_dtype = None if bias is None else bias.dtype
@@ -148,9 +173,9 @@ def _by_kernels(ctx: Any, gradient: Tensor, needs: tuple[bool, ...]) -> list[Ten
     kept, _, scale, _ = ctx.saved_tensors
     before_scale = scale is not None and needs[3]  # what noise's gradient is a sum of
     how = (ctx.of_result, before_scale, needs[1], needs[2], ctx.backend)
-    of_x, of_bias, of_scale = torch.ops.genfuse.bias_act_backward(
-        gradient, *ctx.saved_tensors, *ctx.settings, *how
-    )
+    inputs = (gradient, *ctx.saved_tensors)
+    run = torch.ops.genfuse.bias_act_backward if needs_dispatcher(*inputs) else _backward
+    of_x, of_bias, of_scale = run(*inputs, *ctx.settings, *how)
     found: list[Tensor | None] = [of_x, None, None, None]
     if needs[1]:
         found[1] = of_bias.to(ctx.bias_dtype)
@@ -221,11 +246,7 @@ def _autograd(
 ) -> Tensor:
     inputs = (x, bias, scale, noise)
     if needs_gradient(*inputs):
-        chosen = dispatch.resolve("bias_act", x.device, x.dtype, True, gradient_limits(*inputs))
-        if chosen in ("aten", "reference"):
-            return reference.bias_act(*inputs, Settings(*settings))
-        out: Tensor = _BiasAct.apply(Settings(*settings), chosen, *inputs)
-        return out
+        return _differentiable(*inputs, Settings(*settings))
     with torch._C._AutoDispatchBelowAutograd():
         plain: Tensor = torch.ops.genfuse.bias_act(*inputs, *settings)
     return plain

@@ -86,7 +86,8 @@ def layout(x: Tensor, dim: int, per_sample: bool) -> Layout | None:
             memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d
         )
         return Layout(x.shape[0], channels, pixels, True) if last else None
-    if x.stride() != torch.empty_like(x, device="meta").stride():  # gaps, or elements that share memory
+    # Gaps, or elements that share memory.
+    if not x.is_contiguous() and x.stride() != torch.empty_like(x, device="meta").stride():
         return None
     step = x.stride(dim) if channels > 1 else max(count, 1)
     if step == 1:
