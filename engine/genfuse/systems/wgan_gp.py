@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from genfuse import gradient_penalty, losses
+from genfuse import losses
+from genfuse.penalties import gradient_penalty
 from genfuse.systems import networks
 from genfuse.systems.adversarial import Adversarial, AdversarialConfig
 from genfuse.systems.networks import Network
