@@ -156,6 +156,29 @@ def test_train_names_the_setting_at_fault(tmp_path: Path, arguments: tuple[str, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_system_is_trained_and_sampled_by_its_own_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genfuse.train.metrics.can_draw", lambda: False)
+    monkeypatch.setattr("genfuse.train.tensorboard.find_spec", lambda name: None)
+    (tmp_path / "run.toml").write_text("width = 4\ncritic_steps = 2\n[train]\nbatch_size = 4\n")
+    arguments = ("--data", "digits", "--run", tmp_path / "run", "--config", tmp_path / "run.toml")
+    result = run("train", "cgan", *arguments, "--steps", "1", "--set", "width=8")
+    assert result.exit_code == 0, result.output
+    config = checkpoint.load(tmp_path / "run").metadata["config"]
+    assert (config["width"], config["critic_steps"]) == (8, 2)
+    assert run("train", "cgan", *arguments, "--steps", "2", "--set", "width=8", "--resume").exit_code == 0
+    assert checkpoint.load(tmp_path / "run").step == 2
+
+    picture = tmp_path / "grid.png"
+    for option in (("--label", "3"), ("--interpolate",), ("--arithmetic",)):
+        result = run("sample", tmp_path / "run", "-n", "20", "-o", picture, *option)
+        assert result.exit_code == 0 and "pictures/s" in result.output, result.output
+    assert Image.open(picture).width == 4 * 18 + 2
+    refused = run("sample", tmp_path / "run", "--guidance", "2", "-o", picture)
+    assert refused.exit_code == 2 and "--guidance is given, but samples of 'cgan'" in refused.output
+
+
 def test_train_refuses_what_is_no_data(tmp_path: Path) -> None:
     result = run("train", "ddpm", "--data", tmp_path / "nothing", "--run", tmp_path / "run")
     assert result.exit_code == 2

@@ -13,6 +13,9 @@ from genfuse.ops import check
 class MLP(nn.Sequential):
     """(N, features[0]) → (N, features[-1]): linear layers, LeakyReLU between them.
 
+    Weights start as He et al. 2015 (arXiv:1502.01852) have them, so that a signal is as large behind many layers as in
+    front of them: PyTorch's own start makes it half as large in each.
+
     Args:
         features: width of the input, of each hidden layer, and of the output.
         negative_slope: of LeakyReLU; 0 makes it ReLU.
@@ -32,3 +35,7 @@ class MLP(nn.Sequential):
             if dropout:
                 layers.append(nn.Dropout(dropout))
         super().__init__(*layers[: -2 if dropout else -1])
+        for layer in self:
+            if isinstance(layer, Linear):
+                nn.init.kaiming_normal_(layer.weight, negative_slope)
+                nn.init.zeros_(layer.bias)

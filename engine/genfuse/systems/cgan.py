@@ -108,9 +108,9 @@ class CGAN(Adversarial[CGANConfig]):
         by = ProjectionCritic if self.config.critic == "projection" else ConcatenationCritic
         self.critic = by(*shaped)
 
-    def made(self, generator: nn.Module, latents: Tensor, labels: Tensor) -> Tensor:
+    def made(self, averaged: nn.Module, latents: Tensor, labels: Tensor) -> Tensor:
         """The pictures of latents with these labels."""
-        pictures: Tensor = generator(latents, labels)
+        pictures: Tensor = averaged(latents, labels)
         return pictures
 
     def step(self, now: Step) -> None:

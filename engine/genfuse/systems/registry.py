@@ -61,6 +61,21 @@ SYSTEMS = {
         "Miyato et al. 2018, arXiv:1802.05957",
         "spectral norm, carried over from step to step; hinge loss",
     ),
+    "ebgan": Entry(
+        "EBGAN",
+        "Zhao et al. 2017, arXiv:1609.03126",
+        "an autoencoder's error as energy; repelling; anomalies by their energy",
+    ),
+    "autoencoder": Entry(
+        "PlainAutoencoder",
+        "Hinton and Salakhutdinov 2006",
+        "pictures through a narrow code; codes that are not normal",
+    ),
+    "vae": Entry(
+        "VAE",
+        "Kingma and Welling 2014, arXiv:1312.6114",
+        "a bound of the likelihood; codes that are normal; beta",
+    ),
     "ddpm": Entry(
         "DDPM",
         "Ho et al. 2020, arXiv:2006.11239",

@@ -1,0 +1,109 @@
+"""What a training run came to, kept: ``python -m genfuse_bench.system_record RUN "COMMAND"``.
+
+Writes ``bench/results/systems/<run's name>.json`` (or under ``--output``): the command, seed, time and settings of the
+run, the last rows of its metrics, and what its samples are measured at; and beside it a picture of samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genfuse import data, env, systems
+from genfuse.data import ImageDataset, Mixture
+from genfuse.data.atomic import atomic_path
+from genfuse.data.grid import save_grid
+from genfuse.data.scatter import scatter
+from genfuse.evaluate import encoder, fid
+from genfuse.train import System, checkpoint
+from genfuse.train.metrics import rows
+
+COUNT = 1000
+"""Samples that are measured."""
+RADIUS = 0.25
+"""Around a mode, within which a point is its own."""
+
+
+def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
+    """Measure a run's newest checkpoint, and write what is kept of it."""
+    loaded = checkpoint.load(run)
+    system = systems.load(run)
+    logged = rows(run)
+    size = system.image_shape[-1] if len(system.image_shape) == 3 else None
+    source = data.load(loaded.metadata["data"]["name"], size)
+    found = {
+        "system": system.name,
+        "command": command,
+        "seed": loaded.metadata["train"]["seed"],
+        "steps": loaded.step,
+        "seconds": round(logged[-1]["time"] - logged[0]["time"]),
+        "machine": f"{env.processor()}, shared with other work",
+        "config": loaded.metadata["config"],
+        "metrics": _last(logged),
+        "measured": _of_points(system, source)
+        if isinstance(source, Mixture)
+        else _of_pictures(system, source),
+    }
+    with atomic_path(folder / f"{run.name}.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    shown = system.sample(80 if size else 10_000).images
+    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", 10 if size else None, 2)
+    return found
+
+
+def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean of each number over the last tenth of the rows."""
+    part = logged[-max(1, len(logged) // 10) :]
+    names = [name for name in part[-1] if name not in ("step", "time")]
+    return {name: round(sum(row[name] for row in part) / len(part), 4) for name in names}
+
+
+def _of_pictures(system: System[Any], source: ImageDataset) -> dict[str, Any]:
+    """Distances to the data by the shipped encoder; where samples have labels, how many it reads as they are meant."""
+    network = encoder()
+    made = system.sample(COUNT, batch=250).images
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+    real, other = source.images[order[: len(source) // 2]], source.images[order[len(source) // 2 :]]
+    found: dict[str, Any] = {
+        "fid": round(fid(network, made, source.images).item(), 3),
+        "fid_of_halves_of_the_data": round(fid(network, real, other).item(), 3),
+    }
+    if source.name == "digits":
+        with torch.no_grad():
+            read = torch.cat([network.classify(part).argmax(1) for part in torch.split(made, 250)])
+            true = network.classify(source.images[9::10]).argmax(1)
+        found["digits_read"] = torch.bincount(read, minlength=10)[:10].tolist()
+        found["held_out_accuracy_of_the_encoder"] = _share(true == source.labels[9::10])
+        if system.name == "cgan":
+            labels = torch.arange(COUNT) % 10
+            found["label_agreement"] = _share(read == labels)
+    return found
+
+
+def _of_points(system: System[Any], source: Mixture) -> dict[str, Any]:
+    """Of each mode's part of the samples, how much it has: 1 would be all of it."""
+    parts = len(source.centres) * source.shares(system.sample(10_000, batch=10_000).images, RADIUS)
+    return {
+        "modes": len(parts),
+        "modes_with_a_quarter_of_their_part": int((parts > 0.25).sum()),
+        "least_part": round(parts.min().item(), 3),
+        "share_near_a_mode": round(parts.mean().item(), 3),
+    }
+
+
+def _share(right: Tensor) -> float:
+    return round(right.double().mean().item(), 4)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("command")
+    parser.add_argument("--output", type=Path, default=Path("bench/results/systems"))
+    given = parser.parse_args()
+    print(json.dumps(record(given.run, given.command, given.output)["measured"]))
