@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genfuse_bench.conv_norm_act import UnitRow
+from genfuse_bench.gpu_command import OpRow
 from genfuse_bench.gradient_penalty import PenaltyRow
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
@@ -31,6 +32,7 @@ Row = (
     | LossCurveRow
     | ListRow
     | PenaltyRow
+    | OpRow
 )
 
 
