@@ -33,9 +33,10 @@ sanitize: $(VENV)/.installed-test
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
 
-# Every case of every grid, not the rotating sample that `make test` takes.
+# Every case of every grid, not the rotating sample that `make test` takes; goes on where it was stopped, and writes what it
+# found, and of which commit, to bench/results/proof.json.
 proof: $(VENV)/.installed-test
-	GENFUSE_PROOF=1 $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m genfuse_bench.proof $(ARGS)
 
 # For a machine with a GPU: the suite on it, compute-sanitizer where it is installed, the benches against their peers;
 # results in bench/results/<device>. `make gpu-check ARGS="--device cpu --quick"` rehearses it without a GPU.

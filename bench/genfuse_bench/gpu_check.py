@@ -11,50 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from genfuse import env
 from genfuse_bench.machine import Machine
+from genfuse_bench.steps import Step, run
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "bench" / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 SANITIZED = tuple(f"tests/ops/test_{op}_cuda.py" for op in ("philox_normal", "sampler_step", "norm_act"))
 """Tests that compute-sanitizer watches, under which a kernel takes a hundred times as long."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A command, and the seconds after which it is given up."""
-
-    name: str
-    command: list[str]
-    limit: float = 7200.0
-    environment: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a step went: its exit status, None where it took too long."""
-
-    name: str
-    status: int | None
-    seconds: float
-    log: str
-
-    @property
-    def held(self) -> bool:
-        """Whether nothing is to be looked at."""
-        return self.status == 0
 
 
 def steps(device: str, output: Path, *, quick: bool) -> Iterator[Step]:
@@ -74,28 +46,6 @@ def steps(device: str, output: Path, *, quick: bool) -> Iterator[Step]:
     common = ["--device", device, "--output", str(output), *(["--quick"] if quick else [])]
     yield Step("bench-ops", [*genfuse, "bench", "ops", *common])
     yield Step("bench-sampler_step", [*genfuse, "bench", "sampler_step", *common])
-
-
-def run(step: Step, logs: Path) -> Outcome:
-    """One step, its output into a file, whatever happens to it."""
-    log, begin = logs / f"{step.name}.log", time.monotonic()
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            step.command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=ROOT,
-            env=os.environ | dict(step.environment),
-            start_new_session=True,
-        )
-        try:
-            status: int | None = process.wait(step.limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)  # with all that it has started
-            process.wait()
-            status = None
-    return Outcome(step.name, status, round(time.monotonic() - begin, 1), log.name)
 
 
 def name_of(device: str) -> str:

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from genfuse import dispatch, env
 from genfuse_bench import gpu_check, gpu_ops, timing
 from genfuse_bench.command import app
-from genfuse_bench.gpu_check import Step, check, run, steps
+from genfuse_bench.gpu_check import check, steps
 from genfuse_bench.gpu_command import OpRow
+from genfuse_bench.steps import ROOT, Step, run
 
 HAS_CPU = env.backend_missing("cpu") is None
 
@@ -148,7 +149,7 @@ def test_on_a_gpu_its_backends_are_asked_for(tmp_path: Path) -> None:
     assert dict(by["tests"].environment) == {"GENFUSE_REQUIRE_BACKENDS": "cpu,triton,cuda"}
     assert by["bench-ops"].command[-4:] == ["--device", "cuda", "--output", str(tmp_path)]
     for path in gpu_check.SANITIZED:
-        assert (gpu_check.ROOT / path).is_file()
+        assert (ROOT / path).is_file()
 
 
 def test_a_step_that_hangs_is_given_up(tmp_path: Path) -> None:
