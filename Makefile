@@ -33,15 +33,16 @@ sanitize: $(VENV)/.installed-test
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
 
-# Every case of every grid, not the rotating sample that `make test` takes.
+# Every case of every grid, not the rotating sample that `make test` takes; goes on where it was stopped, and writes what it
+# found, and of which commit, to bench/results/proof.json.
 proof: $(VENV)/.installed-test
-	GENFUSE_PROOF=1 $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m genfuse_bench.proof $(ARGS)
 
-# For a machine with a GPU: the suite on it, then the bench against its peers.
+# For a machine with a GPU: the suite on it, compute-sanitizer where it is installed, the benches against their peers;
+# results in bench/results/<device>. `make gpu-check ARGS="--device cpu --quick"` rehearses it without a GPU.
 gpu-check: $(VENV)/.installed-test
-	$(INSTALL) ".[test,cuda$$($(BIN)/python -c 'import torch; print((torch.version.cuda or "13").split(".")[0])')]"
-	GENFUSE_REQUIRE_BACKENDS=cpu,triton,cuda $(BIN)/python -m pytest $(ARGS)
-	$(BIN)/genfuse bench sampler_step --device cuda --output bench/results
+	$(INSTALL) ".[test,$$($(BIN)/python -c 'from genfuse import env; print(env.cuda_extra())')]"
+	$(BIN)/python -m genfuse_bench.gpu_check $(ARGS)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "genfuse needs Python 3.10 or newer, this is " + sys.version)'

@@ -26,6 +26,19 @@ def pytest_report_header() -> list[str]:
     return [f"genfuse backend {name}: {why or 'here'}" for name, why in missing.items()]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a GPU is shown as not run where its backend is missing; Triton's interpreter is none."""
+    for item in items:
+        mark = item.get_closest_marker("device")
+        if mark is not None:
+            (backend,) = mark.args
+            missing = env.backend_missing(backend) or (
+                None if torch.cuda.is_available() else "there is no GPU"
+            )
+            if missing is not None:
+                item.add_marker(pytest.mark.skip(reason=f"not run here: {missing}"))
+
+
 @pytest.fixture(autouse=True)
 def settled() -> Iterator[None]:
     """The same seed and thread count for each test, whatever the one before it did."""

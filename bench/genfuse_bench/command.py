@@ -16,6 +16,7 @@ from rich.console import Console
 from genfuse import dispatch
 from genfuse_bench import report
 from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.gpu_command import ops
 from genfuse_bench.gradient_penalty_command import gradient_penalty
 from genfuse_bench.graphs import graph_rows
 from genfuse_bench.launches import launch_rows
@@ -24,7 +25,7 @@ from genfuse_bench.loop import loop_row
 from genfuse_bench.loss_curves_command import loss_curves
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import memory_row
-from genfuse_bench.options import some_of
+from genfuse_bench.options import device_of, some_of
 from genfuse_bench.peers import PEERS, Peer
 from genfuse_bench.record import Record, Row
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
@@ -79,6 +80,7 @@ def bench() -> None:
 
 
 app.command("conv_norm_act")(conv_norm_act)
+app.command("ops")(ops)
 app.command("tensor_lists")(tensor_lists)
 app.command("spectral_norm")(spectral_norm)
 app.command("stylegan")(stylegan)
@@ -116,7 +118,7 @@ def sampler_step(
             DTYPES[name]
             for name in some_of("--dtype", dtype, DTYPES, ("float32",) if quick else tuple(DTYPES))
         ],
-        device=_device(device),
+        device=device_of(device),
         peer=_peer(peers),
         effort=QUICK if quick else Effort(),
     )
@@ -229,13 +231,3 @@ def _record(path: Path) -> Record:
         return Record(path)
     except (OSError, ValueError) as error:
         raise typer.BadParameter(f"{path} cannot be added to: {error}", param_hint="--output") from None
-
-
-def _device(text: str) -> torch.device:
-    try:
-        device = torch.device(text)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise typer.BadParameter(f"{text!r} cannot be used here: {reason}", param_hint="--device") from None
-    return device

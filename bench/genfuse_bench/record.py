@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genfuse_bench.conv_norm_act import UnitRow
+from genfuse_bench.gpu_command import OpRow
 from genfuse_bench.gradient_penalty import PenaltyRow
 from genfuse_bench.graphs import GraphRow
 from genfuse_bench.launches import LaunchRow
@@ -33,6 +34,7 @@ Row = (
     | ListRow
     | PenaltyRow
     | StyleRow
+    | OpRow
 )
 
 

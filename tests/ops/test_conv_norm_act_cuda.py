@@ -8,13 +8,10 @@ import pytest
 from cuda_proof.build import needs_compiler
 from cuda_proof.device import on_device
 from cuda_proof.process import run_emulated
-from genfuse import env
 from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
 from ops.conv_cases import IMAGE_LAYOUTS
 from ops.cuda_conv_cases import DTYPES, check, random_unit
 from triton_proof.seeds import rotating
-
-MISSING = env.backend_missing("cuda")
 
 
 @needs_compiler
@@ -22,7 +19,7 @@ def test_cases_on_the_emulation() -> None:
     run_emulated("test_conv_norm_act.py")
 
 
-@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.device("cuda")
 @pytest.mark.parametrize("seed", rotating(60, 240))
 def test_random_units_on_the_device(seed: int) -> None:
     rng = np.random.default_rng([61, seed])

@@ -9,14 +9,11 @@ import pytest
 
 from cuda_proof.build import needs_compiler
 from cuda_proof.process import run_emulated
-from genfuse import env
 from genfuse_kernels.conv_norm_act import spec
 from genfuse_kernels.conv_norm_act.cuda_norm_gradient import read_gradient
 from genfuse_kernels.conv_norm_act.norm_gradient import ReadGradient
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS
 from ops.gradient_cases import Wanted, random_gradient
-
-MISSING = env.backend_missing("cuda")
 
 
 @needs_compiler
@@ -24,7 +21,7 @@ def test_cases_on_the_emulation() -> None:
     run_emulated("test_norm_gradient.py")
 
 
-@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.device("cuda")
 @pytest.mark.parametrize("seed", range(126))
 def test_on_the_device(seed: int) -> None:
     norm, activation = NORMS[seed % len(NORMS)], ACTIVATIONS[seed // 2 % len(ACTIVATIONS)]

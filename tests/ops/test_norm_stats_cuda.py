@@ -7,11 +7,8 @@ import pytest
 from cuda_proof.build import needs_compiler
 from cuda_proof.device import on_device
 from cuda_proof.process import run_emulated
-from genfuse import env
 from genfuse_kernels.norm_stats.cuda_impl import norm_stats
 from ops.norm_cases import check_stats, long_row, random_image
-
-MISSING = env.backend_missing("cuda")
 
 
 @needs_compiler
@@ -19,7 +16,7 @@ def test_cases_on_the_emulation() -> None:
     run_emulated("test_norm_stats.py")
 
 
-@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.device("cuda")
 class TestOnTheDevice:
     @pytest.mark.parametrize("seed", range(60))
     def test_random_images(self, seed: int) -> None:

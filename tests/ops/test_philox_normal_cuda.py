@@ -7,11 +7,8 @@ import pytest
 from cuda_proof.build import needs_compiler
 from cuda_proof.device import on_device
 from cuda_proof.process import run_emulated
-from genfuse import env
 from genfuse_kernels.philox_normal.cuda_impl import philox_normal
 from ops.philox_contract import PhiloxContract
-
-MISSING = env.backend_missing("cuda")
 
 
 @needs_compiler
@@ -19,6 +16,6 @@ def test_cases_on_the_emulation() -> None:
     run_emulated("test_philox_normal.py")
 
 
-@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.device("cuda")
 class TestOnTheDevice(PhiloxContract):
     kernel = staticmethod(on_device(philox_normal))

@@ -7,11 +7,8 @@ import pytest
 from cuda_proof.build import needs_compiler
 from cuda_proof.device import on_device
 from cuda_proof.process import run_emulated
-from genfuse import env
 from genfuse_kernels.sampler_reduce.cuda_impl import sampler_reduce
 from ops.reduce_contract import ReduceContract
-
-MISSING = env.backend_missing("cuda")
 
 
 @needs_compiler
@@ -19,6 +16,6 @@ def test_cases_on_the_emulation() -> None:
     run_emulated("test_sampler_reduce.py")
 
 
-@pytest.mark.skipif(MISSING is not None, reason=f"not run here: {MISSING}")
+@pytest.mark.device("cuda")
 class TestOnTheDevice(ReduceContract):
     kernel = staticmethod(on_device(sampler_reduce))
