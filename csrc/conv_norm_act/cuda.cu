@@ -6,7 +6,7 @@ namespace genfuse {
 
 template <class Stored, Order order, class Index, int Pixels, int Outputs, Precision precision>
 __device__ void conv_norm_act(const ConvArguments& arguments, unsigned char* shared) {
-    using Of = Convolution<Stored, order, Index, Pixels, Outputs, precision>;
+    using Of = Convolution<Stored, order, Index, Pixels, Outputs, precision, true>;
     Of(arguments, shared).run([&](const ConvBlock& block, float* sums) {
         Finish<Stored, order, Index, typename Of::Sizes>(arguments, block, sums).run();
     });

@@ -18,7 +18,9 @@ struct ProductOf<float, Tile, kFused> {
     using type = FusedProduct<Tile>;
 };
 
-template <class Stored, Order order, class Index, int Pixels, int Outputs, Precision precision>
+// `activates`: what is read is normalised and activated, where its source says so.
+template <class Stored, Order order, class Index, int Pixels, int Outputs, Precision precision,
+          bool activates>
 class Convolution {
     using Word = Chunk<Stored>;
 
@@ -80,7 +82,7 @@ class Convolution {
         ConvStep now;
         for (int step = 0; step < steps; ++step) {
             wait_for_copies<kStages - 2>();
-            if (now.begins_chunk()) halo.activate(now.chunk);
+            if (activates && now.begins_chunk()) halo.activate(now.chunk);
             __syncthreads();
             start();
             product_.add(halo.tile(now.chunk), shift_of(source, now.row, now.column), weights.tile(step));

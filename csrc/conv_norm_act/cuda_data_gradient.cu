@@ -7,7 +7,7 @@ namespace genfuse {
 
 template <class Stored, Order order, class Index, int Pixels, int Outputs, Precision precision>
 __device__ void data_gradient(const DataGradientArguments& arguments, unsigned char* shared) {
-    using Of = Convolution<Stored, order, Index, Pixels, Outputs, precision>;
+    using Of = Convolution<Stored, order, Index, Pixels, Outputs, precision, false>;
     Of(arguments.of, shared).run([&](const ConvBlock& block, float* sums) {
         GradientFinish<Stored, order, Index, typename Of::Sizes>(arguments, block, sums).run();
     });

@@ -35,7 +35,7 @@ __device__ inline void fold_weights(const FoldWeightsArguments& of) {
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads)
+extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 2)
     fold_weights(const __grid_constant__ genfuse::FoldWeightsArguments arguments) {
     genfuse::fold_weights(arguments);
 }

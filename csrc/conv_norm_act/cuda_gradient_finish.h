@@ -54,15 +54,17 @@ class GradientFinish {
         const auto* const norm = static_cast<const Chunk<float>*>(read_.norm);
         const int64 row = (block_.sample + pixel.sample) * of_.all_outputs + channel_;
         const float* const sums = sums_ + number * Tile::kSumsRow + first_;
-        float standardised[kEach], result[kEach], gradient[kEach];
+        float standardised[kEach], factor[kEach], result[kEach], gradient[kEach];
 #pragma unroll
         for (int j = 0; j < kEach; ++j) {
             gradient[j] = sums[j];
             standardised[j] = result[j] = widen(x.element[j]);
+            factor[j] = 1;
             if (norm && has(j)) {
                 const Chunk<float> n = norm[row + j];
                 standardised[j] = (standardised[j] - n.element[0]) * n.element[1];
                 result[j] = fused(standardised[j], n.element[2], n.element[3]);
+                factor[j] = n.element[2] * n.element[1];
             }
         }
         differentiate(static_cast<int>(read_.activation), static_cast<float>(of_.slope), result, gradient);
@@ -70,12 +72,7 @@ class GradientFinish {
         for (int j = 0; j < kEach; ++j) {
             plain_[j] += gradient[j];
             weighted_[j] = fused(gradient[j], standardised[j], weighted_[j]);
-            if (!read_.ends) {
-                gradient[j] = sums[j];
-            } else if (norm && has(j)) {  // read again, which takes no registers
-                const Chunk<float> n = norm[row + j];
-                gradient[j] = gradient[j] * n.element[2] * n.element[1];
-            }
+            gradient[j] = read_.ends ? gradient[j] * factor[j] : sums[j];
         }
         store(gradient, made_.address(of_.out, pixel, channel_));
     }

@@ -19,9 +19,10 @@ __device__ inline void fold_moments(const FoldMomentsArguments& of) {
     const int thread = static_cast<int>(threadIdx.x);
     const Lanes lanes{kTileThreads / kFoldRows, kFoldRows, thread / kFoldRows};
     const int64 row = static_cast<int64>(blockIdx.x) * kFoldRows + thread % kFoldRows;
-    const int64 parts = row < of.rows ? of.parts : 0, plane = of.parts * of.rows;
+    const int parts = row < of.rows ? static_cast<int>(of.parts) : 0;
+    const int64 plane = of.parts * of.rows;
     const auto each = [&](auto use) {
-        for (int64 part = lanes.own; part < parts; part += lanes.count) {
+        for (int part = lanes.own; part < parts; part += lanes.count) {
             const double* const at = of.moments + part * of.rows + row;
             use(at[0], at[plane], at[2 * plane]);
         }

@@ -10,10 +10,9 @@ import torch
 from genfuse_kernels.common import cuda_tile
 from genfuse_kernels.common.cuda_kernel import STORED, Kernel
 from genfuse_kernels.common.cuda_walk import THREADS, Order
-from genfuse_kernels.conv_norm_act.axes import forward_axis
-from genfuse_kernels.conv_norm_act.cuda_plan import Tile, shared_bytes, tile_for
-from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_axes, weight_tile
-from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.axes import Axis, forward_axis
+from genfuse_kernels.conv_norm_act.cuda_plan import shared_bytes, tile_for
+from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_tile
 from genfuse_kernels.norm_stats.spec import DTYPES as SINGLE
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 
@@ -79,37 +78,47 @@ def cases(dtypes: tuple[torch.dtype, ...] = tuple(STORED), *, wide: bool = False
                     yield Case(kernel, f"{order}{suffix}", of.threads, None)
     for dtype in dtypes:
         for order in _CONVOLVED:
-            yield from _convolutions(dtype, order, wide, suffix)
+            if dtype != torch.float64:
+                for part in ("", "data_gradient"):
+                    yield from _convolutions(part, dtype, order, wide, suffix)
+                yield from _weight_gradients(dtype, order, wide, suffix)
 
 
 _CONVOLVED: tuple[Order, ...] = ("channels_last", "planes")
 
 
-def _convolutions(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
-    """Forward, data gradient and weight gradient."""
-    if dtype == torch.float64:
-        return
-    half = dtype != torch.float32
-    precisions = ("kOneProduct",) if half else ("kOneProduct", "kThreeProducts", "kFused")
+_PRECISIONS = ("kOneProduct", "kThreeProducts", "kFused")
+
+
+def _precisions(dtype: torch.dtype) -> Iterator[tuple[str, str]]:
+    """How factors are multiplied, and what a case's name says of it."""
+    if dtype != torch.float32:
+        yield "kOneProduct", ""
+    else:
+        yield from ((precision, f", {precision}") for precision in _PRECISIONS)
+
+
+def _convolutions(part: str, dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
     tiles = [tile_for((size, size), outputs, dtype) for size in (32, 8) for outputs in (128, 64)]
-    for precision in precisions:
-        ending = ("" if half else f", {precision}") + suffix
-        for part in ("", "data_gradient"):
-            for tile in dict.fromkeys(tiles):
-                kernel = Kernel("conv_norm_act", dtype, order, wide, part, tile.macros(precision))
-                name = f"{order}, {tile.pixels} x {tile.outputs}{ending}"
-                yield Case(kernel, name, tile.threads(dtype), _shared(tile))
-        for taps in (3, 1):
-            axes = weight_axes(Settings(padding=(taps // 2, taps // 2)), (taps, taps), (32, 32))
-            of_weights = weight_tile(axes, 128, 128, dtype)
-            assert of_weights is not None
-            macros = of_weights.macros(precision)
-            kernel = Kernel("conv_norm_act", dtype, order, wide, "weight_gradient", macros)
-            name = f"{order}, {taps}x{taps}{ending}"
-            yield Case(kernel, name, of_weights.threads, of_weights.shared_bytes(axes, dtype))
+    for tile in dict.fromkeys(tiles):
+        for precision, named in _precisions(dtype):
+            kernel = Kernel("conv_norm_act", dtype, order, wide, part, tile.macros(precision))
+            name = f"{order}, {tile.pixels} x {tile.outputs}{named}{suffix}"
+            yield Case(kernel, name, tile.threads(dtype), shared_bytes(tile, [_axes(3)]))
 
 
-def _shared(tile: Tile) -> int:
-    """Of a 3x3 convolution."""
-    axis = forward_axis(32, 1, 1, 3, 1)[0]
-    return shared_bytes(tile, [(axis, axis)])
+def _weight_gradients(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:
+    for taps in (3, 1):
+        tile = weight_tile(_axes(taps), 128, 128, dtype)
+        assert tile is not None
+        units = tile.warp_columns * tile.warp_units
+        for precision, named in _precisions(dtype):
+            kernel = Kernel("conv_norm_act", dtype, order, wide, "weight_gradient", tile.macros(precision))
+            name = f"{order}, {tile.outputs} x {units} units{named}{suffix}"
+            yield Case(kernel, name, tile.threads, tile.shared_bytes(_axes(taps), dtype))
+
+
+def _axes(taps: int) -> tuple[Axis, Axis]:
+    """Of a convolution that keeps 32 x 32 pixels."""
+    axis = forward_axis(32, 1, taps // 2, taps, 1)[0]
+    return axis, axis

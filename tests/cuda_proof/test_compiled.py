@@ -39,6 +39,8 @@ def committed() -> dict[tuple[str, str, str, str], dict[str, object]]:
     return {(row["kernel"], row["case"], row["target"], row["dtype"]): row for row in of_cuda}
 
 
+PRODUCTS = ("conv_norm_act", "data_gradient", "weight_gradient")
+
 IMAGES = {
     "norm_stats": (4, 0),
     "norm_act": (4, 2),
@@ -56,10 +58,15 @@ IMAGES = {
 def _is_wide(card: Card) -> bool:
     """Whether images in memory order move 128 bits at a time.
 
-    `sampler_reduce` also reads first elements, and a convolution stores moments, three numbers of 64 bits.
+    `sampler_reduce` also reads first elements, and a convolution stores moments, three numbers of 64 bits; of its
+    gradients sums of 64 bits, those of weights two numbers beside each other.
     """
     if card.case.startswith("planes") or card.kernel == "fold_moments":
         return True
+    if card.kernel == "data_gradient":
+        return set(card.loads) == {"128"} and set(card.stores) == {"64", "128"}
+    if card.kernel == "weight_gradient":
+        return set(card.loads) == {"128"} and set(card.stores) == {"64"}
     if card.kernel in IMAGES:
         loads, stores = IMAGES[card.kernel]
         return card.loads.get("128", 0) >= loads and card.stores.get("128", 0) >= stores
@@ -77,7 +84,7 @@ def test_no_kernel_spills(rows):
 
 def test_convolutions_multiply_on_tensor_cores(rows):
     for row in rows:
-        if row.kernel == "conv_norm_act":
+        if row.kernel in PRODUCTS:
             assert (row.tensor_core > 0) == ("kFused" not in row.case), row
 
 
@@ -108,7 +115,7 @@ def test_every_kernel_has_a_committed_card_that_meets_the_bars():
     for row in found.values():
         card = Card(**row)
         assert not card.spills and _is_wide(card), card
-        assert card.kernel != "conv_norm_act" or card.tensor_core or "kFused" in card.case, card
+        assert card.kernel not in PRODUCTS or card.tensor_core or "kFused" in card.case, card
     assert "| cuda | sampler_step | channels_last | sm_90a |" in (cards.RESULTS / "cards.md").read_text()
 
 

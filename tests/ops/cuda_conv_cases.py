@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act import cuda_plan
+from genfuse_kernels.conv_norm_act.cuda_gradient import conv_norm_act_gradient
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS
 from ops.conv_cases import Case, allowed_error, check_result, make_case, random_case, rounding
 from ops.cpu_cases import laid_out, untouched_elsewhere
 
@@ -58,3 +61,49 @@ def random_unit(rng: np.random.Generator, dtype: torch.dtype) -> Case:
     first, second = (channels, outputs) if s.transposed else (outputs * s.groups, inputs)
     size = (int(rng.integers(2, 19)), int(rng.integers(2, 19)))
     return make_case(rng, dtype, s, int(rng.integers(1, 4)), channels, (first, second, *kernel), size)
+
+
+_OF_SPACE = [norm for norm in NORMS if not norm.endswith("pixel")]
+
+
+def leaves_of(case: Case) -> dict[str, Tensor]:
+    """What has a gradient, by name."""
+    named = {"x": case.x, "weight": case.weight, "bias": case.bias, **case.tensors}
+    return {
+        name: tensor
+        for name, tensor in named.items()
+        if tensor is not None and tensor.is_floating_point() and not name.startswith("running")
+    }
+
+
+def of_unit(case: Case, gradient: Tensor, needs: Collection[str]) -> dict[str, Tensor]:
+    tensors: Any = case.tensors
+    options: Any = {"through_stats": True, "needs": needs}
+    return conv_norm_act_gradient(gradient, case.x, case.weight, case.settings, tensors, **options)
+
+
+def check_gradients(seed: int, device: str = "cpu") -> None:
+    """Every input's of a random float32 unit, by each norm and activation in turn, against autograd's in float64."""
+    rng = np.random.default_rng([65, seed])
+    case = random_unit(rng, torch.float32)
+    case.settings = case.settings._replace(
+        out_activation="none",
+        norm=_OF_SPACE[seed % len(_OF_SPACE)],
+        activation=ACTIVATIONS[seed // 2 % len(ACTIVATIONS)],
+        accuracy=(None, "exact")[seed % 2],  # type: ignore[arg-type]
+    )
+    wide = leaves_of(double := case.double())
+    for leaf in wide.values():
+        leaf.requires_grad_()
+    y = double.reference()
+    gradient = torch.from_numpy(rng.standard_normal(tuple(y.shape)))
+    found = torch.autograd.grad(y, list(wide.values()), gradient, allow_unused=True)
+    want = {name: value for name, value in zip(wide, found, strict=True) if value is not None}
+    there: Any = {name: None if t is None else t.to(device) for name, t in case.tensors.items()}  # type: ignore[attr-defined]
+    on_device = Case(case.settings, case.x.to(device), case.weight.to(device), None, there)
+    got = of_unit(on_device, gradient.float().to(device), list(want))
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        error = (got[name].cpu().double() - value).abs().max()
+        assert got[name].shape == value.shape and got[name].dtype == torch.float32
+        assert error <= 2e-5 * value.abs().max().clamp(min=1e-3), name
