@@ -210,15 +210,15 @@ CRITICS: dict[str, Callable[[], nn.Module]] = {
         ),
         genfuse.nn.NormAct(8, norm="group", num_groups=2), *scores(8, 4),
     ),
+    "genfuse blocks": lambda: nn.Sequential(
+        genfuse.nn.ResNetCriticBlock(3, 8, sees_picture=True), genfuse.nn.ResNetCriticBlock(8, 8),
+        genfuse.nn.SelfAttention(8, 2), nn.Flatten(), genfuse.nn.Linear(32, 1),
+    ),
     "style critic": lambda: nn.Sequential(
         genfuse.nn.EqualizedConv2d(3, 6, 3, padding=1, lr_multiplier=2.0), BiasAct(6, "leaky_relu", gain=2**0.5),
         genfuse.nn.BlurDownsample(), BiasAct(6, "softplus", clamp=2.0), genfuse.nn.PixelNorm(),
         genfuse.nn.MinibatchStdDev(2, 2), genfuse.nn.BlurUpsample((1, 2, 1)), BiasAct(8, "selu", gain=-0.8, clamp=1.0),
         genfuse.nn.BlurDownsample((1, 1)), nn.Flatten(),
         genfuse.nn.EqualizedLinear(128, 1, lr_multiplier=0.5, bias_init=1.0),
-    ),
-    "genfuse blocks": lambda: nn.Sequential(
-        genfuse.nn.ResNetCriticBlock(3, 8, sees_picture=True), genfuse.nn.ResNetCriticBlock(8, 8),
-        genfuse.nn.SelfAttention(8, 2), nn.Flatten(), genfuse.nn.Linear(32, 1),
     ),
 }  # fmt: skip
