@@ -24,7 +24,7 @@ from genfuse.train.metrics import rows
 
 FAST = {"generator_optimizer.learning_rate": 1e-3, "critic_optimizer.learning_rate": 5e-4}
 LESSONS: dict[str, tuple[int, dict[str, Any]]] = {
-    "gan": (200, {"width": 128}),
+    "gan": (200, {"width": 128, "dropout": 0.0}),
     "dcgan": (80, {"width": 32, **FAST}),
     "cgan": (60, {"width": 32, **FAST}),
     "wgan": (70, {"width": 16, "first_steps": 2, "clip": 0.1, **FAST}),

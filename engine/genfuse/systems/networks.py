@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import nn
@@ -23,7 +24,7 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
         width: of hidden layers; of a CNN's finest resolution, doubled at each coarser one.
     """
     if network == "mlp":
-        values = MLP((inputs, *(width,) * 3, _product(shape)))
+        values = MLP((inputs, *(width,) * 3, math.prod(shape)))
         return values if len(shape) == 1 else nn.Sequential(values, nn.Tanh(), nn.Unflatten(1, shape))
     doublings = _doublings(network, shape)
     if network == "resnet":
@@ -53,20 +54,13 @@ def critic(
     """
     scores = nn.Flatten(0) if outputs == 1 else nn.Identity()
     if network == "mlp":
-        sizes = (_product(shape), *(width,) * 3, outputs)
+        sizes = (math.prod(shape), *(width,) * 3, outputs)
         return nn.Sequential(nn.Flatten(), MLP(sizes, dropout=dropout), scores)
     halvings = _doublings(network, shape)
     if network == "resnet":
         return nn.Sequential(ResNetCritic(shape[0], width, halvings, outputs), scores)
     channels = tuple(width << place for place in range(halvings))
     return DCGANCritic(shape[0], channels, norm=norm, out_features=outputs)
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    values = 1
-    for size in shape:
-        values *= size
-    return values
 
 
 def _doublings(network: str, shape: tuple[int, ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from operator import index
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -49,10 +50,7 @@ class System(nn.Module, Generic[ConfigT]):
     ) -> None:
         super().__init__()
         self.config, self.image_shape, self.class_names = config, image_shape, class_names
-        values = 1
-        for size in image_shape:
-            values *= size
-        if len(image_shape) not in (1, 3) or min(image_shape) < 1 or values > LARGEST_SAMPLE:
+        if len(image_shape) not in (1, 3) or min(image_shape) < 1 or math.prod(image_shape) > LARGEST_SAMPLE:
             raise ValueError(
                 f"image_shape is {image_shape}, expected (C, H, W) or (2,), at most {LARGEST_SAMPLE} values"
             )
