@@ -17,7 +17,7 @@ from genfuse_kernels.conv_norm_act import cuda_conv, cuda_norm_gradient, cuda_we
 from genfuse_kernels.conv_norm_act.cuda_data_gradient import data_gradient
 from genfuse_kernels.conv_norm_act.cuda_weight_gradient import weight_gradient
 from genfuse_kernels.conv_norm_act.settings import Norm, Settings
-from ops.conv_cases import Case
+from ops.conv_cases import Case, make_case
 from ops.cpu_cases import laid_out
 from ops.cuda_conv_cases import DTYPES, check_gradients, of_unit, product_of, random_unit
 from ops.test_conv_gradient_cpu import gradients, random_gradient, read, without_epilogue
@@ -31,28 +31,18 @@ def every_memory_is_poisoned(poisoned):
     """Sums and gradients, too."""
 
 
-@pytest.mark.parametrize("seed", rotating(1, 120))
-def test_of_data(seed: int) -> None:
-    rng = np.random.default_rng([63, seed])
-    dtype = DTYPES[seed % 3]
-    case = without_epilogue(random_unit(rng, dtype))
-    gradient, s, h = random_gradient(rng, case), case.settings, read(case)
+def check_data(case: Case, gradient: Tensor) -> None:
+    s, h = case.settings, read(case)
     got = data_gradient(gradient, case.weight, s, (h.shape[2], h.shape[3]))
     want = gradients(h, case.weight, s, gradient)[0]
     size = gradients(h, case.weight.abs(), s, gradient.abs())[0]
     reduction = case.weight.numel() // h.shape[1] * s.groups
-    allowed = spec.tolerance(dtype, reduction, product=product_of(case)) * size
+    allowed = spec.tolerance(case.x.dtype, reduction, product=product_of(case)) * size
     assert got.shape == want.shape and ((got.double() - want).abs() <= allowed).all()
 
 
-@pytest.mark.parametrize("seed", rotating(2, 120))
-def test_of_weights(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng([64, seed])
-    dtype = DTYPES[seed % 3]
-    if seed % 2:  # as many spans as there are tiles
-        monkeypatch.setattr(cuda_weight_plan, "LEAST_SPAN", 1)
-    case = without_epilogue(random_unit(rng, dtype))
-    gradient, s, h = random_gradient(rng, case), case.settings, read(case)
+def check_weights(case: Case, gradient: Tensor) -> None:
+    s, h = case.settings, read(case)
     got = weight_gradient(gradient, case.x, case.weight, s, **case.tensors)
     want = gradients(h, case.weight, s, gradient)[1]
     # Σ|gradient·h|, with the rounding of h that is no part of its own size: x minus a mean may cancel.
@@ -60,6 +50,47 @@ def test_of_weights(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = (gradient if not s.transposed else h).shape[2:].numel() * h.shape[0]
     allowed = spec.tolerance(torch.float32, pixels, product=product_of(case)) * size
     assert got.shape == want.shape and ((got.double() - want).abs() <= allowed).all()
+
+
+@pytest.mark.parametrize("seed", rotating(1, 120))
+def test_of_data(seed: int) -> None:
+    rng = np.random.default_rng([63, seed])
+    case = without_epilogue(random_unit(rng, DTYPES[seed % 3]))
+    check_data(case, random_gradient(rng, case))
+
+
+@pytest.mark.parametrize("seed", rotating(2, 120))
+def test_of_weights(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng([64, seed])
+    if seed % 2:  # as many spans as there are tiles
+        monkeypatch.setattr(cuda_weight_plan, "LEAST_SPAN", 1)
+    case = without_epilogue(random_unit(rng, DTYPES[seed % 3]))
+    check_weights(case, random_gradient(rng, case))
+
+
+SHAPES: list[tuple[tuple[int, ...], Settings, tuple[int, int], int]] = [
+    ((20, 24, 4, 4), Settings(transposed=True), (1, 1), 5),  # a generator's first layer
+    ((1, 24, 4, 4), Settings(norm="batch", activation="leaky_relu"), (4, 4), 35),  # a critic's last
+    ((3, 18, 7, 7), Settings(padding=(3, 3), padding_mode="reflect"), (9, 11), 1),
+    ((136, 72, 1, 1), Settings(norm="group", num_groups=8, activation="silu"), (12, 12), 2),
+    ((72, 16, 4, 4), Settings(transposed=True, stride=(2, 2), padding=(1, 1), norm="instance"), (8, 9), 1),
+    ((16, 24, 2, 2), Settings(transposed=True, stride=(3, 3)), (3, 4), 1),
+    ((24, 40, 3, 3), Settings(padding=(1, 1), upsample=(2, 2), activation="relu"), (5, 9), 2),
+    ((24, 40, 3, 3), Settings(padding=(1, 1), upsample=(1, 2), stride=(1, 2)), (5, 9), 2),
+    ((32, 16, 1, 3), Settings(padding=(0, 1), activation="tanh"), (1, 150), 2),
+    ((32, 16, 3, 3), Settings(padding=(6, 6), dilation=(6, 6), groups=2, norm="batch"), (17, 13), 2),
+]
+
+
+@pytest.mark.parametrize("number", rotating(1, len(SHAPES)))
+def test_shapes_of_networks(number: int) -> None:
+    shape, settings, size, batch = SHAPES[number]
+    channels = shape[0] if settings.transposed else shape[1] * settings.groups
+    rng = np.random.default_rng([66, number])
+    case = without_epilogue(make_case(rng, DTYPES[number % 3], settings, batch, channels, shape, size))
+    gradient = random_gradient(rng, case)
+    check_data(case, gradient)
+    check_weights(case, gradient)
 
 
 @pytest.mark.parametrize("seed", rotating(1, 162))
