@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 import genfuse
 from genfuse_bench.units import GroupNormUnit
+from genfuse_kernels.norm_tangent.reference import norm_tangent as norm_tangent_reference
 
 Made = Callable[[], Any]
 
@@ -253,6 +255,43 @@ def _norm_direction(x: Tensor) -> Subject:
     )
 
 
+def _norm_tangent(x: Tensor) -> Subject:
+    """In float32, as penalties have it under autocast too."""
+    sets = x.float().flatten(2).flatten(0, 1)
+    tangent = torch.randn_like(sets)
+    weight = torch.randn(x.shape[1], 1, device=x.device)
+
+    def plain(x: Tensor, tangent: Tensor, weight: Tensor = weight) -> Tensor:
+        return norm_tangent_reference(x, tangent, weight, 1e-5)
+
+    return Subject(
+        "norm_tangent",
+        "instance norm",
+        tuple(x.shape),
+        {"": lambda: genfuse.ops.norm_tangent(sets, tangent, weight)},
+        {"eager": lambda: plain(sets, tangent)},
+        {"torch.compile": _compiled(plain, sets, tangent)},
+        lambda: plain(sets.double(), tangent.double(), weight.double()),
+    )
+
+
+def _bias_act(x: Tensor) -> Subject:
+    bias = torch.randn(x.shape[1], device=x.device, dtype=x.dtype)
+
+    def plain(x: Tensor, bias: Tensor = bias) -> Tensor:
+        return F.leaky_relu(x + bias.reshape(-1, 1, 1), 0.2) * math.sqrt(2)
+
+    return Subject(
+        "bias_act",
+        "bias + LeakyReLU(0.2), gain",
+        tuple(x.shape),
+        {"": lambda: genfuse.ops.bias_act(x, bias, activation="leaky_relu", gain=math.sqrt(2))},
+        {"eager": lambda: plain(x)},
+        {"torch.compile": _compiled(plain, x)},
+        lambda: plain(x.double(), bias.double()),
+    )
+
+
 _MAKERS: dict[str, Callable[[Tensor], Subject]] = {
     "norm_act": _norm_act,
     "norm_stats": _norm_stats,
@@ -264,6 +303,8 @@ _MAKERS: dict[str, Callable[[Tensor], Subject]] = {
     "clip_grad_norm": _clip_grad_norm,
     "leaky_relu_tangent": _leaky_relu_tangent,
     "norm_direction": _norm_direction,
+    "norm_tangent": _norm_tangent,
+    "bias_act": _bias_act,
 }
 
 OPS = tuple(_MAKERS)

@@ -33,6 +33,10 @@ def _unit(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 CALLS: dict[str, tuple[Callable[..., Any], Callable[[Make], tuple[Any, ...]]]] = {
     "attention": (ops.attention, lambda make: tuple(make(2, 4, 16, 8) for _ in range(3))),
+    "bias_act": (
+        lambda x, bias: ops.bias_act(x, bias, activation="leaky_relu"),
+        lambda make: (make(2, 3, 8, 8), make(3)),
+    ),
     "clip_grad_norm": (
         lambda *gradients: ops.clip_grad_norm(gradients, 1.0, are_gradients=True),
         lambda make: (make(3, 4), make(5)),

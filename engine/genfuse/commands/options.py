@@ -9,7 +9,10 @@ from genfuse.train.system import System
 
 
 def own_options(system: System[Any], **given: Any) -> dict[str, Any]:
-    """Those that are not None, for ``system.sample``. ValueError for one that this system's samples don't have."""
+    """For ``system.sample``: of these names those that it has, its defaults for None.
+
+    ValueError for one that is given, but that this system's samples don't have.
+    """
     known = inspect.signature(system.sample).parameters
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
@@ -17,4 +20,4 @@ def own_options(system: System[Any], **given: Any) -> dict[str, Any]:
             raise ValueError(
                 f"option --{name} is given, but samples of {system.name!r} have none of that name"
             )
-    return options
+    return {name: known[name].default for name in given if name in known} | options
