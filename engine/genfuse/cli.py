@@ -19,6 +19,7 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
+from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
@@ -92,15 +93,9 @@ def sample(
         typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
-    sampler: Annotated[
-        str | None, typer.Option(help="Solver (dpmpp_2m); `genfuse samplers` lists them. Diffusion only.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the solver (20). Diffusion only.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance scale (2); 1 is none. Diffusion only.")
-    ] = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
     label: Annotated[
         str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
     ] = None,
@@ -123,7 +118,6 @@ def sample(
 ) -> None:
     """Sample pictures from a system's checkpoint and save them as a grid."""
     from genfuse import systems
-    from genfuse.commands.options import own_options
     from genfuse.data.atomic import check_path
     from genfuse.data.grid import grid_shape, save_grid
     from genfuse.data.scatter import scatter

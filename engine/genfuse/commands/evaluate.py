@@ -22,7 +22,7 @@ from torch import Tensor
 
 import genfuse
 from genfuse import env
-from genfuse.commands.options import own_options
+from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
 from genfuse.data import ImageDataset
 from genfuse.data.atomic import atomic_path, check_path
 from genfuse.evaluate.evaluation import METRICS, Evaluation, Score
@@ -72,15 +72,9 @@ def evaluate(
     clip: Annotated[
         str, typer.Option(help="CLIP for the metric clip: a folder, or a name in Hugging Face's cache.")
     ] = "openai/clip-vit-base-patch16",
-    sampler: Annotated[
-        str | None, typer.Option(help="Solver (dpmpp_2m); `genfuse samplers` lists them. Diffusion only.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the solver (20). Diffusion only.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance scale (2); 1 is none. Diffusion only.")
-    ] = None,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i; draws follow it too.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",

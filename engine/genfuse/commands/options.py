@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from genfuse.train.system import System
+import typer
+
+if TYPE_CHECKING:  # the command line starts without the training loop
+    from genfuse.train.system import System
+
+SamplerOption = Annotated[
+    str | None, typer.Option(help="Solver (dpmpp_2m); `genfuse samplers` lists them. Diffusion only.")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the solver (20). Diffusion only.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option(help="Classifier-free guidance scale (2); 1 is none. Diffusion only.")
+]
 
 
 def own_options(system: System[Any], **given: Any) -> dict[str, Any]:
