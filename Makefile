@@ -1,13 +1,14 @@
 # Set-up and the few commands a newcomer needs. Everything is installed into $(VENV).
 #
 #   make sample                     64 new pictures from the shipped checkpoint -> samples.png
-#   make test                       the whole test suite
+#   make test                       the whole test suite, on every core; JOBS=1 for one process
 #   make TORCH_INDEX=URL ...        take PyTorch from that package index (for example one with CPU builds)
 #   make PYTHON=python3.12 ...      another interpreter (>= 3.10)
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+JOBS ?= auto
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # In pip's own build environment, a new folder each time, CMake would find other tools and compile everything again.
@@ -20,7 +21,7 @@ sample: $(VENV)/.installed
 	$(BIN)/genfuse sample --output samples.png $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -28,7 +29,7 @@ lint: $(VENV)/.installed-test
 	git ls-files '*.cpp' '*.cu' '*.h' | xargs $(BIN)/clang-format --dry-run --Werror
 
 sanitize: $(VENV)/.installed-test
-	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh $(ARGS)
+	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh --numprocesses $(JOBS) $(ARGS)
 
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
