@@ -26,7 +26,7 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
     if network == "mlp":
         values = MLP((inputs, *(width,) * 3, math.prod(shape)))
         return values if len(shape) == 1 else nn.Sequential(values, nn.Tanh(), nn.Unflatten(1, shape))
-    doublings = _doublings(network, shape)
+    doublings = doublings_of(network, shape)
     if network == "resnet":
         return ResNetGenerator(inputs, width, doublings, shape[0])
     channels = tuple(width << place for place in reversed(range(doublings)))
@@ -56,15 +56,15 @@ def critic(
     if network == "mlp":
         sizes = (math.prod(shape), *(width,) * 3, outputs)
         return nn.Sequential(nn.Flatten(), MLP(sizes, dropout=dropout), scores)
-    halvings = _doublings(network, shape)
+    halvings = doublings_of(network, shape)
     if network == "resnet":
         return nn.Sequential(ResNetCritic(shape[0], width, halvings, outputs), scores)
     channels = tuple(width << place for place in range(halvings))
     return DCGANCritic(shape[0], channels, norm=norm, out_features=outputs)
 
 
-def _doublings(network: str, shape: tuple[int, ...]) -> int:
-    """How many of 4 pixels make a picture's side."""
+def doublings_of(network: str, shape: tuple[int, ...]) -> int:
+    """How many of 4 pixels make a picture's side. ValueError for one that is no square of 4·2ⁿ pixels, n at least 1."""
     side = shape[-1]
     doublings = (side // 4).bit_length() - 1
     if len(shape) != 3 or shape[1] != side or doublings < 1 or side != 4 << doublings:

@@ -46,6 +46,11 @@ SYSTEMS = {
         "Mirza and Osindero 2014, arXiv:1411.1784",
         "pictures of a class: concatenation or projection, mismatched pairs",
     ),
+    "msgan": Entry(
+        "MSGAN",
+        "Mao et al. 2019, arXiv:1903.05628",
+        "a conditional GAN whose generator seeks modes: pictures of a class that differ more",
+    ),
     "wgan": Entry(
         "WGAN",
         "Arjovsky et al. 2017, arXiv:1701.07875",
@@ -75,6 +80,16 @@ SYSTEMS = {
         "VAE",
         "Kingma and Welling 2014, arXiv:1312.6114",
         "a bound of the likelihood; codes that are normal; beta",
+    ),
+    "glo": Entry(
+        "GLO",
+        "Bojanowski et al. 2018, arXiv:1707.05776",
+        "a code a picture, learned with the generator; neither critic nor encoder",
+    ),
+    "gon": Entry(
+        "GON",
+        "Bond-Taylor and Willcocks 2021, arXiv:2007.02798",
+        "the decoder encodes: one gradient step from the origin, differentiated twice",
     ),
     "ddpm": Entry(
         "DDPM",
