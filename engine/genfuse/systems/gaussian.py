@@ -22,4 +22,5 @@ def coloured(normal: Tensor, mean: Tensor, covariance: Tensor) -> Tensor:
     The factor is computed in float64: a learned covariance may be nearly singular.
     """
     spread = covariance.double() + _JITTER * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
-    return mean + normal @ torch.linalg.cholesky(spread).mT.to(normal.dtype)
+    factor: Tensor = torch.linalg.cholesky(spread)
+    return mean + normal @ factor.mT.to(normal.dtype)

@@ -142,4 +142,5 @@ class GLO(Latent[GLOConfig]):
 
 
 def _in_the_ball(codes: Tensor) -> Tensor:
-    return codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+    inside: Tensor = codes / codes.norm(dim=1, keepdim=True).clamp(min=1)
+    return inside
