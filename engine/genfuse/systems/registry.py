@@ -66,6 +66,12 @@ SYSTEMS = {
         "Miyato et al. 2018, arXiv:1802.05957",
         "spectral norm, carried over from step to step; hinge loss",
     ),
+    "progressive": Entry(
+        "ProgressiveGAN",
+        "Karras et al. 2018, arXiv:1710.10196",
+        "resolutions that fade in one after the other; equalised rates, minibatch deviation",
+        "openmoji",
+    ),
     "ebgan": Entry(
         "EBGAN",
         "Zhao et al. 2017, arXiv:1609.03126",
