@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genfuse.nn.adain_layer import AdaINLayer
 from genfuse.nn.attention import SelfAttention
 from genfuse.nn.blur import BlurDownsample, BlurUpsample
 from genfuse.nn.conv2d import Conv2d
@@ -28,6 +29,7 @@ from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
     "MLP",
+    "AdaINLayer",
     "BlurDownsample",
     "BlurUpsample",
     "ConditionEmbedding",

@@ -72,6 +72,12 @@ SYSTEMS = {
         "resolutions that fade in one after the other; equalised rates, minibatch deviation",
         "openmoji",
     ),
+    "stylegan": Entry(
+        "StyleGAN",
+        "Karras et al. 2019 and 2020, arXiv:1812.04948 and 1912.04958",
+        "styles from a mapping network, mixed and truncated; R1 and path lengths, lazily",
+        "openmoji",
+    ),
     "ebgan": Entry(
         "EBGAN",
         "Zhao et al. 2017, arXiv:1609.03126",
