@@ -25,6 +25,7 @@ from genfuse.train.metrics import rows
 FAST = {"generator_optimizer.learning_rate": 1e-3, "critic_optimizer.learning_rate": 5e-4}
 LESSONS: dict[str, tuple[int, dict[str, Any]]] = {
     "gan": (200, {"width": 128, "dropout": 0.0}),
+    "gan transformer": (60, {"network": "transformer", "width": 32, **FAST}),
     "dcgan": (80, {"width": 32, **FAST}),
     "cgan": (60, {"width": 32, **FAST}),
     "msgan": (60, {"width": 32, **FAST}),
@@ -44,7 +45,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def system_of(name: str, data: Any, changes: dict[str, Any]) -> Adversarial[Any]:
-    chosen = systems.get(name)
+    chosen = systems.get(name.split()[0])
     config = settings.changed(chosen.defaults(data.image_shape)[0], changes)
     system = chosen(config, data.image_shape, data.class_names)
     assert isinstance(system, Adversarial)

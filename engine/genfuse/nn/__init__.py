@@ -25,6 +25,7 @@ from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.style_block import StyleBlock, StyleLayer
 from genfuse.nn.to_rgb import ToRGB
+from genfuse.nn.transformer_gan import TransformerBlock, TransformerCritic, TransformerGenerator
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
@@ -56,6 +57,9 @@ __all__ = [
     "StyleBlock",
     "StyleLayer",
     "ToRGB",
+    "TransformerBlock",
+    "TransformerCritic",
+    "TransformerGenerator",
     "UNet",
     "UNetConfig",
     "spectral_norm",

@@ -7,11 +7,19 @@ from typing import Literal
 
 from torch import nn
 
-from genfuse.nn import MLP, DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
+from genfuse.nn import (
+    MLP,
+    DCGANCritic,
+    DCGANGenerator,
+    ResNetCritic,
+    ResNetGenerator,
+    TransformerCritic,
+    TransformerGenerator,
+)
 from genfuse_kernels.conv_norm_act.settings import Norm
 
-Network = Literal["mlp", "cnn", "resnet"]
-"""A perceptron of three hidden layers; DCGAN's convolutions; the residual networks of WGAN-GP and SNGAN."""
+Network = Literal["mlp", "cnn", "resnet", "transformer"]
+"""A perceptron of three hidden layers; DCGAN's convolutions; the residual networks of WGAN-GP and SNGAN; attention."""
 
 
 def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int) -> nn.Module:
@@ -21,7 +29,7 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
         network: which.
         inputs: width of the latents, and of what stands beside them.
         shape: of a sample; ValueError for one that the network does not make.
-        width: of hidden layers; of a CNN's finest resolution, doubled at each coarser one.
+        width: of hidden layers, or of tokens; of a CNN's finest resolution, doubled at each coarser one.
     """
     if network == "mlp":
         values = MLP((inputs, *(width,) * 3, math.prod(shape)))
@@ -29,6 +37,8 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
     doublings = doublings_of(network, shape)
     if network == "resnet":
         return ResNetGenerator(inputs, width, doublings, shape[0])
+    if network == "transformer":
+        return TransformerGenerator(inputs, width, doublings, shape[0])
     channels = tuple(width << place for place in reversed(range(doublings)))
     return nn.Sequential(nn.Unflatten(1, (inputs, 1, 1)), DCGANGenerator(inputs, channels, shape[0]))
 
@@ -59,6 +69,8 @@ def critic(
     halvings = doublings_of(network, shape)
     if network == "resnet":
         return nn.Sequential(ResNetCritic(shape[0], width, halvings, outputs), scores)
+    if network == "transformer":
+        return nn.Sequential(TransformerCritic(shape[0], width, halvings, outputs), scores)
     channels = tuple(width << place for place in range(halvings))
     return DCGANCritic(shape[0], channels, norm=norm, out_features=outputs)
 
