@@ -19,12 +19,14 @@ from genfuse.data import ImageDataset, Mixture
 from genfuse.data.atomic import atomic_path
 from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
-from genfuse.evaluate import encoder, fid
+from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
 
 COUNT = 1000
 """Samples that are measured."""
+CONDITIONAL = ("cgan", "msgan")
+"""Systems whose samples are of a label."""
 RADIUS = 0.25
 """Around a mode, within which a point is its own."""
 
@@ -79,10 +81,23 @@ def _of_pictures(system: System[Any], source: ImageDataset) -> dict[str, Any]:
             true = network.classify(source.images[9::10]).argmax(1)
         found["digits_read"] = torch.bincount(read, minlength=10)[:10].tolist()
         found["held_out_accuracy_of_the_encoder"] = _share(true == source.labels[9::10])
-        if system.name == "cgan":
+        if system.name in CONDITIONAL:
             labels = torch.arange(COUNT) % 10
             found["label_agreement"] = _share(read == labels)
+            found |= _diversity_of_a_label(made, labels, source)
     return found
+
+
+def _diversity_of_a_label(made: Tensor, labels: Tensor, source: ImageDataset) -> dict[str, float]:
+    """Mean distance of pairs of one label, of samples and of the data, and the standard error of both."""
+    distance = PerceptualDistance(encoder())
+    of_samples = diversity(distance, made, labels, pairs=4000)
+    of_data = diversity(distance, source.images, source.labels, pairs=4000)
+    return {
+        "diversity_of_a_label": round(of_samples[0], 4),
+        "diversity_of_a_label_of_the_data": round(of_data[0], 4),
+        "standard_error_of_diversity": round(max(of_samples[1], of_data[1]), 4),
+    }
 
 
 def _of_points(system: System[Any], source: Mixture) -> dict[str, Any]:

@@ -105,6 +105,15 @@ def sample(
     arithmetic: Annotated[
         bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
     ] = False,
+    truncation: Annotated[
+        float | None, typer.Option(help="Share of the way from the mean style (1). Style GANs only.")
+    ] = None,
+    style_mixing: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="A grid: so many layers' styles of its row, the finer of its column. Style GANs only."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -131,7 +140,8 @@ def sample(
             grid_shape(count, height * scale, width * scale)
         solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
         walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
-        options = own_options(system, **solver, **walks)
+        styles = {"truncation": truncation, "style_mixing": style_mixing}
+        options = own_options(system, **solver, **walks, **styles)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )

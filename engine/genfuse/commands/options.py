@@ -29,6 +29,6 @@ def own_options(system: System[Any], **given: Any) -> dict[str, Any]:
     for name in options:
         if name not in known:
             raise ValueError(
-                f"option --{name} is given, but samples of {system.name!r} have none of that name"
+                f"option --{name.replace('_', '-')} is given, but samples of {system.name!r} have none of that name"
             )
     return {name: known[name].default for name in given if name in known} | options

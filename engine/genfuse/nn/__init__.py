@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genfuse.nn.adain_layer import AdaINLayer
 from genfuse.nn.attention import SelfAttention
 from genfuse.nn.blur import BlurDownsample, BlurUpsample
 from genfuse.nn.conv2d import Conv2d
@@ -24,10 +25,12 @@ from genfuse.nn.resnet_generator_block import ResNetGeneratorBlock
 from genfuse.nn.spectral_norm import spectral_norm, spectral_norms
 from genfuse.nn.style_block import StyleBlock, StyleLayer
 from genfuse.nn.to_rgb import ToRGB
+from genfuse.nn.transformer_gan import TransformerBlock, TransformerCritic, TransformerGenerator
 from genfuse.nn.unet import UNet, UNetConfig
 
 __all__ = [
     "MLP",
+    "AdaINLayer",
     "BlurDownsample",
     "BlurUpsample",
     "ConditionEmbedding",
@@ -54,6 +57,9 @@ __all__ = [
     "StyleBlock",
     "StyleLayer",
     "ToRGB",
+    "TransformerBlock",
+    "TransformerCritic",
+    "TransformerGenerator",
     "UNet",
     "UNetConfig",
     "spectral_norm",

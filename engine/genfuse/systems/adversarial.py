@@ -19,8 +19,8 @@ class AdversarialConfig(LatentConfig):
     """As :class:`LatentConfig`, and
 
     Attributes:
-        network: "mlp", "cnn" or "resnet", of both sides; points of the plane take "mlp" alone.
-        width: of hidden layers, or of a CNN's finest resolution.
+        network: "mlp", "cnn", "resnet" or "transformer", of both sides; points of the plane take "mlp" alone.
+        width: of hidden layers, of a CNN's finest resolution, or of a transformer's tokens (a multiple of 8).
         critic_steps: updates of the critic before each of the generator, each with a batch of its own.
         generator_optimizer, critic_optimizer: of each side.
     """

@@ -124,5 +124,9 @@ class CGAN(Adversarial[CGANConfig]):
                 others = (labels + 1 + now.integers(classes - 1, len(labels))) % classes
                 of_fake = torch.cat((of_fake, self.critic(real, others)))
             now.minimise("critic", loss.critic(self.critic(real, labels), of_fake))
-        fake = self.generator(self.latents(now, len(real)), labels)
-        now.minimise("generator", loss.generator(self.critic(fake, labels)))
+        now.minimise("generator", self.generator_loss(now, labels))
+
+    def generator_loss(self, now: Step, labels: Tensor) -> Tensor:
+        """(): of new pictures with these labels (N,)."""
+        fake = self.generator(self.latents(now, len(labels)), labels)
+        return losses.get(self.config.loss).generator(self.critic(fake, labels))

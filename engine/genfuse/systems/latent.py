@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -70,19 +70,37 @@ class Latent(System[ConfigT]):
             interpolate: rows of ten pictures instead, from one sample's latents to the next one's.
             arithmetic: rows of three pictures and what the generator makes of a − b + c of their latents.
         """
-        place = check.device("device", device)
-        averaged = self.averaged.to(place).eval()
+        parts, columns = self._walk(count, seed, label, interpolate, arithmetic)
+        return self._made_of(parts, columns, seed, batch, device)
+
+    def _walk(
+        self, count: int, seed: int, label: str | None, interpolate: bool, arithmetic: bool
+    ) -> tuple[tuple[Tensor, ...], int | None]:
+        """Latents and labels, and how many of them are a row where they are a walk."""
         latents, labels = self._seeded(seed, count), self._labels(count, label)
-        columns = None
         if interpolate and arithmetic:
             raise ValueError("interpolate and arithmetic are both asked for, expected one of them")
-        if interpolate or arithmetic:
-            walk = walks.interpolation if interpolate else walks.arithmetic
-            latents, labels, columns = walk(latents, labels)
+        if not interpolate and not arithmetic:
+            return (latents, labels), None
+        latents, labels, columns = (walks.interpolation if interpolate else walks.arithmetic)(latents, labels)
+        return (latents, labels), columns
+
+    def _made_of(
+        self,
+        parts: tuple[Tensor, ...],
+        columns: int | None,
+        seed: int,
+        batch: int,
+        device: str | torch.device,
+        **options: Any,
+    ) -> Pictures:
+        """What :meth:`made`, with options of its own, makes of ``parts``, (N, ...) each, ``batch`` at a time."""
+        place = check.device("device", device)
+        averaged = self.averaged.to(place).eval()
         began = time.perf_counter()
-        parts = zip(torch.split(latents, batch), torch.split(labels, batch), strict=True)
-        made = torch.cat([self.made(averaged, *(t.to(place) for t in part)).cpu() for part in parts])
-        return Pictures(made, time.perf_counter() - began, f"{self.name}, seed {seed}", columns)
+        batches = zip(*(torch.split(part, batch) for part in parts), strict=True)
+        made = [self.made(averaged, *(part.to(place) for part in each), **options).cpu() for each in batches]
+        return Pictures(torch.cat(made), time.perf_counter() - began, f"{self.name}, seed {seed}", columns)
 
     def _seeded(self, seed: int, count: int) -> Tensor:
         seeds = torch.arange(seed, seed + count, dtype=torch.int64)

@@ -46,6 +46,11 @@ SYSTEMS = {
         "Mirza and Osindero 2014, arXiv:1411.1784",
         "pictures of a class: concatenation or projection, mismatched pairs",
     ),
+    "msgan": Entry(
+        "MSGAN",
+        "Mao et al. 2019, arXiv:1903.05628",
+        "a conditional GAN whose generator seeks modes: pictures of a class that differ more",
+    ),
     "wgan": Entry(
         "WGAN",
         "Arjovsky et al. 2017, arXiv:1701.07875",
@@ -61,6 +66,18 @@ SYSTEMS = {
         "Miyato et al. 2018, arXiv:1802.05957",
         "spectral norm, carried over from step to step; hinge loss",
     ),
+    "progressive": Entry(
+        "ProgressiveGAN",
+        "Karras et al. 2018, arXiv:1710.10196",
+        "resolutions that fade in one after the other; equalised rates, minibatch deviation",
+        "openmoji",
+    ),
+    "stylegan": Entry(
+        "StyleGAN",
+        "Karras et al. 2019 and 2020, arXiv:1812.04948 and 1912.04958",
+        "styles from a mapping network, mixed and truncated; R1 and path lengths, lazily",
+        "openmoji",
+    ),
     "ebgan": Entry(
         "EBGAN",
         "Zhao et al. 2017, arXiv:1609.03126",
@@ -75,6 +92,16 @@ SYSTEMS = {
         "VAE",
         "Kingma and Welling 2014, arXiv:1312.6114",
         "a bound of the likelihood; codes that are normal; beta",
+    ),
+    "glo": Entry(
+        "GLO",
+        "Bojanowski et al. 2018, arXiv:1707.05776",
+        "a code a picture, learned with the generator; neither critic nor encoder",
+    ),
+    "gon": Entry(
+        "GON",
+        "Bond-Taylor and Willcocks 2021, arXiv:2007.02798",
+        "the decoder encodes: one gradient step from the origin, differentiated twice",
     ),
     "ddpm": Entry(
         "DDPM",

@@ -44,3 +44,17 @@ def arithmetic(latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
     a, b, c = (latents[(3 * torch.arange(rows) + place) % len(latents)] for place in range(3))
     total = (a - b + c) / 3**0.5
     return torch.stack((a, b, c, total), 1).flatten(0, 1), labels[:rows].repeat_interleave(4), 4
+
+
+def crossings(latents: Tensor) -> tuple[Tensor, int]:
+    """Latents (2n, L), n of rows and n of columns → ((n + 1)², 2, L) in reading order, a row's and a column's each.
+
+    The first column has the rows' own twice, the first row the columns' (Karras et al. 2019, figure 3), the corner 0.
+    Returned with them is n + 1.
+    """
+    rows, columns = latents.chunk(2)
+    side = len(rows) + 1
+    grid = latents.new_zeros(side, side, 2, latents.shape[1])
+    grid[1:, :, 0], grid[0, 1:, 0] = rows[:, None], columns
+    grid[:, 1:, 1], grid[1:, 0, 1] = columns, rows
+    return grid.flatten(0, 1), side

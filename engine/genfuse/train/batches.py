@@ -70,10 +70,18 @@ class ImageBatches:
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(images (B, C, H, W) float32, labels (B,) int64)."""
-        chosen = torch.multinomial(self.chances, self.batch_size, replacement=True, generator=generator)
+        chosen = self._chosen(generator)
         images = self.dataset.images[chosen]
         if self.flip:
             mirrored = torch.rand(self.batch_size, generator=generator) < 0.5
             mirrored &= self.dataset.may_flip[chosen]
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images, self.dataset.labels[chosen]
+
+    def draw_numbered(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(images (B, C, H, W) float32, none of them mirrored; their places (B,) int64 in the data set)."""
+        chosen = self._chosen(generator)
+        return self.dataset.images[chosen], chosen
+
+    def _chosen(self, generator: torch.Generator) -> Tensor:
+        return torch.multinomial(self.chances, self.batch_size, replacement=True, generator=generator)

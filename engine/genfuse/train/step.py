@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from genfuse.ops import clip_grad_norm
-from genfuse.train.batches import Batches, step_generator
+from genfuse.train.batches import Batches, ImageBatches, step_generator
 from genfuse.train.config import RunConfig
 
 
@@ -76,6 +76,11 @@ class Step:
     def batch(self) -> tuple[Tensor, Tensor]:
         """A batch of the data, its own at each call: (samples (B, ...) float32, labels (B,) int64)."""
         return self._batches.draw(self.generator)
+
+    def numbered_batch(self) -> tuple[Tensor, Tensor]:
+        """Pictures as they are, none mirrored, and which of the data's each is: ((B, C, H, W) float32, (B,) int64)."""
+        assert isinstance(self._batches, ImageBatches)  # points of the plane have no numbers
+        return self._batches.draw_numbered(self.generator)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers, float32."""
