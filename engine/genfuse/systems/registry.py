@@ -66,6 +66,12 @@ SYSTEMS = {
         "Zhao et al. 2017, arXiv:1609.03126",
         "an autoencoder's error as energy; repelling; anomalies by their energy",
     ),
+    "singan": Entry(
+        "SinGAN",
+        "Shaham et al. 2019, arXiv:1905.01164",
+        "one photograph: samples of other sizes, painting, harmonisation, editing, super-resolution",
+        "china",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
