@@ -72,6 +72,12 @@ SYSTEMS = {
         "one photograph: samples of other sizes, painting, harmonisation, editing, super-resolution",
         "china",
     ),
+    "seqgan": Entry(
+        "SeqGAN",
+        "Yu et al. 2017, arXiv:1609.05473; de Masson d'Autume et al. 2019, arXiv:1905.09922",
+        "text by policy gradient: a reward for every token, a baseline that moves along",
+        "emoji-names",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
