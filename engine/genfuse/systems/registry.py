@@ -78,6 +78,12 @@ SYSTEMS = {
         "text by policy gradient: a reward for every token, a baseline that moves along",
         "emoji-names",
     ),
+    "text_style": Entry(
+        "TextStyle",
+        "Zhu et al. 2017, arXiv:1703.10593; Jang et al. 2017, arXiv:1611.01144",
+        "praise turned to blame and back, from texts that are no pairs: a cycle through the Gumbel softmax",
+        "opinions",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
