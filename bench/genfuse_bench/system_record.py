@@ -1,7 +1,7 @@
 """What a training run came to, kept: ``python -m genfuse_bench.system_record RUN "COMMAND"``.
 
 Writes ``bench/results/systems/<run's name>.json`` (or under ``--output``): the command, seed, time and settings of the
-run, the last rows of its metrics, and what its samples are measured at; and beside it a picture of samples.
+run, the last rows of its metrics, and what its samples are measured at; and beside it samples, as a picture or a text.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from genfuse import data, env, systems
-from genfuse.data import ImageDataset, Mixture
+from genfuse.data import Data, ImageDataset, Mixture, TextDataset
 from genfuse.data.atomic import atomic_path
 from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
 from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid
+from genfuse.systems import ngrams
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
 
@@ -36,7 +37,7 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
     loaded = checkpoint.load(run)
     system = systems.load(run)
     logged = rows(run)
-    size = system.image_shape[-1] if len(system.image_shape) == 3 else None
+    size = max(system.image_shape[1:]) if len(system.image_shape) == 3 else None
     source = data.load(loaded.metadata["data"]["name"], size)
     found = {
         "system": system.name,
@@ -47,15 +48,23 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "machine": f"{env.processor()}, shared with other work",
         "config": loaded.metadata["config"],
         "metrics": _last(logged),
-        "measured": _of_points(system, source)
-        if isinstance(source, Mixture)
-        else _of_pictures(system, source),
+        "measured": _measured(system, source),
     }
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if isinstance(source, TextDataset):
+        with atomic_path(folder / f"{run.name}.txt") as temporary:
+            temporary.write_text("\n".join(system.sample(40).texts) + "\n", encoding="utf-8")
+        return found
     shown = system.sample(80 if size else 10_000).images
     save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", 10 if size else None, 2)
     return found
+
+
+def _measured(system: System[Any], source: Data) -> dict[str, Any]:
+    if isinstance(source, Mixture):
+        return _of_points(system, source)
+    return _of_texts(system, source) if isinstance(source, TextDataset) else _of_pictures(system, source)
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
@@ -108,6 +117,25 @@ def _of_points(system: System[Any], source: Mixture) -> dict[str, Any]:
         "modes_with_a_quarter_of_their_part": int((parts > 0.25).sum()),
         "least_part": round(parts.min().item(), 3),
         "share_near_a_mode": round(parts.mean().item(), 3),
+    }
+
+
+def _of_texts(system: System[Any], source: TextDataset) -> dict[str, Any]:
+    """Statistics of lines beside those that one half of the data has beside the other."""
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
+    half, other = source.tokens[order[::2]], source.tokens[order[1::2]]
+    made = system.sample(COUNT).images
+    counts = [ngrams.bigrams(tokens, len(source.alphabet)) for tokens in (made, source.tokens, half, other)]
+    lines = {tuple(line) for line in source.tokens.tolist()}
+    return {
+        "bigram_divergence": round(ngrams.jensen_shannon(counts[0], counts[1]).item(), 4),
+        "bigram_divergence_of_halves_of_the_data": round(
+            ngrams.jensen_shannon(counts[2], counts[3]).item(), 4
+        ),
+        "known_4_grams": round(ngrams.known(made, source.tokens, 4), 4),
+        "known_4_grams_of_halves_of_the_data": round(ngrams.known(half, other, 4), 4),
+        "different_lines": len({tuple(line) for line in made.tolist()}) / COUNT,
+        "lines_of_the_data": sum(tuple(line) in lines for line in made.tolist()) / COUNT,
     }
 
 

@@ -20,6 +20,7 @@ import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
 from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
+from genfuse.commands.singan import commands as singan_commands
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
@@ -99,6 +100,10 @@ def sample(
     label: Annotated[
         str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="What all pictures are of, or what is rewritten. Systems that read only."),
+    ] = None,
     interpolate: Annotated[
         bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
     ] = False,
@@ -125,7 +130,7 @@ def sample(
         bool, typer.Option(help="Kernels by rule; otherwise the fastest as `genfuse tune` measures them.")
     ] = True,
 ) -> None:
-    """Sample pictures from a system's checkpoint and save them as a grid."""
+    """Sample pictures from a system's checkpoint and save them as a grid; print samples that are text."""
     from genfuse import systems
     from genfuse.data.atomic import check_path
     from genfuse.data.grid import grid_shape, save_grid
@@ -140,11 +145,15 @@ def sample(
             grid_shape(count, height * scale, width * scale)
         solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
         walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
-        styles = {"truncation": truncation, "style_mixing": style_mixing}
-        options = own_options(system, **solver, **walks, **styles)
+        others = {"truncation": truncation, "style_mixing": style_mixing, "text": text}
+        options = own_options(system, **solver, **walks, **others)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )
+        if result.texts:
+            for line in result.texts:
+                _console.print(line, highlight=False, markup=False, soft_wrap=True)
+            return
         made = result.images if result.images.ndim == 4 else scatter(result.images)
         save_grid(made, output, result.columns, scale)
     _console.print(
@@ -155,6 +164,7 @@ def sample(
 
 
 app.command()(_user_errors()(evaluate))
+app.add_typer(singan_commands(_user_errors()), name="singan")
 
 
 @app.command()
@@ -263,13 +273,14 @@ def list_systems(
     with _user_errors():
         if name is None:
             table = Table("system", "paper", "what it shows", "data")
+            table.columns[0].no_wrap = True  # names are copied from here
             for each, entry in systems.SYSTEMS.items():
                 table.add_row(each, entry.paper, entry.shows, entry.data)
             _console.print(table)
             return
         chosen = systems.get(name)
         source = systems.SYSTEMS[name].data
-        shape = (2,) if source in data.MIXTURES else (3, 32, 32)
+        shape = (2,) if source in (*data.MIXTURES, *data.TEXTS) else (3, 32, 32)
         config, train_config = chosen.defaults(shape)
         _console.print(inspect.cleandoc(chosen.config_class.__doc__ or ""), highlight=False, markup=False)
         for setting, value in (*settings.names(config), *settings.names(train_config, "train.")):
@@ -280,7 +291,10 @@ def list_systems(
 def train(
     system: Annotated[str, typer.Argument(help="`genfuse systems` lists them.")],
     data: Annotated[
-        str | None, typer.Option(help="openmoji, digits, a folder of pictures, or a mixture: 25-gaussians.")
+        str | None,
+        typer.Option(
+            help="openmoji, digits, a folder of pictures, a photograph's file, or a mixture: 25-gaussians."
+        ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints, samples and metrics: runs/SYSTEM.")
@@ -296,7 +310,9 @@ def train(
     cooldown: Annotated[
         int | None, typer.Option(min=0, help="Steps at the end over which the learning rate falls.")
     ] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Height and width in pixels.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Height and width in pixels; a photograph's longer side.")
+    ] = None,
     prediction: Annotated[str | None, typer.Option(help="epsilon or v_prediction. Diffusion only.")] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ... Diffusion only.")

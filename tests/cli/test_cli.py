@@ -143,7 +143,7 @@ def test_systems_lists_them_and_their_settings() -> None:
         (("ddpm", "--prediction", "epsilo"), "did you mean 'epsilon'"),
         (("ddpm", "--config", "{folder}"), "cannot be read as TOML"),
         (("ddpm", "--data", "25-gausians"), "did you mean '25-gaussians'"),
-        (("ddpm", "--data", "25-gaussians", "--size", "8"), "25-gaussians has points, not pictures"),
+        (("ddpm", "--data", "25-gaussians", "--size", "8"), "25-gaussians has no pictures"),
     ],
     ids=str,
 )

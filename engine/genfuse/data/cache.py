@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from genfuse.data.atomic import atomic_path
+
+Item = TypeVar("Item", bound=np.generic)
 
 
 def cache_directory() -> Path:
@@ -19,14 +22,14 @@ def cache_directory() -> Path:
     return Path(named) if named else user_cache_path("genfuse")
 
 
-def cached_array(key: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def cached_array(key: str, make: Callable[[], NDArray[Item]]) -> NDArray[Item]:
     """The array kept under ``key``, or ``make()``'s, kept for the next time.
 
     A file that cannot be read is made anew.
     """
     path = cache_directory() / f"{key}.npy"
     try:
-        kept: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+        kept: NDArray[Item] = np.load(path, allow_pickle=False)
         return kept
     except (OSError, ValueError, EOFError):
         array = make()

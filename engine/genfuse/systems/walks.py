@@ -32,7 +32,7 @@ def interpolation(latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]
     ends = latents[torch.arange(rows + 1) % len(latents)]
     shares = torch.linspace(0, 1, STEPS)
     walked = torch.cat([slerp(ends[row], ends[row + 1], shares) for row in range(rows)])
-    return walked, labels[:rows].repeat_interleave(STEPS), STEPS
+    return walked, labels[:rows].repeat_interleave(STEPS, 0), STEPS
 
 
 def arithmetic(latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -43,7 +43,7 @@ def arithmetic(latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
     rows = max(1, len(latents) // 4)
     a, b, c = (latents[(3 * torch.arange(rows) + place) % len(latents)] for place in range(3))
     total = (a - b + c) / 3**0.5
-    return torch.stack((a, b, c, total), 1).flatten(0, 1), labels[:rows].repeat_interleave(4), 4
+    return torch.stack((a, b, c, total), 1).flatten(0, 1), labels[:rows].repeat_interleave(4, 0), 4
 
 
 def crossings(latents: Tensor) -> tuple[Tensor, int]:

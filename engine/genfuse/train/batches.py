@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genfuse.data.dataset import Data, ImageDataset
 from genfuse.data.mixtures import Mixture
+from genfuse.data.texts import TextDataset
 from genfuse.train.config import RunConfig
 
 
@@ -25,13 +26,15 @@ class Batches(Protocol):
     """Draws batches of the data."""
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(samples (B, ...) float32, labels (B,) int64)."""
+        """(samples (B, ...) float32, or tokens (B, L) int64; labels (B,) int64)."""
 
 
 def batches_of(data: Data, config: RunConfig) -> Batches:
     """As the run's configuration has them."""
     if isinstance(data, Mixture):
         return PointBatches(data, config.batch_size)
+    if isinstance(data, TextDataset):
+        return TextBatches(data, config.batch_size)
     return ImageBatches(data, config.batch_size, config.class_balance, config.flip)
 
 
@@ -49,6 +52,27 @@ class PointBatches:
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(points (B, 2) float32, zeros (B,) int64)."""
         return self.mixture.draw(self.batch_size, generator), torch.zeros(self.batch_size, dtype=torch.int64)
+
+
+class TextBatches:
+    """Draws batches of lines with replacement, as many of each style.
+
+    Args:
+        dataset: where from.
+        batch_size: lines a batch.
+    """
+
+    def __init__(self, dataset: TextDataset, batch_size: int) -> None:
+        self.dataset = dataset
+        styles = [(dataset.styles == style).nonzero()[:, 0] for style in dataset.styles.unique()]
+        self._places = [styles[number % len(styles)] for number in range(batch_size)]
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(tokens (B, L) int64, styles (B,) int64, in turn)."""
+        uniform = torch.rand(len(self._places), generator=generator, dtype=torch.float64).tolist()
+        pairs = zip(self._places, uniform, strict=True)
+        chosen = torch.stack([places[int(share * len(places))] for places, share in pairs])
+        return self.dataset.tokens[chosen], self.dataset.styles[chosen]
 
 
 class ImageBatches:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
-from genfuse.data.atomic import check_folder
+from genfuse.data.atomic import atomic_path, check_folder
 from genfuse.data.dataset import Data
 from genfuse.data.grid import image_grid, save_pixels
 from genfuse.data.scatter import scatter
@@ -61,6 +62,7 @@ def train(
 class Trainer:
     """One run in one folder: metrics and their curves, ``samples-<step>.png`` and ``step-<step>/`` appear there.
 
+    Samples that are text are ``samples-<step>.txt``.
     Runs of equal system, data, config, machine and thread count give equal bits, resumed or not.
 
     Args:
@@ -150,11 +152,18 @@ class Trainer:
     def _preview(self, board: Board) -> None:
         with torch.no_grad():
             shown = self.system.preview(self.ema.model)
+        if isinstance(shown, tuple):
+            with atomic_path(self.run / f"samples-{self.step:08d}.txt") as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in shown), encoding="utf-8")
+        else:
+            self._save_grid(shown, board)
+        if metrics.can_draw():
+            metrics.draw(self.run)
+
+    def _save_grid(self, shown: Tensor, board: Board) -> None:
         grid = image_grid(shown if shown.ndim == 4 else scatter(shown), scale=2)
         save_pixels(grid, self.run / f"samples-{self.step:08d}.png")
         board.picture(self.step, grid)
-        if metrics.can_draw():
-            metrics.draw(self.run)
 
     def _save(self) -> None:
         tensors = dict(self.system.state_dict())

@@ -11,13 +11,15 @@ from torch import Tensor
 class Pictures:
     """Samples, and what is said of them.
 
-    images   (N, C, H, W) float32 in [-1, 1], on the CPU; or points (N, 2)
+    images   (N, C, H, W) float32 in [-1, 1], on the CPU; or points (N, 2); or tokens (N, L) int64
     seconds  that they took
     detail   where the time went, or how they were made
     columns  pictures a row where the samples ask for it: walks are strips
+    texts    what the tokens say, a line a sample
     """
 
     images: Tensor
     seconds: float
     detail: str = ""
     columns: int | None = None
+    texts: tuple[str, ...] = ()

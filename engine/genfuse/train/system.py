@@ -35,8 +35,8 @@ class System(nn.Module, Generic[ConfigT]):
 
     Args:
         config: settings.
-        image_shape: (C, H, W) of the pictures, or (2,) for points of the plane.
-        class_names: one a class.
+        image_shape: (C, H, W) of the pictures, (2,) for points of the plane, (L,) for lines of text.
+        class_names: one a class; of text, its tokens.
         seed: of the initial weights.
 
     ValueError or TypeError for samples that the networks cannot take.
@@ -52,7 +52,7 @@ class System(nn.Module, Generic[ConfigT]):
         self.config, self.image_shape, self.class_names = config, image_shape, class_names
         if len(image_shape) not in (1, 3) or min(image_shape) < 1 or math.prod(image_shape) > LARGEST_SAMPLE:
             raise ValueError(
-                f"image_shape is {image_shape}, expected (C, H, W) or (2,), at most {LARGEST_SAMPLE} values"
+                f"image_shape is {image_shape}, expected (C, H, W) or one size, at most {LARGEST_SAMPLE} values"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -75,8 +75,8 @@ class System(nn.Module, Generic[ConfigT]):
         """What is needed to use a trained system, and whose weights are averaged over the steps."""
         raise NotImplementedError
 
-    def preview(self, averaged: nn.Module) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1], or points (N, 2), that show what the averaged weights can do."""
+    def preview(self, averaged: nn.Module) -> Tensor | tuple[str, ...]:
+        """What the averaged weights can do: pictures (N, C, H, W) in [-1, 1], points (N, 2), or lines of text."""
         raise NotImplementedError
 
     def sample(
