@@ -97,7 +97,8 @@ def sample(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     label: Annotated[
-        str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
+        str | None,
+        typer.Option(help="Class of all pictures, or the domain to translate to; each in turn if left out."),
     ] = None,
     interpolate: Annotated[
         bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
@@ -105,6 +106,10 @@ def sample(
     arithmetic: Annotated[
         bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
     ] = False,
+    input: Annotated[
+        Path | None,
+        typer.Option(help="A picture, or a folder of them, to translate; held-out data if left out."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
@@ -131,11 +136,12 @@ def sample(
             grid_shape(count, height * scale, width * scale)
         solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
         walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
-        options = own_options(system, **solver, **walks)
+        options = own_options(system, **solver, **walks, input=input)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
         )
-        made = result.images if result.images.ndim == 4 else scatter(result.images)
+        shown = result.images if result.shown is None else result.shown
+        made = shown if shown.ndim == 4 else scatter(shown)
         save_grid(made, output, result.columns, scale)
     _console.print(
         f"{len(result.images)} samples in {result.seconds:.2f} s: "
@@ -270,8 +276,14 @@ def list_systems(
 def train(
     system: Annotated[str, typer.Argument(help="`genfuse systems` lists them.")],
     data: Annotated[
-        str | None, typer.Option(help="openmoji, digits, a folder of pictures, or a mixture: 25-gaussians.")
+        str | None,
+        typer.Option(
+            help="openmoji, digits-inverted, ..., a folder of pictures, or a mixture: 25-gaussians."
+        ),
     ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option(help="Name a folder's pictures that cannot be read, and go on without them.")
+    ] = False,
     run: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints, samples and metrics: runs/SYSTEM.")
     ] = None,
@@ -313,12 +325,18 @@ def train(
         chosen = systems.get(system)
         told = settings.from_assignments(assignments or [])
         told |= {name: value for name, value in shorthands.items() if value is not None}
-        loaded = sources.load(data or systems.SYSTEMS[system].data, size)
+        source, skip = data or systems.SYSTEMS[system].data, _skipped if skip_unreadable else None
+        loaded = sources.load(source, size, views=chosen.views, skip=skip)
+        chosen.check_views(loaded)
         both = settings.Both(*chosen.defaults(loaded.image_shape))
         if config is not None:
             both = both.changed(settings.from_toml(config))
         both = both.changed(told)
         loop.train(chosen, loaded, run or Path("runs") / system, both.config, both.train, resume)
+
+
+def _skipped(problem: str) -> None:
+    _errors.print(f"left out: {escape(problem)}", highlight=False)
 
 
 @app.command()

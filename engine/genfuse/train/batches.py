@@ -24,8 +24,8 @@ def step_generator(seed: int, step: int, device: str = "cpu") -> torch.Generator
 class Batches(Protocol):
     """Draws batches of the data."""
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(samples (B, ...) float32, labels (B,) int64)."""
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """(samples (B, ...) float32, labels (B,) int64), of that class alone where one is named."""
 
 
 def batches_of(data: Data, config: RunConfig) -> Batches:
@@ -46,7 +46,7 @@ class PointBatches:
     def __init__(self, mixture: Mixture, batch_size: int) -> None:
         self.mixture, self.batch_size = mixture, batch_size
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
         """(points (B, 2) float32, zeros (B,) int64)."""
         return self.mixture.draw(self.batch_size, generator), torch.zeros(self.batch_size, dtype=torch.int64)
 
@@ -68,9 +68,10 @@ class ImageBatches:
         self.flip = flip
         self.chances = counts[dataset.labels] ** -class_balance
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(images (B, C, H, W) float32, labels (B,) int64)."""
-        chosen = torch.multinomial(self.chances, self.batch_size, replacement=True, generator=generator)
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """(images (B, C, H, W) float32, labels (B,) int64), of that class alone where one is named."""
+        chances = self.chances if label is None else self.chances * (self.dataset.labels == label)
+        chosen = torch.multinomial(chances, self.batch_size, replacement=True, generator=generator)
         images = self.dataset.images[chosen]
         if self.flip:
             mirrored = torch.rand(self.batch_size, generator=generator) < 0.5

@@ -15,9 +15,11 @@ class Pictures:
     seconds  that they took
     detail   where the time went, or how they were made
     columns  pictures a row where the samples ask for it: walks are strips
+    shown    what a grid of them shows where that is more: beside each what it was made from
     """
 
     images: Tensor
     seconds: float
     detail: str = ""
     columns: int | None = None
+    shown: Tensor | None = None
