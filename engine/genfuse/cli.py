@@ -98,7 +98,8 @@ def sample(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     label: Annotated[
-        str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
+        str | None,
+        typer.Option(help="Class of all pictures, or the domain to translate to; each in turn if left out."),
     ] = None,
     text: Annotated[
         str | None,
@@ -118,6 +119,10 @@ def sample(
         typer.Option(
             min=1, help="A grid: so many layers' styles of its row, the finer of its column. Style GANs only."
         ),
+    ] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(help="A picture, or a folder of them, to translate; held-out data if left out."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
@@ -145,7 +150,7 @@ def sample(
             grid_shape(count, height * scale, width * scale)
         solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
         walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
-        others = {"truncation": truncation, "style_mixing": style_mixing, "text": text}
+        others = {"truncation": truncation, "style_mixing": style_mixing, "text": text, "input": input}
         options = own_options(system, **solver, **walks, **others)
         result = system.sample(
             count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
@@ -154,7 +159,8 @@ def sample(
             for line in result.texts:
                 _console.print(line, highlight=False, markup=False, soft_wrap=True)
             return
-        made = result.images if result.images.ndim == 4 else scatter(result.images)
+        shown = result.images if result.shown is None else result.shown
+        made = shown if shown.ndim == 4 else scatter(shown)
         save_grid(made, output, result.columns, scale)
     _console.print(
         f"{len(result.images)} samples in {result.seconds:.2f} s: "
@@ -293,9 +299,12 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="openmoji, digits, a folder of pictures, a photograph's file, or a mixture: 25-gaussians."
+            help="openmoji, digits-inverted, ..., a folder of pictures, a photograph, or a mixture: 25-gaussians."
         ),
     ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option(help="Name a folder's pictures that cannot be read, and go on without them.")
+    ] = False,
     run: Annotated[
         Path | None, typer.Option(help="Folder for checkpoints, samples and metrics: runs/SYSTEM.")
     ] = None,
@@ -339,12 +348,18 @@ def train(
         chosen = systems.get(system)
         told = settings.from_assignments(assignments or [])
         told |= {name: value for name, value in shorthands.items() if value is not None}
-        loaded = sources.load(data or systems.SYSTEMS[system].data, size)
+        source, skip = data or systems.SYSTEMS[system].data, _skipped if skip_unreadable else None
+        loaded = sources.load(source, size, views=chosen.views, skip=skip)
+        chosen.check_views(loaded)
         both = settings.Both(*chosen.defaults(loaded.image_shape))
         if config is not None:
             both = both.changed(settings.from_toml(config))
         both = both.changed(told)
         loop.train(chosen, loaded, run or Path("runs") / system, both.config, both.train, resume)
+
+
+def _skipped(problem: str) -> None:
+    _errors.print(f"left out: {escape(problem)}", highlight=False)
 
 
 @app.command()

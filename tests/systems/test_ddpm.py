@@ -269,5 +269,5 @@ def test_bad_checkpoint(tmp_path: Path, metadata: dict[str, object], message: st
 
 def test_get() -> None:
     assert systems.get("ddpm").load == load
-    with pytest.raises(ValueError, match=r"system is 'dpm', expected one of .*'ddpm'; did you mean 'ddpm'"):
+    with pytest.raises(ValueError, match=r"system is 'dpm', expected one of .*'ddpm'.*; did you mean 'ddpm'"):
         systems.get("dpm")

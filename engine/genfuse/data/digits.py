@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from genfuse.data.dataset import ImageDataset
+from genfuse.data.dataset import ImageDataset, check_size
 
 
 def digits(size: int = 8) -> ImageDataset:
@@ -18,8 +18,7 @@ def digits(size: int = 8) -> ImageDataset:
         ValueError: ``size`` is below 8.
         ModuleNotFoundError: scikit-learn is not installed.
     """
-    if size < 8:
-        raise ValueError(f"size is {size}, expected at least 8 pixels")
+    check_size(size)
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:

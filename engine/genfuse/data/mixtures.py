@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Mixture:
     deviation: float
     place: Callable[[Tensor], Tensor]
     name: str = ""
+    views: ClassVar[int] = 1
 
     @property
     def image_shape(self) -> tuple[int]:

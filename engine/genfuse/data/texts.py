@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import string
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from genfuse.data.emoji_names import name_of
 from genfuse.names import check_name
 
 CHARACTERS = ("", *string.ascii_lowercase, " ", "-")
@@ -35,6 +35,7 @@ class TextDataset:
     alphabet: tuple[str, ...]
     styles: Tensor
     attribution: str = ""
+    views: ClassVar[int] = 1
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -145,8 +146,8 @@ def _names() -> list[str]:
         range(0x1F680, 0x1F700),
         range(0x1F900, 0x1FB00),
     )
-    names = (name_of([point]) for block in blocks for point in block)
-    return sorted({name for name in names if name is not None})
+    names = (unicodedata.name(chr(point), "").lower() for block in blocks for point in block)
+    return sorted({name for name in names if name})
 
 
 _TEXTS: dict[str, Callable[[], TextDataset]] = {"emoji-names": _emoji_names, "opinions": _opinions}

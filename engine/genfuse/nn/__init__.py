@@ -17,6 +17,8 @@ from genfuse.nn.minibatch_std_dev import MinibatchStdDev
 from genfuse.nn.mlp import MLP
 from genfuse.nn.modulated_conv2d import ModulatedConv2d
 from genfuse.nn.norm_act import NormAct
+from genfuse.nn.patch_critic import PatchCritic
+from genfuse.nn.pix2pix import Pix2PixGenerator
 from genfuse.nn.pixel_norm import PixelNorm
 from genfuse.nn.res_block import ResBlock
 from genfuse.nn.resnet_critic_block import ResNetCriticBlock
@@ -47,6 +49,8 @@ __all__ = [
     "MinibatchStdDev",
     "ModulatedConv2d",
     "NormAct",
+    "PatchCritic",
+    "Pix2PixGenerator",
     "PixelNorm",
     "ResBlock",
     "ResNetCritic",

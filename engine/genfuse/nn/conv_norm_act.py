@@ -32,6 +32,8 @@ class ConvNormAct(nn.Module):
             "layer_pixel" or "rms_pixel" (over C, of each pixel: `torch.nn.LayerNorm`'s and `RMSNorm`'s state).
             ``affine``: whether it has weight and bias (an RMS norm weight alone). ``eps`` is added to its variance.
         activation: of the normalised input; ``negative_slope`` of "leaky_relu", here and in ``out_activation``.
+        dropout: share in [0, 1) of the activated input that becomes 0, in evaluation too: forward gets ``seeds`` then.
+            ``dropout_stream`` gives layers that get the same seeds masks of their own.
         upsample: 2 repeats each activated pixel twice along both axes.
         out_activation: of the output.
         pool: 2 averages each 2x2 pixels of the output.
@@ -60,6 +62,8 @@ class ConvNormAct(nn.Module):
         affine: bool = True,
         activation: Activation = "silu",
         negative_slope: float = 0.01,
+        dropout: float = 0.0,
+        dropout_stream: int = 0,
         upsample: int = 1,
         out_activation: Activation = "none",
         pool: int = 1,
@@ -92,6 +96,8 @@ class ConvNormAct(nn.Module):
             activation=activation,
             eps=eps,
             negative_slope=negative_slope,
+            dropout=dropout,
+            dropout_stream=dropout_stream,
             out_activation=out_activation,
             pool=(pool, pool),
         )
@@ -114,15 +120,16 @@ class ConvNormAct(nn.Module):
         shift: Tensor | None = None,
         residual: Tensor | None = None,
         skip: Tensor | None = None,
+        seeds: Tensor | None = None,
     ) -> Tensor:
         """x (N, C, H, W) → (N, K, H', W').
 
         ``shift`` (N, K) is added per channel, ``residual`` like the output before it is pooled; ``skip`` (N, C', H, W)
-        are channels behind x's.
+        are channels behind x's; ``seeds`` (N,) int64 are of each sample's dropout.
         """
         own = of_parts(self.settings, self.conv, self.norm)
         batch = batch_stats(self.norm, x, skip)
-        added = {"skip": skip, "shift": shift, "residual": residual}
+        added = {"skip": skip, "shift": shift, "residual": residual, "seeds": seeds}
         tensors = cast(
             UnitTensors, {**norm_tensors(self.norm), "stats": batch and batch.of_samples(x.shape[0]), **added}
         )

@@ -127,6 +127,18 @@ SYSTEMS = {
         "denoising diffusion, by class and with guidance; every sampler",
         "openmoji",
     ),
+    "pix2pix": Entry(
+        "Pix2Pix",
+        "Isola et al. 2017, arXiv:1611.07004",
+        "a picture from a picture, by pairs: line art coloured; without the critic blurred",
+        "openmoji-pairs",
+    ),
+    "cyclegan": Entry(
+        "CycleGAN",
+        "Zhu et al. 2017, arXiv:1703.10593",
+        "line art and colour of other emoji, one photograph's style and another's: without pairs",
+        "openmoji-unpaired",
+    ),
 }
 NAMES = tuple(SYSTEMS)
 

@@ -25,8 +25,8 @@ def step_generator(seed: int, step: int, device: str = "cpu") -> torch.Generator
 class Batches(Protocol):
     """Draws batches of the data."""
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(samples (B, ...) float32, or tokens (B, L) int64; labels (B,) int64)."""
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """(samples (B, ...) float32, or tokens (B, L) int64; labels (B,) int64), of one class where it is named."""
 
 
 def batches_of(data: Data, config: RunConfig) -> Batches:
@@ -49,7 +49,7 @@ class PointBatches:
     def __init__(self, mixture: Mixture, batch_size: int) -> None:
         self.mixture, self.batch_size = mixture, batch_size
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
         """(points (B, 2) float32, zeros (B,) int64)."""
         return self.mixture.draw(self.batch_size, generator), torch.zeros(self.batch_size, dtype=torch.int64)
 
@@ -64,10 +64,10 @@ class TextBatches:
 
     def __init__(self, dataset: TextDataset, batch_size: int) -> None:
         self.dataset = dataset
-        styles = [(dataset.styles == style).nonzero()[:, 0] for style in dataset.styles.unique()]
+        styles = [(dataset.styles == style).nonzero()[:, 0] for style in torch.unique(dataset.styles)]
         self._places = [styles[number % len(styles)] for number in range(batch_size)]
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
         """(tokens (B, L) int64, styles (B,) int64, in turn)."""
         uniform = torch.rand(len(self._places), generator=generator, dtype=torch.float64).tolist()
         pairs = zip(self._places, uniform, strict=True)
@@ -92,9 +92,9 @@ class ImageBatches:
         self.flip = flip
         self.chances = counts[dataset.labels] ** -class_balance
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(images (B, C, H, W) float32, labels (B,) int64)."""
-        chosen = self._chosen(generator)
+    def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """(images (B, C, H, W) float32, labels (B,) int64), of that class alone where one is named."""
+        chosen = self._chosen(generator, label)
         images = self.dataset.images[chosen]
         if self.flip:
             mirrored = torch.rand(self.batch_size, generator=generator) < 0.5
@@ -107,5 +107,6 @@ class ImageBatches:
         chosen = self._chosen(generator)
         return self.dataset.images[chosen], chosen
 
-    def _chosen(self, generator: torch.Generator) -> Tensor:
-        return torch.multinomial(self.chances, self.batch_size, replacement=True, generator=generator)
+    def _chosen(self, generator: torch.Generator, label: int | None = None) -> Tensor:
+        chances = self.chances if label is None else self.chances * (self.dataset.labels == label)
+        return torch.multinomial(chances, self.batch_size, replacement=True, generator=generator)

@@ -51,6 +51,7 @@ def train(
     ``config`` and ``train_config`` are the system's own for such data where left out. ValueError for samples that its
     networks cannot take; see also ``Trainer``.
     """
+    system_class.check_views(data)
     defaults = system_class.defaults(data.image_shape)
     config, train_config = config or defaults[0], train_config or defaults[1]
     fitted = system_class.fitted(config, data)
@@ -86,6 +87,7 @@ class Trainer:
             raise ValueError(f"{run} holds checkpoints of an earlier run: resume it, or name another folder")
         self.system, self.config, self.run = system.train(), config, run
         self.source = data.described()
+        system.see(data)
         self.batches = batches_of(data, config)
         self.ema = Ema(system.averaged, config.ema_decay)
         self.updates = Updates(system.optimizers(config), config)
@@ -161,7 +163,7 @@ class Trainer:
             metrics.draw(self.run)
 
     def _save_grid(self, shown: Tensor, board: Board) -> None:
-        grid = image_grid(shown if shown.ndim == 4 else scatter(shown), scale=2)
+        grid = image_grid(shown if shown.ndim == 4 else scatter(shown), self.system.columns, 2)
         save_pixels(grid, self.run / f"samples-{self.step:08d}.png")
         board.picture(self.step, grid)
 

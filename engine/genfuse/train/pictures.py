@@ -16,6 +16,7 @@ class Pictures:
     detail   where the time went, or how they were made
     columns  pictures a row where the samples ask for it: walks are strips
     texts    what the tokens say, a line a sample
+    shown    what a grid of them shows where that is more: beside each what it was made from
     """
 
     images: Tensor
@@ -23,3 +24,4 @@ class Pictures:
     detail: str = ""
     columns: int | None = None
     texts: tuple[str, ...] = ()
+    shown: Tensor | None = None

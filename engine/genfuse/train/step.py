@@ -73,9 +73,12 @@ class Step:
         self.numbers: dict[str, Tensor] = {}
         self._batches, self._updates = batches, updates
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """A batch of the data, its own at each call: (samples (B, ...) float32, labels (B,) int64)."""
-        return self._batches.draw(self.generator)
+    def batch(self, label: int | None = None) -> tuple[Tensor, Tensor]:
+        """A batch of the data, its own at each call: (samples (B, ...) float32, labels (B,) int64).
+
+        ``label``: of that class alone.
+        """
+        return self._batches.draw(self.generator, label)
 
     def numbered_batch(self) -> tuple[Tensor, Tensor]:
         """Pictures as they are, none mirrored, and which of the data's each is: ((B, C, H, W) float32, (B,) int64)."""

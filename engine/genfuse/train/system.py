@@ -31,7 +31,8 @@ class System(nn.Module, Generic[ConfigT]):
     """The networks are the module's children: its state dict is what a checkpoint holds, and all state lies there.
 
     A system has ``build``, ``optimizers``, ``step``, ``averaged`` and ``preview``, and class attributes: ``name``, its
-    own in the registry; ``config_class``, a dataclass of which every setting has a default.
+    own in the registry; ``config_class``, a dataclass of which every setting has a default; ``views``, how many
+    pictures of one thing its samples have: 2 where it learns from pairs.
 
     Args:
         config: settings.
@@ -44,6 +45,9 @@ class System(nn.Module, Generic[ConfigT]):
 
     name: ClassVar[str]
     config_class: ClassVar[type[Any]]
+    views: ClassVar[int] = 1
+    columns: int | None = None
+    """Pictures a row of a preview; None: as many as make it square."""
 
     def __init__(
         self, config: ConfigT, image_shape: tuple[int, ...], class_names: tuple[str, ...], seed: int = 0
@@ -108,6 +112,22 @@ class System(nn.Module, Generic[ConfigT]):
     def fitted(cls, config: ConfigT, data: Data) -> ConfigT:
         """The settings with those that follow from the data."""
         return config
+
+    @classmethod
+    def check_views(cls, data: Data) -> None:
+        """ValueError for pairs where single pictures are expected, and the other way round."""
+        if data.views != cls.views:
+            kinds = {
+                1: "single pictures",
+                2: "pairs of pictures (openmoji-pairs, or a folder with two subfolders)",
+            }
+            found, expected = (
+                kinds.get(views, f"{views} pictures a sample") for views in (data.views, cls.views)
+            )
+            raise ValueError(f"data has {found}, expected {expected} for {cls.name!r}")
+
+    def see(self, data: Data) -> None:
+        """Keep what previews show of the data, if anything; nothing that is trained on it."""
 
     def label(self, class_name: str) -> int:
         """The label of a class. ValueError, naming the nearest, where there is no such class."""
