@@ -277,3 +277,34 @@ def test_a_model_that_cannot_be_captured_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_names() -> None:
     assert genfuse.graph is cuda_graph.graph and genfuse.samplers.SampleGraph is SampleGraph
+
+
+def test_a_mask_keeps_a_picture_in_the_graph(recorded: None) -> None:
+    """As `sample` does, for solvers with noise, a scaled input and a second evaluation; both may be given anew."""
+    masks = [torch.zeros(4, 4), torch.tensor([1.0, 0.0, 1.0])[:, None, None, None]]
+    masks[0][1:3, 2:] = 1
+    pictures = [torch.rand(SHAPE), torch.rand(SHAPE)]
+    for sampler, schedule in (("ddpm", None), ("euler", "edm"), ("heun", None)):
+        model = Network()
+        draw = genfuse.graph(model, SHAPE, sampler=sampler, schedule=schedule, steps=4, mask=masks[0])
+        for init, mask in zip(pictures, masks, strict=True):
+            got = draw(3, init=init, mask=mask)
+            options = {"sampler": sampler, "schedule": schedule, "steps": 4, "init": init, "mask": mask}
+            assert same(got, drawn(model, 3, **options))
+            stays = (mask == 0).broadcast_to(SHAPE)
+            assert torch.equal(got[stays], init[stays])
+        assert torch.equal(draw(3, init=pictures[1]), got)  # the last mask stays
+    names = RECORDED[-1].names()
+    assert names[-3:] == ["aten.add_.Tensor", "genfuse.sampler_step_.default", "aten.where.self_out"]
+    other = Sampler("euler", 7)
+    draw.use(other)
+    want = drawn(model, 5, sampler=other, init=pictures[0], mask=masks[1])
+    assert same(draw(5, init=pictures[0]), want)
+    with pytest.raises(ValueError, match="init is missing: the graph was captured with a mask"):
+        draw(3)
+    with pytest.raises(ValueError, match="mask has shape"):
+        draw(3, init=pictures[0], mask=torch.zeros(5, 5))
+    with pytest.raises(ValueError, match="mask has values between or beyond 0 and 1"):
+        genfuse.graph(model, SHAPE, mask=torch.full((4, 4), 0.5))
+    with pytest.raises(ValueError, match="mask is given, the graph was captured without one"):
+        genfuse.graph(model, SHAPE)(3, init=pictures[0], mask=masks[0])

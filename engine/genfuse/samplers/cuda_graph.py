@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from genfuse.errors import UnsupportedError
 from genfuse.ops import check, sampler_reduce, sampler_step_
-from genfuse.samplers.loop import Callback, Model, check_arguments, check_guidance, runner, split
+from genfuse.samplers.loop import Callback, Model, check_arguments, check_guidance, kept, runner, split
 from genfuse.samplers.prediction import PredictionType
-from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, as_shape
+from genfuse.samplers.sampler import ClipLike, Sampler, ScheduleLike, SeedLike, as_shape, forward_rows
 from genfuse.samplers.stepper import DeviceRows
-from genfuse_kernels.philox_normal.spec import STREAM_STEP
+from genfuse_kernels.philox_normal.spec import STREAM_FORWARD, STREAM_STEP
 
 ROWS = 1024
 """Of the buffers that tables are copied into; more where the first one has more."""
@@ -41,6 +42,7 @@ def graph(
     uncond: dict[str, Any] | None = None,
     clip: ClipLike = None,
     strength: float = 1.0,
+    mask: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cuda",
 ) -> SampleGraph:
@@ -49,9 +51,10 @@ def graph(
         draw = genfuse.graph(model, (16, 3, 32, 32), sampler="dpmpp_2m", steps=20)
         images = draw(seeds=0)
 
-    Arguments as `genfuse.sample`'s. cond and uncond are copied: tensors in them may be given anew in each call,
-    all else is part of the graph. The model runs `WARM_UP` times and is captured once, in inference; it must not wait
-    for the device (`.item()`, a copy to the host) nor depend on values. Weights that are edited in place are seen.
+    Arguments as `genfuse.sample`'s. cond, uncond and mask are copied: the mask, and tensors in the others, may be given
+    anew in each call, which has to give `init` where there is a mask; all else is part of the graph. The model runs
+    `WARM_UP` times and is captured once, in inference; it must not wait for the device (`.item()`, a copy to the host)
+    nor depend on values. Weights that are edited in place are seen.
 
     UnsupportedError where there is no CUDA device, or the model cannot be captured; else the errors of `sample`.
     """
@@ -62,9 +65,9 @@ def graph(
     chosen = runner(sampler, steps, schedule, prediction, guidance, clip, strength, None)
     check_arguments(model, cond, uncond, None)
     check_guidance(sampler, guidance, uncond)
-    return SampleGraph(
-        model, as_shape(shape), chosen, cond or {}, uncond or {}, dtype, check.device("device", place)
-    )
+    sizes, place = as_shape(shape), check.device("device", place)
+    keep = None if mask is None else kept(mask, sizes, place)
+    return SampleGraph(model, sizes, chosen, cond or {}, uncond or {}, keep, dtype, place)
 
 
 class SampleGraph:
@@ -78,6 +81,7 @@ class SampleGraph:
         sampler: Sampler,
         cond: dict[str, Any],
         uncond: dict[str, Any],
+        keep: Tensor | None,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -93,6 +97,7 @@ class SampleGraph:
         self._times, self._scales = (torch.zeros(rows, dtype=kind, device=device) for _ in range(2))
         like = DeviceRows(sampler.table.rows).beside(self._x)
         self._rows = like.new_zeros(rows, like.shape[1])
+        self._known = None if keep is None else _Known(keep, self._x, self._rows)
         slots = sampler.table.history_slots
         self._history = torch.zeros(slots, *shape, dtype=dtype, device=device) if slots else None
         self._fill(sampler)
@@ -110,18 +115,24 @@ class SampleGraph:
         cond: dict[str, Any] | None = None,
         uncond: dict[str, Any] | None = None,
         init: Tensor | None = None,
+        mask: Tensor | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
         """Samples by these seeds, a tensor of the caller's own: the same as `genfuse.sample` gives.
 
         seeds     as `sample`'s
         cond, uncond  like those of `graph`: the same names, tensors of the same shape and dtype, all else equal
-        init      a picture to start from, where the sampler has a `strength`
+        init      a picture to start from, where the sampler has a `strength`, or one that a mask keeps some of
+        mask      as `sample`'s, of a graph that was captured with one; None: the last one
         callback  callback(row, t, x) after every row; x is the graph's own buffer
 
         ValueError or TypeError, before anything runs, for what does not fit.
         """
         check_arguments(self._model, cond, uncond, callback)
+        if init is not None:
+            check.sample("init", init)
+            check.like("init", init, self._x)
+        self._set_known(init, mask)
         for name, own, given in (("cond", self._cond, cond), ("uncond", self._uncond, uncond)):
             if given is not None:
                 _copy(name, own, given)
@@ -129,8 +140,6 @@ class SampleGraph:
         if init is None:
             self._x.copy_(self.sampler.start(self._x.shape, dtype=self._x.dtype, device=self._device))
         else:
-            check.sample("init", init)
-            check.like("init", init, self._x)
             self._x.copy_(self.sampler.add_noise(init, 0))
         self._seeds.copy_(self.sampler.batch_seeds(len(self._seeds), self._device))
         self._index.zero_()
@@ -161,13 +170,33 @@ class SampleGraph:
         self._fill(sampler)
         self.sampler = sampler
 
+    def _set_known(self, init: Tensor | None, mask: Tensor | None) -> None:
+        """Of a graph with a mask, where the picture stays and what of it."""
+        if self._known is None:
+            if mask is not None:
+                raise ValueError(
+                    "mask is given, the graph was captured without one; make a new one with mask="
+                )
+            return
+        if init is None:
+            raise ValueError(
+                "init is missing: the graph was captured with a mask, which keeps some of a picture"
+            )
+        if mask is not None:
+            self._known.keep.copy_(kept(mask, tuple(self._x.shape), self._device))
+        self._known.init.copy_(init)
+
     def _fill(self, sampler: Sampler) -> None:
         table = sampler.table
-        for buffer, values in (
+        buffers = [
             (self._rows, table.rows),
             (self._times, sampler.timesteps),
             (self._scales, torch.from_numpy(table.input_scale)),
-        ):
+        ]
+        if self._known is not None:
+            clean = forward_rows(np.ones(1), np.zeros(1))
+            buffers.append((self._known.rows, torch.cat([sampler.forward_rows, clean])))
+        for buffer, values in buffers:
             buffer[: len(values)].copy_(values)
 
     def _row(self) -> None:
@@ -194,6 +223,25 @@ class SampleGraph:
         }
         sampler_step_(x, output, self._rows, index, out=x, history=self._history, **given)  # type: ignore[arg-type]
         index.add_(1)
+        if self._known is not None:
+            self._known.restore(x, index, self._seeds)
+
+
+class _Known:
+    """What a mask keeps: `init`, before each row with the noise of its level, at last as it is.
+
+    keep, init, noised    of the samples' shape
+    rows                  (rows + 1, columns): the forward process to each row's level, and to none
+    """
+
+    def __init__(self, keep: Tensor, x: Tensor, rows: Tensor) -> None:
+        self.keep, self.rows = keep.contiguous(), rows.new_zeros(len(rows) + 1, rows.shape[1])
+        self.init, self.noised = torch.zeros_like(x), torch.empty_like(x)
+
+    def restore(self, x: Tensor, index: Tensor, seeds: Tensor) -> None:
+        """Into x, before the row of this index."""
+        sampler_step_(self.init, None, self.rows, index, out=self.noised, seeds=seeds, stream=STREAM_FORWARD)
+        torch.where(self.keep, self.noised, x, out=x)
 
 
 _OUTPUTS = ("guided", "learned_variance")

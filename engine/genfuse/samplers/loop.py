@@ -77,7 +77,7 @@ def sample(
             f"{'strength' if mask is None else 'mask'} is given without init, expected a picture"
         )
     device = check.device("device", device or "cpu")
-    keep = None if mask is None else _keep(mask, shape, device)
+    keep = None if mask is None else kept(mask, shape, device)
 
     scaled = any(scale != 1 for scale in run.input_scale)
     x = run.start(shape, dtype=dtype, device=device) if init is None else run.add_noise(init, 0)
@@ -193,7 +193,7 @@ def _apart(output: Tensor, x: Tensor) -> Tensor:
     return output.clone() if same else output
 
 
-def _keep(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def kept(mask: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Where the picture stays, as bool of the samples' shape."""
     check.dense("mask", mask, f"that broadcasts to {shape}")
     check.valued("mask", mask)

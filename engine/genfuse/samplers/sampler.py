@@ -102,7 +102,9 @@ class Sampler:
         self._stepper = Stepper(self.table)
         self._given_seeds = seeds
         self._run_seeds: Tensor | None = None
-        self._forward = DeviceRows(_forward_rows(alpha, sigma))
+        self.forward_rows = forward_rows(alpha, sigma)
+        """(rows, columns) float64: what `add_noise` runs, a row a level."""
+        self._forward = DeviceRows(self.forward_rows)
 
     def __len__(self) -> int:
         """Model calls of a whole run."""
@@ -282,7 +284,7 @@ def _last_part(grid: Grid, strength: float) -> Grid:
     return Grid(grid.timesteps[first:], grid.alpha[first:], grid.sigma[first:])
 
 
-def _forward_rows(alpha: NDArray[np.float64], sigma: NDArray[np.float64]) -> Tensor:
+def forward_rows(alpha: NDArray[np.float64], sigma: NDArray[np.float64]) -> Tensor:
     """Rows that add the noise of each level: x_t = alpha·x0 + sigma·noise."""
     builder = TableBuilder()
     nothing = Prediction(x0=X * 0.0, epsilon=X * 0.0)
