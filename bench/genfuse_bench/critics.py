@@ -28,13 +28,16 @@ def dcgan_critic(side: int, norm: str = "no norm", width: int = WIDTH) -> nn.Mod
         layers.append(_conv(channels, 2 * channels, norm))
         channels, side = 2 * channels, side // 2
         layers += [NORMS.get(norm, NORMS["no norm"])(channels, side), nn.LeakyReLU(0.2, inplace=True)]
-    last = nn.Conv2d(channels, 1, 4)
-    return nn.Sequential(*layers, spectral_norm(last) if norm == "spectral norm" else last, nn.Flatten(0))
+    return nn.Sequential(*layers, _normed(nn.Conv2d(channels, 1, 4), norm), nn.Flatten(0))
 
 
 def _conv(channels: int, outputs: int, norm: str) -> nn.Module:
-    conv = nn.Conv2d(channels, outputs, 4, 2, 1)
-    return spectral_norm(conv) if norm == "spectral norm" else conv
+    return _normed(nn.Conv2d(channels, outputs, 4, 2, 1), norm)
+
+
+def _normed(layer: nn.Module, norm: str) -> nn.Module:
+    """With spectral norm, where that is asked for."""
+    return spectral_norm(layer) if norm == "spectral norm" else layer
 
 
 class ResidualBlock(nn.Module):
@@ -42,12 +45,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, outputs: int, side: int, downsample: bool, norm: str) -> None:
         super().__init__()
+        of_input = NORMS.get(norm, NORMS["no norm"])
         self.body = nn.Sequential(
-            NORMS[norm](channels, side), nn.ReLU(), nn.Conv2d(channels, outputs, 3, padding=1),
-            NORMS[norm](outputs, side), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1),
+            of_input(channels, side), nn.ReLU(), _normed(nn.Conv2d(channels, outputs, 3, padding=1), norm),
+            of_input(outputs, side), nn.ReLU(), _normed(nn.Conv2d(outputs, outputs, 3, padding=1), norm),
         )  # fmt: skip
         self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
-        self.shortcut = nn.Conv2d(channels, outputs, 1) if downsample else nn.Identity()
+        self.shortcut = _normed(nn.Conv2d(channels, outputs, 1), norm) if downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.pool(self.body(x)) + self.shortcut(self.pool(x))
@@ -57,12 +61,12 @@ class ResidualBlock(nn.Module):
 def resnet_critic(norm: str = "no norm", width: int = 128) -> nn.Module:
     """WGAN-GP's at 32 pixels: four blocks, the first two halve the picture."""
     return nn.Sequential(
-        nn.Conv2d(3, width, 3, padding=1),
+        _normed(nn.Conv2d(3, width, 3, padding=1), norm),
         ResidualBlock(width, width, 32, True, norm),
         ResidualBlock(width, width, 16, True, norm),
         ResidualBlock(width, width, 8, False, norm),
         ResidualBlock(width, width, 8, False, norm),
-        nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(width, 1), nn.Flatten(0),
+        nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), _normed(nn.Linear(width, 1), norm), nn.Flatten(0),
     )  # fmt: skip
 
 
@@ -76,6 +80,7 @@ SECTIONS: dict[str, Critics] = {
         for norm in ("layer norm", "instance norm", "spectral norm")
     },
     "resnet": {
-        f"ResNet 32, {norm}": (partial(resnet_critic, norm), 32) for norm in ("no norm", "layer norm")
+        f"ResNet 32, {norm}": (partial(resnet_critic, norm), 32)
+        for norm in ("no norm", "layer norm", "instance norm", "spectral norm")
     },
 }

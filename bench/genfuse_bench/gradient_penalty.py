@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import genfuse
 from genfuse import env
@@ -27,7 +28,7 @@ from genfuse_bench.memory import resident_growth
 from genfuse_bench.timing import Call, Effort, measure
 from genfuse_bench.training import KINK
 
-OURS, FLOOR = "ours", "floor"
+OURS = "ours"
 PEERS = ("double backward", "double backward channels-last")
 WEIGHT = 10.0
 
@@ -48,8 +49,10 @@ class PenaltyRow:
     device: str
     ours_ms: float | None
     peers_ms: dict[str, float]
+    passes: int
+    """through the layers with weights: the penalty's, and of a step those of real and generated pictures"""
     floor_ms: float
-    """of the convolutions alone, in as many passes as the penalty takes, by PyTorch's kernels"""
+    """these passes' products, as many as their definition has, at the machine's best matrix product"""
     best_peer: str | None
     ratio: float | None
     fastest_ms: dict[str, float]
@@ -129,10 +132,20 @@ def pictures(batch: int, side: int) -> tuple[Tensor, Tensor]:
     return real, fake
 
 
+STEP_PASSES = 6
+"""Of a step beside the penalty's: forward, and gradients of data and of weights, of real and generated pictures."""
+
+
 def penalty_rows(
-    workload: str, network: nn.Module, side: int, batch: int, peers: Sequence[str], effort: Effort
+    workload: str,
+    network: nn.Module,
+    side: int,
+    batch: int,
+    peers: Sequence[str],
+    effort: Effort,
+    peak: float,
 ) -> list[PenaltyRow]:
-    """The penalty, held against float64 first, and the critic step."""
+    """The penalty, held against float64 first, and the critic step; peak is the matrix product's, in GFLOP/s."""
     real, fake = pictures(batch, side)
     exact = Critic(PEERS[0], copy.deepcopy(network).double(), real.double(), fake.double()).gradients()
     who = {name: Critic(name, network, real, fake) for name in (OURS, *peers)}
@@ -140,13 +153,17 @@ def penalty_rows(
         largest_error(who[name].gradients(), exact) if name in who else float("nan")
         for name in (OURS, PEERS[0])
     )
-    floor = floor_of(network, real)
+    passes, flops = passes_of(network), forward_flops(network, real)
     kinked = any(isinstance(part, (nn.ReLU, nn.LeakyReLU)) for part in network.modules())
     rows = []
-    for op, call in (("gradient_penalty", Critic.gradients), ("critic_step", Critic.step)):
+    ops: tuple[tuple[str, int, Callable[[Critic], object]], ...] = (
+        ("gradient_penalty", passes, Critic.gradients),
+        ("critic_step", passes + STEP_PASSES, Critic.step),
+    )
+    for op, number, call in ops:
         calls: dict[str, Callable[[], object]] = {name: partial(call, one) for name, one in who.items()}
         taken = measure(
-            {name: Call(one) for name, one in (calls | {FLOOR: floor}).items()},
+            {name: Call(one) for name, one in calls.items()},
             range(1),
             torch.device("cpu"),
             effort,
@@ -163,7 +180,8 @@ def penalty_rows(
             device="cpu",
             ours_ms=ours,
             peers_ms=times,
-            floor_ms=taken.us[FLOOR] / 1e3,
+            passes=number,
+            floor_ms=number * flops / (peak * 1e6),
             best_peer=best,
             ratio=times[best] / ours if best and ours else None,
             fastest_ms={name: us / 1e3 for name, us in taken.fastest_us.items()},
@@ -178,33 +196,17 @@ def penalty_rows(
     return rows
 
 
-def floor_of(network: nn.Module, x: Tensor) -> Callable[[], None]:
-    """All convolutions' forwards twice, gradients of data and of weights once: a piecewise-linear critic's penalty."""
-    seen: list[tuple[nn.Conv2d, Tensor, Tensor]] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda module, given, made: seen.append((module, given[0].detach(), torch.randn_like(made)))
-        )
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
-    ]
-    with torch.no_grad():
+def passes_of(network: nn.Module) -> int:
+    """Through a critic's layers with weights: six where a norm of the input makes tangents depend on it, else four."""
+    return 6 if any(isinstance(part, (nn.LayerNorm, nn.InstanceNorm2d)) for part in network.modules()) else 4
+
+
+def forward_flops(network: nn.Module, x: Tensor) -> int:
+    """Of products and sums in convolutions and linear layers, by their definition: Winograd's are fewer."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(x)
-    for hook in hooks:
-        hook.remove()
-
-    def run() -> None:
-        with torch.no_grad():
-            for conv, given, gradient in seen:
-                weight: Any = conv.weight
-                for _ in range(2):
-                    conv._conv_forward(given, weight, None)
-                torch.ops.aten.convolution_backward(
-                    gradient, given, weight, None, conv.stride, conv.padding, conv.dilation, False, (0, 0), conv.groups,
-                    (True, True, False),
-                )  # fmt: skip
-
-    return run
+    total: int = counter.get_total_flops()
+    return total
 
 
 def peaks_mb(section: str, workload: str, batch: int, peers: Sequence[str]) -> dict[str, float]:

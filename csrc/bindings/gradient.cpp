@@ -42,10 +42,10 @@ void prologue_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t he
 }
 
 void leaky_relu_tangent(int32_t dtype, int64_t count, uintptr_t tangent, uintptr_t mask, float negative_slope,
-                        uintptr_t out, int32_t threads) {
+                        float positive_slope, uintptr_t out, int32_t threads) {
     const genfuse_leaky_relu_tangent_args args{
-        dtype,          count,        address(tangent), static_cast<const uint8_t*>(address(mask)),
-        negative_slope, address(out), threads};
+        dtype,          count,          address(tangent), static_cast<const uint8_t*>(address(mask)),
+        negative_slope, positive_slope, address(out),     threads};
     call_released(genfuse_leaky_relu_tangent, &args);
 }
 
@@ -86,8 +86,8 @@ void bind_gradient(py::module_& module) {
                py::arg("norm_weight") = 0, py::arg("norm_bias") = 0, py::arg("film_scale") = 0,
                py::arg("film_shift") = 0, py::arg("stats") = 0);
     module.def("leaky_relu_tangent", &leaky_relu_tangent, py::arg("dtype"), py::arg("count"),
-               py::arg("tangent"), py::arg("mask"), py::arg("negative_slope"), py::arg("out"),
-               py::arg("threads"));
+               py::arg("tangent"), py::arg("mask"), py::arg("negative_slope"), py::arg("positive_slope"),
+               py::arg("out"), py::arg("threads"));
     module.def("norm_direction", &norm_direction, py::arg("dtype"), py::arg("batch"), py::arg("values"),
                py::arg("x"), py::arg("norms"), py::arg("direction"), py::arg("threads"));
     module.def("norm_tangent", &norm_tangent, py::arg("size"), py::arg("weight_size"), py::arg("x"),

@@ -18,15 +18,14 @@ template <class Stored>
 void run(const genfuse_leaky_relu_tangent_args& args, int64_t begin, int64_t end) {
     const Stored* const tangent = static_cast<const Stored*>(args.tangent);
     Stored* const out = static_cast<Stored*>(args.out);
-    const f32 slope = broadcast<f32>(args.negative_slope);
+    const f32 below = broadcast<f32>(args.negative_slope), above = broadcast<f32>(args.positive_slope);
     int64_t i = begin;
     for (; i + kLanes<float> <= end; i += kLanes<float>) {
-        const f32 value = widen(tangent + i);
-        narrow(out + i, lanes_where(args.mask + i, kLanes<float>) ? value : value * slope);
+        narrow(out + i, widen(tangent + i) * (lanes_where(args.mask + i, kLanes<float>) ? above : below));
     }
     if (i == end) return;
-    const f32 value = widen_part(tangent + i, end - i);
-    narrow_part(out + i, lanes_where(args.mask + i, end - i) ? value : value * slope, end - i);
+    const f32 slope = lanes_where(args.mask + i, end - i) ? above : below;
+    narrow_part(out + i, widen_part(tangent + i, end - i) * slope, end - i);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ typedef struct {
     int64_t count;
     const void* tangent;
     const uint8_t* mask; /* 0 or 1 */
-    float negative_slope;
+    float negative_slope, positive_slope;
     void* out; /* may be tangent */
     int32_t threads;
 } genfuse_leaky_relu_tangent_args;

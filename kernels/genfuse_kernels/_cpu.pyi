@@ -225,7 +225,14 @@ def prologue_gradient(
     stats: int = 0,
 ) -> None: ...
 def leaky_relu_tangent(
-    dtype: int, count: int, tangent: int, mask: int, negative_slope: float, out: int, threads: int
+    dtype: int,
+    count: int,
+    tangent: int,
+    mask: int,
+    negative_slope: float,
+    positive_slope: float,
+    out: int,
+    threads: int,
 ) -> None: ...
 def norm_direction(
     dtype: int, batch: int, values: int, x: int, norms: int, direction: int, threads: int

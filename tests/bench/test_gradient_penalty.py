@@ -11,12 +11,14 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from genfuse_bench import critics, gradient_penalty
+from genfuse_bench import critics, gradient_penalty, gradient_penalty_command
 from genfuse_bench.command import app
 from genfuse_bench.gradient_penalty import OURS, PEERS, Critic, penalty_rows, pictures
 from genfuse_bench.timing import Effort
 
 QUICK = Effort(1, 0.005, 0.01)
+
+PEAK = 100.0
 
 
 def small(norm: str = "no norm") -> nn.Module:
@@ -25,11 +27,17 @@ def small(norm: str = "no norm") -> nn.Module:
 
 @pytest.mark.parametrize("norm", ["no norm", "layer norm", "instance norm", "spectral norm"])
 def test_both_rows_are_held_against_float64(norm: str) -> None:
-    rows = penalty_rows("small", small(norm), 16, 4, PEERS, QUICK)
+    rows = penalty_rows("small", small(norm), 16, 4, PEERS, QUICK, PEAK)
     assert [row.op for row in rows] == ["gradient_penalty", "critic_step"]
     for row in rows:
         assert row.ours_ms and row.ratio and not row.refused and set(row.peers_ms) == set(PEERS)
-        assert row.error < 1e-5 and row.torch_error < 1e-5 and row.floor_ms > 0
+        assert row.error < 1e-5 and row.torch_error < 1e-5
+    # 2·(4·3·16·64 + 8·4·16·16 + 8·16) products and sums a picture, forwards.
+    forward = 4 * 2 * (4 * 3 * 16 * 64 + 8 * 4 * 16 * 16 + 8 * 16) / (PEAK * 1e6)
+    passes = 6 if norm in ("layer norm", "instance norm") else 4
+    assert [row.passes for row in rows] == [passes, passes + 6]
+    for row in rows:
+        assert row.floor_ms == pytest.approx(row.passes * forward, rel=0.02 if "spectral" in norm else 1e-9)
 
 
 def test_a_wrong_gradient_gets_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +45,7 @@ def test_a_wrong_gradient_gets_no_speed(monkeypatch: pytest.MonkeyPatch) -> None
         return network(real).mean()  # type: ignore[no-any-return]
 
     monkeypatch.setattr("genfuse.gradient_penalty", wrong)
-    for row in penalty_rows("small", small(), 16, 4, PEERS, QUICK):
+    for row in penalty_rows("small", small(), 16, 4, PEERS, QUICK, PEAK):
         assert row.refused and row.ours_ms is None and row.ratio is None
 
 
@@ -62,12 +70,13 @@ def test_critics_have_the_papers_shapes() -> None:
 
 def test_the_command_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(critics.SECTIONS, "dcgan", {"small": (small, 16)})
+    monkeypatch.setattr(gradient_penalty_command, "gemm_peak", lambda dtype: PEAK)
     options = [
         "gradient_penalty",
         "--sections",
         "dcgan",
         "--batch",
-        "4",
+        "2,4",
         "--quick",
         "--output",
         str(tmp_path),
@@ -75,9 +84,10 @@ def test_the_command_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (tmp_path / "gradient_penalty_cpu.jsonl").read_text().splitlines()]
-    assert [row["op"] for row in rows] == ["gradient_penalty", "critic_step"] and all(
-        row["commit"] for row in rows
-    )
+    assert [row["op"] for row in rows] == 2 * ["gradient_penalty", "critic_step"]
+    assert all(row["commit"] for row in rows) and [row["shape"][0] for row in rows] == [2, 2, 4, 4]
+    assert "floor" in result.output
+    assert CliRunner().invoke(app, ["gradient_penalty", "--batch", "some"]).exit_code == 2
     assert CliRunner().invoke(app, ["gradient_penalty", "--sections", "none"]).exit_code == 2
 
 

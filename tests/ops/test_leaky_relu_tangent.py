@@ -27,8 +27,8 @@ def case(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return torch.randn((2, *shape)).to(dtype), torch.rand((2, *shape)) < 0.6
 
 
-def near(out: Tensor, tangent: Tensor, mask: Tensor, slope: float) -> bool:
-    want = reference.leaky_relu_tangent(tangent.double(), mask, slope)
+def near(out: Tensor, tangent: Tensor, mask: Tensor, slope: float, positive: float = 1.0) -> bool:
+    want = reference.leaky_relu_tangent(tangent.double(), mask, slope, positive)
     same = out.dtype == tangent.dtype and out.shape == tangent.shape
     bound = spec.tolerance(out.dtype) * want.abs() + spec.least(out.dtype)
     return same and bool(((out.double() - want).abs() <= bound).all())
@@ -41,6 +41,7 @@ def test_against_the_definition(dtype: torch.dtype, slope: float) -> None:
     for shape in SHAPES:
         tangent, mask = case(shape, dtype)
         assert near(leaky_relu_tangent(tangent, mask, slope), tangent, mask, slope)
+        assert near(leaky_relu_tangent(tangent, mask, slope, 2**0.5), tangent, mask, slope, 2**0.5)
 
 
 @pytest.mark.usefixtures("isa")
@@ -86,6 +87,7 @@ def test_gradients_compile_and_dispatch() -> None:
         ({"mask": torch.ones(2, 3)}, TypeError, r"mask has dtype torch\.float32, expected torch\.bool"),
         ({"mask": torch.ones(2, dtype=torch.bool)}, ValueError, r"mask has shape \(2,\), expected \(2, 3\)"),
         ({"negative_slope": float("inf")}, ValueError, "negative_slope is inf, expected a finite number"),
+        ({"positive_slope": float("nan")}, ValueError, "positive_slope is nan, expected a finite number"),
     ],
 )
 def test_bad_arguments(changed: dict[str, object], error: type[Exception], message: str) -> None:

@@ -14,7 +14,7 @@ from genfuse.ops import norm_tangent
 from genfuse_kernels import _cpu
 from genfuse_kernels.norm_tangent import reference
 from ops.cpu_cases import instruction_set
-from ops.tangent_cases import EPS, SIZES, assert_near, case, run
+from ops.tangent_cases import EPS, SIZES, assert_near, at_once, case, run
 
 
 @pytest.fixture(params=_cpu.available_isas())
@@ -27,6 +27,14 @@ def isa(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.parametrize("size", SIZES)
 def test_against_the_definition(size: str) -> None:
     assert_near(size)
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("size", SIZES)
+def test_result_and_gradients_at_once_are_the_same(size: str) -> None:
+    given, gradient = case(size)
+    found = at_once(given, gradient, "cpu")
+    assert all(torch.equal(a, b) for a, b in zip(found, run(given, gradient), strict=True))
 
 
 @pytest.mark.usefixtures("isa")
@@ -70,7 +78,7 @@ def test_what_is_not_asked_for_is_not_computed(monkeypatch: pytest.MonkeyPatch) 
     own = cpu_gradient.norm_tangent_gradient
 
     def seen(*args: object) -> dict[str, Tensor]:
-        asked.append(list(args[-1]))  # type: ignore[call-overload]
+        asked.append(list(args[5]))  # type: ignore[call-overload]
         return own(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cpu_gradient, "norm_tangent_gradient", seen)

@@ -68,6 +68,30 @@ def test_inside_torch_compile() -> None:
     same(step())
 
 
+def test_nothing_of_a_penalty_is_compiled() -> None:
+    """The graph breaks around the call, in two: what checks and draws is not traced piece by piece."""
+    network = critic()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    def step(x: Tensor) -> Tensor:
+        real = x.cos()
+        penalty = genfuse.gradient_penalty(network, real, x, kind="wgan-gp", seed=3)
+        w = torch.sin(x.flatten(1))
+        lengths = genfuse.path_length_penalty(lambda w: w.reshape(SHAPE) ** 3, w, torch.zeros(()))
+        assert isinstance(penalty, Tensor) and isinstance(lengths, Tensor)
+        return torch.tan(penalty) + lengths.exp()
+
+    torch.compile(step, backend=keep)(torch.randn(SHAPE))
+    calls = [node for graph in graphs for node in graph.graph.nodes if node.op.startswith("call")]
+    assert {getattr(node.target, "__name__", node.target) for node in calls} <= {
+        "cos", "sin", "flatten", "tan", "exp", "add",
+    }  # fmt: skip
+
+
 def test_an_optimised_critic() -> None:
     network = critic()
     optimised = genfuse.optimize(network)

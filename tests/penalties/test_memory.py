@@ -62,6 +62,17 @@ def critic(activation: Callable[[], nn.Module], norm: Callable[[], nn.Module] = 
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS * 32 * 32, 1))
 
 
+class BiasAct(nn.Module):
+    """What ends a layer of StyleGAN2's critic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(CHANNELS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return genfuse.ops.bias_act(x, self.bias, activation="leaky_relu", gain=2**0.5)
+
+
 def largest(run: Callable[[], object]) -> int:
     with Memory() as memory:
         run()
@@ -71,6 +82,7 @@ def largest(run: Callable[[], object]) -> int:
 CRITICS: dict[str, tuple[nn.Module, float]] = {
     "relu": (critic(nn.ReLU), 0.6),
     "leaky_relu": (critic(lambda: nn.LeakyReLU(0.2, inplace=True)), 0.6),
+    "bias_act": (critic(BiasAct), 0.6),
     "silu": (critic(nn.SiLU), 0.7),
     "tanh": (critic(nn.Tanh), 1.1),
     "instance norm": (critic(nn.ReLU, lambda: nn.InstanceNorm2d(CHANNELS, affine=True)), 0.8),

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import genfuse
 from genfuse_kernels.conv_norm_act import cpu_gradient, cpu_impl
+from genfuse_kernels.norm_tangent import cpu_gradient as tangent_gradient
+from genfuse_kernels.norm_tangent import cpu_impl as tangent_impl
 from penalties.critics import scores
 from penalties.double_backward import by_double_backward, by_tangents, samples
 
@@ -125,6 +127,27 @@ def test_only_what_lies_below_a_curve_is_passed_a_second_time(ours: Count) -> No
     assert isinstance(network, nn.Sequential)
     network[2] = nn.SiLU()
     assert ours(network) == {FORWARD: 2 * LAYERS, DATA: LAYERS, WEIGHTS: LAYERS + 1}
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [lambda: nn.InstanceNorm2d(6, affine=True), lambda: nn.LayerNorm([6, 8, 8]), lambda: nn.GroupNorm(2, 6)],
+)
+def test_a_norm_is_read_once_for_its_tangent_and_its_gradients(
+    norm: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, calls = critic(nn.ReLU, norm), []
+
+    def seen(*args: Any, **wanted: Any) -> None:
+        calls.append(sorted(wanted))
+        own(*args, **wanted)
+
+    own = tangent_impl.run
+    for module in (tangent_impl, tangent_gradient):
+        monkeypatch.setattr(module, "run", seen)
+    passes(by_tangents, network)
+    everything = ["gradient", "out", "weight_gradient", "x_gradient"]
+    assert calls == [everything] * LAYERS
 
 
 def test_without_gradients_two_passes_give_the_norms() -> None:

@@ -146,6 +146,22 @@ def test_the_mean_follows_the_lengths() -> None:
     assert torch.allclose(mean, lengths.mean() * (1 - 0.6**4), rtol=1e-5)
 
 
+def test_an_overflow_leaves_the_mean() -> None:
+    """A gradient scaler leaves the step out; a mean that is NaN once would be so in all steps to come."""
+    weight = torch.full((WIDTH, 3), 1e38, requires_grad=True)
+
+    def generator(w: Tensor) -> Tensor:
+        return (w @ weight * 1e10).reshape(-1, 3, 1, 1)
+
+    for found in (torch.inf, torch.nan):
+        mean = torch.tensor(0.7)
+        w = torch.ones(2, WIDTH)
+        scaled = (lambda w: generator(w)) if found == torch.inf else (lambda w: generator(w) * torch.nan)
+        penalty = genfuse.path_length_penalty(scaled, w, mean, seed=1)
+        assert isinstance(penalty, Tensor) and not penalty.isfinite()
+        assert mean == 0.7
+
+
 def test_falling_back() -> None:
     class Celu(Synthesis):
         def forward(self, w: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 from genfuse import dispatch
 from genfuse.names import check_name
@@ -100,7 +101,7 @@ def _check_small(
         check_parameter("noise", noise, ((x.shape[0], 1, *space), (1, 1, *space)), x)
 
 
-def _dense(x: Tensor, settings: Settings, per_sample: bool) -> Tensor:
+def dense(x: Tensor, settings: Settings, per_sample: bool) -> Tensor:
     """x itself, or a copy in PyTorch's own order where its memory is none that the kernels know."""
     return x if layout(x, settings.dim, per_sample) is not None else x.contiguous()
 
@@ -108,7 +109,7 @@ def _dense(x: Tensor, settings: Settings, per_sample: bool) -> Tensor:
 def _launch(
     x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, settings: Settings
 ) -> Tensor:
-    x = _dense(x, settings, scale is not None or noise is not None)
+    x = dense(x, settings, scale is not None or noise is not None)
     out = empty_like(x)
     launch = dispatch.select("bias_act", x.device, x.dtype)
     launch(out, x, bias, scale, noise, settings)
@@ -121,9 +122,20 @@ def _differentiable(
     inputs = (x, bias, scale, noise)
     chosen = dispatch.resolve("bias_act", x.device, x.dtype, True, gradient_limits(*inputs))
     if chosen in ("aten", "reference"):
-        return reference.bias_act(*inputs, settings)
+        return composed(*inputs, settings)
     out: Tensor = _BiasAct.apply(settings, chosen, *inputs)
     return out
+
+
+def composed(
+    x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, settings: Settings
+) -> Tensor:
+    """By the definition, as one call to modes that see PyTorch's calls, such as the recorder of penalties."""
+    given = tuple(each for each in (x, bias, scale, noise) if each is not None)
+    if has_torch_function(given):
+        seen: Tensor = handle_torch_function(composed, given, x, bias, scale, noise, settings)
+        return seen
+    return reference.bias_act(x, bias, scale, noise, settings)
 
 
 class _BiasAct(torch.autograd.Function):
@@ -182,7 +194,7 @@ def _by_kernels(ctx: Any, gradient: Tensor, needs: tuple[bool, ...]) -> list[Ten
     if needs[2]:
         found[2] = of_scale.to(scale.dtype)
     if needs[3]:
-        found[3] = _of_noise(of_x, ctx)
+        found[3] = of_noise(of_x, *ctx.noise)
     if before_scale:
         found[0] = of_x * scale.to(kept.dtype).reshape(*scale.shape, *(1,) * (kept.ndim - 2))
     return found
@@ -203,12 +215,12 @@ def _by_slopes(ctx: Any, gradient: Tensor, needs: tuple[bool, ...]) -> list[Tens
         axes = [axis for axis in range(wide.ndim) if axis != ctx.settings.dim]
         found[1] = (product.sum(axes) if axes else product).to(ctx.bias_dtype)
     if needs[3]:
-        found[3] = _of_noise(product, ctx)
+        found[3] = of_noise(product, *ctx.noise)
     return found
 
 
-def _of_noise(product: Tensor, ctx: Any) -> Tensor:
-    shape, dtype = ctx.noise
+def of_noise(product: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """The gradient of noise of this shape from that of what it was added to."""
     axes = (0, 1) if shape[0] == 1 else 1
     return product.sum(axes, keepdim=True, dtype=torch.float32).to(dtype)
 
@@ -237,7 +249,7 @@ def _bias_act(
 def _fake(
     x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, *settings: Any
 ) -> Tensor:
-    return torch.empty_like(_dense(x, Settings(*settings), scale is not None or noise is not None))
+    return torch.empty_like(dense(x, Settings(*settings), scale is not None or noise is not None))
 
 
 @torch.library.impl(LIBRARY, "bias_act", "Autograd")
@@ -258,7 +270,7 @@ def _backward(
     gradient: Tensor, x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     settings, (*how, backend) = Settings(*rest[:5]), rest[5:]
-    x = _dense(x, settings, scale is not None or noise is not None)
+    x = dense(x, settings, scale is not None or noise is not None)
     out = empty_like(x)
     if gradient.stride() != x.stride():
         gradient = torch.empty_like(x).copy_(gradient)
@@ -274,7 +286,7 @@ def _fake_backward(
     gradient: Tensor, x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     settings, (_, _, wants_bias, wants_scale, _) = Settings(*rest[:5]), rest[5:]
-    out = torch.empty_like(_dense(x, settings, scale is not None or noise is not None))
+    out = torch.empty_like(dense(x, settings, scale is not None or noise is not None))
     of_bias = x.new_empty(x.shape[settings.dim] if wants_bias else 0, dtype=torch.float32)
     of_scale = x.new_empty(x.shape[:2] if wants_scale else (0,), dtype=torch.float32)
     return out, of_bias, of_scale

@@ -42,10 +42,23 @@ def norm_tangent(x: Tensor, tangent: Tensor, weight: Tensor | None = None, *, ep
 
 
 def by_kernels(
-    backend: dispatch.Backend, x: Tensor, tangent: Tensor, weight: Tensor | None, eps: float
+    backend: dispatch.Backend,
+    x: Tensor,
+    tangent: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    adjoint: Tensor | None = None,
 ) -> Tensor:
-    """The same with a graph behind it, of what was checked and is plain, by one of `OURS`."""
-    y: Tensor = _Tangent.apply(backend, eps, x, tangent, weight)
+    """The same with a graph behind it, of what was checked and is plain, by one of `OURS`.
+
+    adjoint   what the result will be differentiated with, (B, S), if that is known: all gradients are computed beside
+              the result then, from what is read for it, and what backward is given is not looked at
+    """
+    y: Tensor
+    if adjoint is None:
+        y = _Tangent.apply(backend, eps, x, tangent, weight)
+    else:
+        y = _TangentAndGradients.apply(backend, eps, adjoint, x, tangent, weight)
     return y
 
 
@@ -64,11 +77,42 @@ class _Tangent(torch.autograd.Function):
         if asks_for_graph(gradient):
             found = composed_gradient(partial(_composed, ctx.eps), inputs, gradient, needs)
             return None, None, *found
-        kernels = importlib.import_module(f"genfuse_kernels.norm_tangent.{ctx.backend}_gradient")
-        wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed]
-        dense = [None if tensor is None else tensor.contiguous() for tensor in (gradient, *inputs)]
-        made = kernels.norm_tangent_gradient(*dense, ctx.eps, wanted)
-        return None, None, *(made.get(name) for name in _NAMES)
+        return None, None, *_gradients(ctx.backend, ctx.eps, (gradient, *inputs), needs, None)
+
+
+class _TangentAndGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        backend: dispatch.Backend,
+        eps: float,
+        adjoint: Tensor,
+        x: Tensor,
+        tangent: Tensor,
+        weight: Tensor | None,
+    ) -> Tensor:
+        out = empty_like(x.contiguous())
+        ctx.found = _gradients(backend, eps, (adjoint, x, tangent, weight), ctx.needs_input_grad[3:], out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, *ctx.found
+
+
+def _gradients(
+    backend: dispatch.Backend,
+    eps: float,
+    given: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    out: Tensor | None,
+) -> list[Tensor | None]:
+    """Of x, tangent and weight, from (gradient, x, tangent, weight); fills `out` beside them where it is given."""
+    kernels = importlib.import_module(f"genfuse_kernels.norm_tangent.{backend}_gradient")
+    wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed]
+    dense = [None if tensor is None else tensor.contiguous() for tensor in given]
+    made = kernels.norm_tangent_gradient(*dense, eps, wanted, out)
+    return [made.get(name) for name in _NAMES]
 
 
 def _composed(eps: float, of: Sequence[Tensor | None]) -> Tensor:

@@ -14,10 +14,12 @@ from genfuse.penalties.checks import Fallback, check_options, check_samples
 from genfuse.penalties.points import drawn, noise_like
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.solve import solved
+from genfuse.penalties.uncompiled import uncompiled
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 from genfuse_kernels.philox_normal.spec import STREAM_PATH
 
 
+@uncompiled
 def path_length_penalty(
     generator: Callable[..., Tensor],
     w: Tensor,
@@ -46,7 +48,8 @@ def path_length_penalty(
     fallback, accuracy, cond  as in `gradient_penalty`
 
     Returns (), float32 or float64, differentiable once. ValueError, TypeError and UnsupportedError as there; the mean
-    moves where nothing is raised.
+    moves where nothing is raised and the lengths are finite: an overflow, whose step a gradient scaler leaves out,
+    leaves it as it was.
     """
     _check(generator, w, mean, decay)
     check_options(weight, seed, fallback, accuracy)
@@ -69,7 +72,8 @@ def path_length_penalty(
     penalty, norms = solved(problem, fallback)
     lengths = lengths_of(norms)
     with torch.no_grad():
-        mean.lerp_(lengths.mean().to(mean.dtype), decay)
+        moved = mean.lerp(lengths.mean().to(mean.dtype), decay)
+        mean.copy_(torch.where(moved.isfinite(), moved, mean))
     return (penalty, lengths) if return_lengths else penalty
 
 

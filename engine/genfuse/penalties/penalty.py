@@ -15,6 +15,7 @@ from genfuse.penalties.kinds import KIND_NAMES, KINDS, KindName, Place
 from genfuse.penalties.points import drawn, point_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.solve import solved
+from genfuse.penalties.uncompiled import uncompiled
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 _NEEDS: dict[Place, tuple[str, ...]] = {
@@ -25,6 +26,7 @@ _NEEDS: dict[Place, tuple[str, ...]] = {
 }
 
 
+@uncompiled
 def gradient_penalty(
     critic: Callable[..., Tensor],
     real: Tensor | None = None,

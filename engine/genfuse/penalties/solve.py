@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 from genfuse import dispatch
@@ -17,10 +14,7 @@ from genfuse.penalties.problem import Problem
 
 
 def solved(problem: Problem, fallback: Fallback | None) -> tuple[Tensor, Tensor]:
-    """The penalty (), with a graph behind it, and the norms (N,). torch.compile breaks its graph around the call."""
-    if torch.compiler.is_compiling():
-        eagerly: Callable[..., tuple[Tensor, Tensor]] = torch.compiler.disable(solved)
-        return eagerly(problem, fallback)
+    """The penalty (), with a graph behind it, and the norms (N,)."""
     forced = dispatch.forced()
     if forced not in (None, "aten", *OURS):
         raise UnsupportedError(f"backend {forced!r} is forced, expected 'aten' or one of {', '.join(OURS)}")

@@ -152,8 +152,11 @@ class _Leaves:
             (value,) = call.outputs
             assert value is not None
             result = self._primal(result, value, call.rule.result == "curved")
-        inputs = self._call.inputs
-        return Called(call.function, result, len(inputs) == 1 and inputs[0].value.is_spare())
+        inputs, adjoint = call.inputs, None
+        if self._is_read and len(call.outputs) == 1 and call.outputs[0] is not None:
+            adjoint = call.outputs[0].adjoint
+        is_spare = len(inputs) == 1 and inputs[0].value.is_spare()
+        return Called(call.function, result, is_spare, None if adjoint is None else self._wide(adjoint))
 
     def args(self) -> tuple[Any, ...]:
         given: tuple[Any, ...] = mapped(self._call.args, self._argument)

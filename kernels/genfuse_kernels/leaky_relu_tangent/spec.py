@@ -1,15 +1,16 @@
 """The contract of `leaky_relu_tangent`: the derivative of a LeakyReLU along a tangent, and its own adjoint.
 
-    launch(out, tangent, mask, negative_slope)
+    launch(out, tangent, mask, negative_slope, positive_slope=1.0)
 
 Element by element:
 
-    out = tangent where mask, else negative_slope·tangent
+    out = tangent·(positive_slope where mask, else negative_slope)
 
     tangent, out    any shape and strides, alike; float32 | bfloat16 | float16, any floating dtype on `aten`; out may be
                     tangent
     mask            bool, of its shape: where what was activated was positive
     negative_slope  finite; 0 of a ReLU
+    positive_slope  finite; other than 1 where a gain is behind the activation, which both slopes hold
 
 Half precision is multiplied in float32, and rounds once.
 """

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.norm_tangent.triton_impl import BLOCK
+from genfuse_kernels.norm_tangent.triton_impl import BLOCK, fill
 from genfuse_kernels.norm_tangent.triton_sums import factor, off_mean, set_factors, weight_size, weighted
 
 _COLUMNS, _RUN = 512, 1024
@@ -65,16 +65,27 @@ def norm_tangent_weight_gradient_kernel(
 
 
 def norm_tangent_gradient(
-    gradient: Tensor, x: Tensor, tangent: Tensor, weight: Tensor | None, eps: float, needs: Collection[str]
+    gradient: Tensor,
+    x: Tensor,
+    tangent: Tensor,
+    weight: Tensor | None,
+    eps: float,
+    needs: Collection[str],
+    out: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """The gradients that `needs` names of "x", "tangent" and "weight", from that of the result (B, S); see `spec`."""
+    """The gradients that `needs` names of "x", "tangent" and "weight", from that of the result (B, S); see `spec`.
+
+    out   is filled with the result beside them, by the same sums
+    """
     of = {"x": x, "tangent": tangent, "weight": weight}
     found = {name: torch.empty_like(tensor) for name in needs if (tensor := of[name]) is not None}
     sets, columns = x.shape
-    if sets == 0 or not found:
+    if sets == 0 or not (found or out is not None):
         return {name: made.zero_() for name, made in found.items()}
     factors = set_factors(x, tangent, eps, gradient, weight)
     rows, by, run = weight_size(weight, columns)
+    if out is not None:
+        fill(out, x, tangent, weight, factors)
     if "x" in found or "tangent" in found:
         blocks = triton.cdiv(columns, BLOCK)
         norm_tangent_gradient_kernel[(sets * blocks,)](

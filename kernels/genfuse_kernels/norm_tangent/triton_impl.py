@@ -29,11 +29,14 @@ def norm_tangent_kernel(
 
 def norm_tangent(out: Tensor, x: Tensor, tangent: Tensor, weight: Tensor | None, eps: float) -> None:
     """Fill `out`; see `spec`."""
+    if x.shape[0]:
+        fill(out, x, tangent, weight, set_factors(x, tangent, eps))
+
+
+def fill(out: Tensor, x: Tensor, tangent: Tensor, weight: Tensor | None, factors: Tensor) -> None:
+    """`out` by the factors of each set, of which it has one or more."""
     sets, columns = x.shape
-    if sets == 0:
-        return
     blocks = triton.cdiv(columns, BLOCK)
     norm_tangent_kernel[(sets * blocks,)](
-        out, x, tangent, weight, set_factors(x, tangent, eps), sets, columns, *weight_size(weight, columns),
-        blocks, BLOCK=BLOCK,
+        out, x, tangent, weight, factors, sets, columns, *weight_size(weight, columns), blocks, BLOCK=BLOCK,
     )  # fmt: skip

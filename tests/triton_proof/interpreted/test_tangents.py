@@ -40,6 +40,10 @@ def test_leaky_relu_tangent(dtype: torch.dtype) -> None:
             room = x.clone()
             leaky_relu_tangent(room, room, m, slope)
             assert torch.equal(room, out)
+            leaky_relu_tangent(out, x, m, slope, 1.5)
+            want = leaky_relu_reference.leaky_relu_tangent(x.double(), m, slope, 1.5)
+            bound = leaky_relu_spec.tolerance(dtype) * want.abs() + leaky_relu_spec.least(dtype)
+            assert ((out.double() - want).abs() <= bound).all()
 
 
 def assert_near(x: Tensor) -> None:
@@ -73,6 +77,15 @@ def test_norm_tangent(size: str) -> None:
 def test_norm_tangent_of_extreme_values(size: str, offset: float, scale: float) -> None:
     with genfuse.backend("triton"):
         tangent_cases.assert_near(size, offset, scale)
+
+
+@pytest.mark.parametrize("size", ["instance norm", "layer norm", "no sets"])
+def test_norm_tangent_with_its_gradients_at_once(size: str) -> None:
+    given, gradient = tangent_cases.case(size)
+    found = tangent_cases.at_once(given, gradient, "triton")
+    with genfuse.backend("triton"):
+        apart = tangent_cases.run(given, gradient)
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(found, apart, strict=True))
 
 
 def test_norm_tangent_writes_everything() -> None:

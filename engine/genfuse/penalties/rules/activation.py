@@ -20,7 +20,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 @rule("relu", "relu_", result="sign")
 def relu(called: Called, input: Dual, inplace: bool = False) -> Tensor:
-    return _by_sign(called, input.tangent, 0.0)
+    return by_sign(called, input.tangent, 0.0)
 
 
 @rule("leaky_relu", "leaky_relu_", result="sign")
@@ -29,16 +29,16 @@ def leaky_relu(called: Called, input: Dual, negative_slope: float = 0.01, inplac
         raise UnsupportedError(
             f"negative_slope is {negative_slope}, expected 0 or more: the result's sign tells the slope"
         )
-    return _by_sign(called, input.tangent, negative_slope)
+    return by_sign(called, input.tangent, negative_slope)
 
 
-def _by_sign(called: Called, tangent: Tensor, slope: float) -> Tensor:
-    """Times the slope where the result is not positive."""
+def by_sign(called: Called, tangent: Tensor, negative: float, positive: float = 1.0) -> Tensor:
+    """Times one slope where the result is not positive, and another one where it is."""
     backend = dispatch.resolve("leaky_relu_tangent", tangent.device, tangent.dtype)
     if backend not in OURS:
-        return leaky_relu_reference.leaky_relu_tangent(tangent, called.result, slope)
+        return leaky_relu_reference.leaky_relu_tangent(tangent, called.result, negative, positive)
     out = tangent if called.is_spare else empty_like(tangent)
-    dispatch.launcher("leaky_relu_tangent", backend)(out, tangent, called.result, slope)
+    dispatch.launcher("leaky_relu_tangent", backend)(out, tangent, called.result, negative, positive)
     return out
 
 

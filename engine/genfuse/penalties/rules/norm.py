@@ -30,9 +30,12 @@ def _standardised(x: Dual, normal: Tensor, axes: tuple[int, ...], eps: float) ->
     return scale * torch.addcmul(moved, normal, along, value=-1)
 
 
-def _on_kernels(x: Dual, columns: int, weight: Tensor | None, rows: int, eps: float) -> Tensor | None:
+def _on_kernels(
+    called: Called, x: Dual, columns: int, weight: Tensor | None, rows: int, eps: float
+) -> Tensor | None:
     """Of sets of so many values that lie together, `rows` of which have weights of their own: genfuse's kernel.
 
+    Where the adjoint is known, the gradients come with the tangent: x, tangent and adjoint are read for both at once.
     None where PyTorch's run.
     """
     given = x.primal
@@ -41,7 +44,8 @@ def _on_kernels(x: Dual, columns: int, weight: Tensor | None, rows: int, eps: fl
         return None
     primal, tangent = (tensor.reshape(-1, columns) for tensor in x)
     weights = None if weight is None else weight.to(given.dtype).reshape(rows, -1)
-    return by_kernels(backend, primal, tangent, weights, eps).reshape(given.shape)
+    adjoint = None if called.adjoint is None else called.adjoint.to(given.dtype).reshape(-1, columns)
+    return by_kernels(backend, primal, tangent, weights, eps, adjoint).reshape(given.shape)
 
 
 def _of_channels(weight: Tensor | None, y: Tensor) -> Tensor:
@@ -59,7 +63,7 @@ def layer_norm(
     *_: Any,
 ) -> Tensor:
     """Ba, Kiros and Hinton 2016."""
-    found = _on_kernels(input, math.prod(normalized_shape), weight, 1, eps)
+    found = _on_kernels(called, input, math.prod(normalized_shape), weight, 1, eps)
     if found is not None:
         return found
     normal = F.layer_norm(input.primal, normalized_shape, eps=eps)
@@ -78,7 +82,7 @@ def group_norm(
 ) -> Tensor:
     """Wu and He 2018."""
     shape = input.tangent.shape
-    found = _on_kernels(input, math.prod(shape[1:]) // num_groups, weight, num_groups, eps)
+    found = _on_kernels(called, input, math.prod(shape[1:]) // num_groups, weight, num_groups, eps)
     if found is not None:
         return found
     normal = F.group_norm(input.primal, num_groups, eps=eps)
@@ -103,7 +107,7 @@ def instance_norm(
     if not use_input_stats and running_var is not None:
         return _of_channels(weight, _of_channels(torch.rsqrt(running_var + eps), input.tangent))
     shape = input.tangent.shape
-    found = _on_kernels(input, math.prod(shape[2:]), weight, shape[1], eps)
+    found = _on_kernels(called, input, math.prod(shape[2:]), weight, shape[1], eps)
     if found is not None:
         return found
     normal = F.instance_norm(input.primal, eps=eps)

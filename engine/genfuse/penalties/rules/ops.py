@@ -12,21 +12,12 @@ from genfuse.ops.norm_act import Call as NormActCall
 from genfuse.ops.norm_act import composed
 from genfuse.penalties.rules.rule import composition
 from genfuse_kernels.attention import reference as attention_reference
-from genfuse_kernels.bias_act import reference as bias_act_reference
-from genfuse_kernels.bias_act.spec import Settings as BiasActSettings
 from genfuse_kernels.linear import reference as linear_reference
 
 
 @composition(torch.ops.genfuse.norm_act)
 def norm_act(function: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
     return composed(NormActCall.of(arguments))
-
-
-@composition(torch.ops.genfuse.bias_act)
-def bias_act(
-    function: Any, x: Tensor, bias: Tensor | None, scale: Tensor | None, noise: Tensor | None, *settings: Any
-) -> Tensor:
-    return bias_act_reference.bias_act(x, bias, scale, noise, BiasActSettings(*settings))
 
 
 @composition(torch.ops.genfuse.linear)

@@ -42,6 +42,8 @@ class Called(NamedTuple):
     """a tuple where the function returns several; otherwise as a primal"""
     is_spare: bool
     """whether the memory of the only tangent may be written to"""
+    adjoint: Tensor | None = None
+    """of the only result, where the tangent will be differentiated with it, and with nothing else"""
 
 
 class Run(NamedTuple):
