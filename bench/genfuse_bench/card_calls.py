@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from genfuse_bench.compiled import compile_call, compiling_only
+from genfuse_bench.network_card_calls import network_calls
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings, UnitTensors
 
 
 def all_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
     """Those of every op that takes the dtype."""
     yield from sampler_calls(dtype)
+    yield from network_calls(dtype)
     if dtype != torch.float64:
         yield from norm_calls(dtype)
         yield from conv_calls(dtype)

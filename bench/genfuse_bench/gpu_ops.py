@@ -15,6 +15,8 @@ from torch.nn import functional as F
 import genfuse
 from genfuse_bench.units import GroupNormUnit
 from genfuse_kernels.norm_tangent.reference import norm_tangent as norm_tangent_reference
+from genfuse_kernels.timestep_embedding.reference import timestep_embedding as embedding_reference
+from genfuse_kernels.upfirdn2d.reference import upfirdn2d as upfirdn2d_reference
 
 Made = Callable[[], Any]
 
@@ -292,6 +294,115 @@ def _bias_act(x: Tensor) -> Subject:
     )
 
 
+def _upfirdn2d(x: Tensor) -> Subject:
+    """Upsampling by two with StyleGAN2's filter."""
+    f = torch.tensor([1.0, 3.0, 3.0, 1.0], device=x.device)
+    f = torch.outer(f, f) / 64
+    last = x.contiguous(memory_format=torch.channels_last)
+
+    def plain(x: Tensor, f: Tensor = f) -> Tensor:
+        return upfirdn2d_reference(x, f, (2, 2), (1, 1), (2, 1, 2, 1), False, 4.0)
+
+    def ours(x: Tensor) -> Made:
+        return lambda: genfuse.ops.upfirdn2d(x, f, up=2, padding=(2, 1), gain=4.0)
+
+    return Subject(
+        "upfirdn2d",
+        "up 2, 4 x 4 taps",
+        tuple(x.shape),
+        {"": ours(x), "channels-last": ours(last)},
+        {"eager": lambda: plain(x)},
+        {"torch.compile": _compiled(plain, x)},
+        lambda: plain(x.double(), f.double()),
+    )
+
+
+def _spectral_norm(x: Tensor) -> Subject:
+    """Of six 4x4 convolutions; without a step, as the vectors change with each."""
+    channels = x.shape[1]
+    weights = [torch.randn(channels, channels, 4, 4, device=x.device, dtype=x.dtype) for _ in range(6)]
+    us, vs = (
+        [F.normalize(torch.randn(size, device=x.device), dim=0).to(x.dtype) for _ in weights]
+        for size in (channels, channels * 16)
+    )
+
+    def plain(
+        weights: Sequence[Tensor] = weights, us: Sequence[Tensor] = us, vs: Sequence[Tensor] = vs
+    ) -> Tensor:
+        made = [
+            weight / torch.dot(u, torch.mv(weight.flatten(1), v))
+            for weight, u, v in zip(weights, us, vs, strict=True)
+        ]
+        return torch.stack(made)
+
+    return Subject(
+        "spectral_norm",
+        "six 4x4 convolutions, no step",
+        tuple(weights[0].shape),
+        {"": lambda: torch.stack(genfuse.ops.spectral_norm(weights, us, vs, steps=0)[0])},
+        {"eager": plain},
+        {"torch.compile": _compiled(plain)},
+        lambda: plain(*([tensor.double() for tensor in each] for each in (weights, us, vs))),
+    )
+
+
+def _attention(x: Tensor) -> Subject:
+    """One head of the image's pixels, 4096 of them at most."""
+    size = min(x.shape[2], 64)
+    rows = x[:, :, :size, :size].flatten(2).transpose(1, 2).contiguous()[:, None]
+
+    def plain(rows: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(rows, rows, rows)
+
+    return Subject(
+        "attention",
+        "one head",
+        tuple(rows.shape),
+        {"": lambda: genfuse.ops.attention(rows, rows, rows)},
+        {"eager": lambda: plain(rows)},
+        {"torch.compile": _compiled(plain, rows)},
+        lambda: plain(rows.double()),
+    )
+
+
+def _linear(x: Tensor) -> Subject:
+    """A projection of the image's pixels."""
+    channels = x.shape[1]
+    rows = x.flatten(2).transpose(1, 2).reshape(-1, channels).contiguous()
+    weight = torch.randn(channels, channels, device=x.device, dtype=x.dtype) / math.sqrt(channels)
+
+    def plain(rows: Tensor, weight: Tensor = weight) -> Tensor:
+        return F.linear(rows, weight)
+
+    return Subject(
+        "linear",
+        "of each pixel",
+        tuple(rows.shape),
+        {"": lambda: genfuse.ops.linear(rows, weight)},
+        {"eager": lambda: plain(rows)},
+        {"torch.compile": _compiled(plain, rows)},
+        lambda: plain(rows.double(), weight.double()),
+    )
+
+
+def _timestep_embedding(x: Tensor) -> Subject:
+    t = torch.linspace(0, 999, len(x), device=x.device, dtype=x.dtype)
+    channels = x.shape[1]
+
+    def plain(t: Tensor) -> Tensor:
+        return embedding_reference(t, channels, True, 0.0, 1.0, 1e4)
+
+    return Subject(
+        "timestep_embedding",
+        f"{channels} channels",
+        (len(x),),
+        {"": lambda: genfuse.ops.timestep_embedding(t, channels)},
+        {"eager": lambda: plain(t)},
+        {"torch.compile": _compiled(plain, t)},
+        lambda: plain(t.double()),
+    )
+
+
 _MAKERS: dict[str, Callable[[Tensor], Subject]] = {
     "norm_act": _norm_act,
     "norm_stats": _norm_stats,
@@ -305,6 +416,11 @@ _MAKERS: dict[str, Callable[[Tensor], Subject]] = {
     "norm_direction": _norm_direction,
     "norm_tangent": _norm_tangent,
     "bias_act": _bias_act,
+    "upfirdn2d": _upfirdn2d,
+    "spectral_norm": _spectral_norm,
+    "attention": _attention,
+    "linear": _linear,
+    "timestep_embedding": _timestep_embedding,
 }
 
 OPS = tuple(_MAKERS)

@@ -37,14 +37,14 @@ ORDER: dict[str, tuple[Backend, ...]] = {
 Launcher = Callable[..., None]
 
 OPS: dict[str, tuple[Backend, ...]] = {
-    "attention": ("cpu", "aten", "reference"),
+    "attention": ("cpu", "triton", "aten", "reference"),
     "bias_act": ("cpu", "triton", "aten", "reference"),
     "clip_grad_norm": ("cpu", "triton", "aten", "reference"),
     "clip_weights": ("cpu", "triton", "aten", "reference"),
     "conv_norm_act": ("cpu", "triton", "cuda", "aten", "reference"),
     "ema_update": ("cpu", "triton", "aten", "reference"),
     "leaky_relu_tangent": ("cpu", "triton", "aten", "reference"),
-    "linear": ("cpu", "aten", "reference"),
+    "linear": ("cpu", "triton", "aten", "reference"),
     "norm_act": ("cpu", "triton", "cuda", "aten", "reference"),
     "norm_direction": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "cuda", "aten", "reference"),
@@ -52,16 +52,23 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),
-    "spectral_norm": ("cpu", "aten", "reference"),
-    "timestep_embedding": ("cpu", "aten", "reference"),
-    "upfirdn2d": ("cpu", "aten", "reference"),
+    "spectral_norm": ("cpu", "triton", "aten", "reference"),
+    "timestep_embedding": ("cpu", "triton", "aten", "reference"),
+    "upfirdn2d": ("cpu", "triton", "aten", "reference"),
 }
 """The backends that have a kernel, by op."""
 
-FORWARD_ONLY = frozenset(
-    {"attention", "leaky_relu_tangent", "linear", "norm_direction", "norm_stats", "timestep_embedding"}
-)
-"""Ops whose kernels have no backward: a call that needs gradients runs on `aten`."""
+_OURS: tuple[Backend, ...] = ("cpu", "triton", "cuda")
+
+FORWARD_ONLY: dict[str, tuple[Backend, ...]] = {
+    "attention": ("cpu",),
+    "leaky_relu_tangent": _OURS,
+    "linear": ("cpu",),
+    "norm_direction": _OURS,
+    "norm_stats": _OURS,
+    "timestep_embedding": _OURS,
+}
+"""The backends whose kernels have no backward, by op: a call that needs gradients runs on another, `aten` at last."""
 
 FLOAT32_ARITHMETIC = frozenset(
     {
@@ -189,7 +196,7 @@ def obstacle(
         dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
-    if gradients and op in FORWARD_ONLY:
+    if gradients and name in FORWARD_ONLY.get(op, ()):
         return "gradients are needed, and it has no backward of this op yet"
     return None
 

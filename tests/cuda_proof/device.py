@@ -16,6 +16,8 @@ def on_device(kernel: Callable[..., None], device: str = "cuda") -> Callable[...
         copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
         def moved(value: Any) -> Any:
+            if type(value) is list:
+                return [moved(each) for each in value]
             if not isinstance(value, Tensor):
                 return value
             storage = value.untyped_storage()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,12 @@ import torch
 
 from cuda_proof.device import on_device
 from genfuse_kernels.conv_norm_act.settings import NORMS
+from genfuse_kernels.timestep_embedding import reference as embedding
+from genfuse_kernels.timestep_embedding import spec as embedding_spec
+from ops import attention_cases, linear_cases, spectral_norm_cases, upfirdn2d_cases
 from ops.conv_cases import IMAGE_LAYOUTS
+from ops.cpu_cases import DTYPES as ALL_DTYPES
+from ops.cpu_cases import LAYOUTS
 from ops.cuda_conv_cases import DTYPES, check, random_unit
 from ops.norm_cases import check_call, check_stats, long_row, random_call, random_image
 from ops.philox_contract import PhiloxContract
@@ -102,3 +109,72 @@ def test_training_follows_float64(norm: str, dtype: torch.dtype) -> None:
         scale = exact.abs().max()
         eps = torch.finfo(dtype).eps
         assert (ours - exact).abs().max() <= 2 * (theirs - exact).abs().max() + 4 * eps * scale
+
+
+class TestUpfirdn2d:
+    @staticmethod
+    def on_gpu(x: torch.Tensor, f: torch.Tensor, **options: Any) -> torch.Tensor:
+        import genfuse
+
+        with genfuse.backend("triton"):
+            return genfuse.ops.upfirdn2d(x.cuda(), f.cuda(), **options).cpu()
+
+    @pytest.mark.parametrize("dtype", ALL_DTYPES)
+    @pytest.mark.parametrize("seed", range(40))
+    def test_generated(self, dtype: torch.dtype, seed: int) -> None:
+        upfirdn2d_cases.hold(self.on_gpu, np.random.default_rng([71, seed]), dtype, LAYOUTS[seed % 5])
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_spectral_norm(dtype: torch.dtype, steps: int) -> None:
+    spectral_norm_cases.hold(triton("spectral_norm"), spectral_norm_cases.Layers(steps, dtype), steps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_of_spectral_norm(dtype: torch.dtype) -> None:
+    kernels = importlib.import_module("genfuse_kernels.spectral_norm.triton_impl")
+    on_gpu = SimpleNamespace(
+        spectral_norm=on_device(kernels.spectral_norm),
+        spectral_norm_gradient=on_device(kernels.spectral_norm_gradient),
+    )
+    spectral_norm_cases.hold_gradient(on_gpu, spectral_norm_cases.Layers(11, dtype))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_attention(seed: int) -> None:
+    dtype = DTYPES[seed % 3]
+    case = attention_cases.random_case(np.random.default_rng([81, seed]), dtype)
+    attention_cases.check(triton("attention"), case, attention_cases.product_of(dtype))
+    attention_cases.hold_gradients(case, "cuda")
+
+
+@pytest.mark.parametrize("channels", [64, 128, 256, 512])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_attention_of_every_plan(dtype: torch.dtype, channels: int) -> None:
+    q, k, v = (torch.randn(2, 1, 200, channels).to(dtype) for _ in range(3))
+    case = attention_cases.Case(q, k, v, channels**-0.5)
+    attention_cases.check(triton("attention"), case, attention_cases.product_of(dtype))
+    attention_cases.hold_gradients(case, "cuda")
+
+
+@pytest.mark.parametrize("seed", range(48))
+def test_linear(seed: int) -> None:
+    dtype = DTYPES[seed % 3]
+    product = "tf32x3" if dtype == torch.float32 else dtype
+    linear_cases.check(triton("linear"), np.random.default_rng([9, seed]), dtype, product)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_of_linear(dtype: torch.dtype) -> None:
+    linear_cases.hold_gradients(dtype, "cuda")
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+def test_timestep_embedding(dtype: torch.dtype) -> None:
+    t = torch.tensor([0.0, -0.5, 1.0, 250.25, 999.0, -6e4]).to(dtype)
+    out = torch.full((6, 129), torch.nan, dtype=dtype)
+    triton("timestep_embedding")(out, t, True, 0.5, 2.0, 1e4)
+    want = embedding.timestep_embedding(t.double(), 129, True, 0.5, 2.0, 1e4)
+    allowed = embedding_spec.tolerance(dtype, 2 * float(t.double().abs().max()))
+    assert ((out.double() - want).abs() <= allowed).all()

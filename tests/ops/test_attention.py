@@ -8,57 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 import genfuse
 from genfuse.ops import attention
 from genfuse_kernels.attention import cpu_impl, reference, spec
-from ops.cpu_cases import ISAS, instruction_set, laid_out, threads, untouched_elsewhere
-
-_LAYOUTS = ("tokens first", "heads first", "channels outside", "sliced")
-
-
-def _heads(rng: np.random.Generator, shape: tuple[int, ...], dtype: torch.dtype, layout: str) -> Tensor:
-    values = torch.from_numpy(rng.standard_normal(shape) * 1.5).to(dtype)
-    if layout == "tokens first":
-        return values.transpose(1, 2).contiguous().transpose(1, 2)
-    if layout == "channels outside":
-        return values.transpose(2, 3).contiguous().transpose(2, 3)
-    if layout == "sliced":
-        return laid_out(values, "sliced")
-    return values
-
-
-def _allowed(q: Tensor, k: Tensor, v: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    magnitude = float((q.abs() @ k.abs().transpose(-1, -2)).max()) * abs(scale)
-    weights = ((q * scale) @ k.transpose(-1, -2)).softmax(-1)
-    return spec.tolerance(dtype, q.shape[3], k.shape[2], magnitude) * (weights @ v.abs())
+from ops.attention_cases import allowed, check, random_case
+from ops.cpu_cases import ISAS, instruction_set, threads
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("seed", range(30))
 def test_random_cases(isa: str, seed: int) -> None:
-    rng = np.random.default_rng([8, seed])
-    dtype = spec.DTYPES[seed % 3]
-    n, heads = int(rng.integers(1, 3)), int(rng.integers(1, 4))
-    queries, keys = (int(rng.integers(1, (20, 300)[seed % 2])) for _ in range(2))
-    channels, values = int(rng.integers(1, 70)), int(rng.integers(1, 70))
-    q, k, v = (
-        _heads(rng, shape, dtype, _LAYOUTS[rng.integers(4)])
-        for shape in (
-            (n, heads, queries, channels),
-            (n, heads, keys, channels),
-            (n, heads, keys, values),
-        )
-    )
-    scale = float(rng.choice([1 / math.sqrt(channels), 1.0]))
-    wide = (q.double(), k.double(), v.double())
-    want = reference.attention(*wide, scale)
-    out = laid_out(torch.full((n, heads, queries, values), math.nan, dtype=dtype), "contiguous")
     with instruction_set(isa):
-        cpu_impl.attention(out, q, k, v, scale)
-    assert untouched_elsewhere(out)
-    assert ((out.double() - want).abs() <= _allowed(*wide, scale, dtype)).all()
+        check(cpu_impl.attention, random_case(np.random.default_rng([8, seed]), spec.DTYPES[seed % 3]))
 
 
 @pytest.mark.parametrize("keys", [1, 15, 16, 127, 128, 129, 256, 300])
@@ -67,7 +29,7 @@ def test_every_tail_of_the_blocks(queries: int, keys: int) -> None:
     q, k, v = torch.randn(1, 2, queries, 24), torch.randn(1, 2, keys, 24), torch.randn(1, 2, keys, 17)
     wide = (q.double(), k.double(), v.double())
     error = (attention(q, k, v).double() - reference.attention(*wide, 24**-0.5)).abs()
-    assert (error <= _allowed(*wide, 24**-0.5, torch.float32)).all()
+    assert (error <= allowed(*wide, 24**-0.5, torch.float32)).all()
 
 
 def test_bits_depend_on_the_sample_alone() -> None:
@@ -86,7 +48,7 @@ def test_extreme_scores() -> None:
     q, k, v = torch.randn(1, 1, 80, 16), torch.randn(1, 1, 200, 16), torch.randn(1, 1, 200, 16)
     wide = (q.double() * 1e3, k.double() * 1e3, v.double())
     error = (attention(q * 1e3, k * 1e3, v).double() - reference.attention(*wide, 0.25)).abs()
-    assert (error <= _allowed(*wide, 0.25, torch.float32)).all()
+    assert (error <= allowed(*wide, 0.25, torch.float32)).all()
     for value in (math.nan, math.inf, -math.inf):
         broken = k.clone()
         broken[0, 0, 150, 3] = value
@@ -114,7 +76,7 @@ def test_few_channels_whatever_the_scores_and_values(scores: float, values: floa
         cpu_impl.attention(out, q, k, v, 1.0)
     denormal = 37 * 2.0**-149  # to which small values are rounded
     assert (
-        (out.double() - want).abs() <= _allowed(q.double(), k.double(), v.double(), 1.0, q.dtype) + denormal
+        (out.double() - want).abs() <= allowed(q.double(), k.double(), v.double(), 1.0, q.dtype) + denormal
     ).all()
 
 

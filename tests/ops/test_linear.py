@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,45 +9,23 @@ import torch.nn.functional as F
 
 import genfuse
 from genfuse.ops import linear
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from genfuse_kernels.linear import cpu_impl, reference, spec
+from genfuse_kernels.linear import cpu_impl, spec
 from ops.cpu_cases import ISAS, instruction_set, threads
+from ops.linear_cases import check
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("seed", range(24))
 def test_random_cases(isa: str, seed: int) -> None:
-    rng = np.random.default_rng([9, seed])
     dtype = spec.DTYPES[seed % 3]
-    rows, inputs, outputs = (int(rng.integers(1, limit)) for limit in (200, 400, 100))
-    settings = Settings(
-        activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
-        negative_slope=0.2,
-        scale=float(rng.choice([1.0, 0.5])),
-        out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
-    )
-
-    def values(*shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.standard_normal(shape)).to(dtype)
-
-    x, weight, bias, residual = (
-        values(rows, inputs),
-        values(outputs, inputs),
-        values(outputs),
-        values(rows, outputs),
-    )
-    want = reference.linear(x.double(), weight.double(), bias.double(), settings, residual.double())
-    out = torch.full((rows, outputs), math.nan, dtype=dtype)
-    with instruction_set(isa):
-        cpu_impl.linear(out, x, weight, bias, settings, residual)
-    activated = Settings(activation=settings.activation, negative_slope=0.2)
-    h = reference.linear(x.double(), torch.eye(inputs, dtype=torch.float64), None, activated, None)
-    size = F.linear(h.abs(), weight.double().abs(), bias.double().abs()) + residual.double().abs()
     pairs = dtype == torch.bfloat16 and isa in ("avx512_bf16", "amx_bf16")
-    product = torch.bfloat16 if pairs else torch.float32
-    compute = spec.tolerance(torch.float32, inputs, product=product) * (size + 1)
-    store = spec.tolerance(dtype, 1) * want.abs()
-    assert ((out.double() - want).abs() <= compute + store).all()
+    with instruction_set(isa):
+        check(
+            cpu_impl.linear,
+            np.random.default_rng([9, seed]),
+            dtype,
+            product=torch.bfloat16 if pairs else torch.float32,
+        )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 47, 71, 72, 73, 96, 97, 145, 192, 1009])

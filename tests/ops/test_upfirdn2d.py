@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.autograd import forward_ad
 
 import genfuse
 from genfuse.errors import UnsupportedError
 from genfuse.ops import upfirdn2d
-from genfuse_kernels.upfirdn2d import reference, spec
-from ops.cpu_cases import DTYPES, laid_out, threads
-
-Options = dict[str, Any]
-
-
-def generated(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...], Options]:
-    """Sizes of x and f, and options that leave an image."""
-    while True:
-        shape = (
-            int(rng.integers(1, 4)),
-            int(rng.choice([1, 2, 3, 17, 70])),
-            *rng.integers(1, 24, 2).tolist(),
-        )
-        taps = tuple(rng.integers(1, 9, 2).tolist()) if rng.random() < 0.5 else (int(rng.integers(1, 25)),)
-        options = {
-            "up": tuple(rng.integers(1, 5, 2).tolist()),
-            "down": tuple(rng.integers(1, 5, 2).tolist()),
-            "padding": tuple(rng.integers(-4, 25, 4).tolist()),
-            "flip_filter": bool(rng.random() < 0.5),
-            "gain": float(rng.choice([1.0, 4.0, -0.3])),
-        }
-        f_size = (taps[0], taps[-1])
-        if min(spec.out_size(shape[2:], f_size, options["up"], options["down"], options["padding"])) >= 1:
-            return shape, taps, options
-
-
-def defined(x: Tensor, f: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-    """The definition in float64, and the same sum of absolute values."""
-    rest = tuple(options[name] for name in ("up", "down", "padding", "flip_filter"))
-    want = reference.upfirdn2d(x.double(), f.double(), *rest, options["gain"])
-    bound = reference.upfirdn2d(x.double().abs(), f.double().abs(), *rest, abs(options["gain"]))
-    return want, bound
+from ops.cpu_cases import DTYPES, threads
+from ops.upfirdn2d_cases import Options, generated, hold
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -53,17 +19,7 @@ def defined(x: Tensor, f: Tensor, options: Options) -> tuple[Tensor, Tensor]:
 def test_generated_calls(dtype: torch.dtype, layout: str, isa: str, poisoned: None, proof: bool) -> None:
     rng = np.random.default_rng(DTYPES.index(dtype) + 7 * len(layout))
     for _ in range(200 if proof else 12):
-        shape, taps, options = generated(rng)
-        x = laid_out(torch.from_numpy(rng.standard_normal(shape)).to(dtype), layout)
-        f = torch.from_numpy(rng.standard_normal(taps)).float()
-        out = upfirdn2d(x, f, **options)
-        want, bound = defined(x, f, options)
-        assert out.dtype == dtype and out.shape == want.shape
-        count = 2 * taps[0] if len(taps) == 1 else taps[0] * taps[1]
-        subnormal = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
-        error = (out.double() - want).abs()
-        allowed = spec.tolerance(dtype, count) * bound + subnormal
-        assert (error <= allowed).all(), (shape, taps, options)
+        hold(upfirdn2d, rng, dtype, layout)
 
 
 def test_a_filter_of_one_axis_is_its_outer_product() -> None:

@@ -12,7 +12,7 @@ Import it in a process that has TRITON_INTERPRET=1 set before Triton is. What it
     traffic      bytes read and written, by argument
 
     dot          bfloat16 by value; float32 as tensor cores read it: "tf32" without its low 13 bits, "tf32x3" with
-                 the products of the rest (Triton's F32DotTC)
+                 the products of the rest, of which it drops what is NaN (Triton's F32DotTC)
 
 Calls of device functions are made cheaper. Threads of one program and atomics are not covered.
 """
@@ -233,7 +233,8 @@ def _correct_dot() -> None:
                     _without_low_bits(np.nan_to_num(whole - high))
                     for whole, high in ((left, high_left), (right, high_right))
                 )
-                product = low_left @ high_right + high_left @ low_right + product
+                lesser = low_left @ high_right + high_left @ low_right
+                product = np.where(np.isnan(lesser), 0, lesser) + product
         else:
             product = left @ right
         return TensorHandle(product + d.data, d.dtype.scalar)

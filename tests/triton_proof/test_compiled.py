@@ -19,6 +19,7 @@ from genfuse_bench.card_calls import (  # noqa: E402
     sampler_calls,
     tangent_calls,
 )
+from genfuse_bench.network_card_calls import network_calls  # noqa: E402
 from genfuse_kernels.bias_act import triton_impl as bias_act  # noqa: E402
 from genfuse_kernels.bias_act.spec import Settings as BiasActSettings  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
@@ -55,6 +56,22 @@ NORM_TANGENTS = {
     "norm_tangent_weight_gradient",
 }
 """Of float32 alone."""
+
+NETWORK = {
+    "attention": True,
+    "query_gradient": True,
+    "key_gradient": True,
+    "conv_norm_act": True,
+    "upfirdn2d": False,
+    "timestep_embedding": False,
+    "spectral_norm products": False,
+    "spectral_norm columns": False,
+    "spectral_norm norms": False,
+    "spectral_norm divide": False,
+    "spectral_norm dots": False,
+    "spectral_norm gradient": False,
+}
+"""What a network needs beside its units, and whether it is a matrix product."""
 
 TARGETS = [(80, torch.float32), (90, torch.bfloat16)]
 TURN = rotating(1, 2)[0]
@@ -112,6 +129,17 @@ def test_tangents_neither_spill_nor_miss_128_bits(target, dtype):
         assert not row.spills, row
         if row.kernel != "norm_tangent_factors":
             assert "128" in row.loads, row
+
+
+@pytest.mark.parametrize(("target", "dtype"), TARGETS if WHOLE else [TARGETS[TURN]])
+def test_what_a_network_needs_neither_spills_nor_misses_the_tensor_cores(target, dtype):
+    found = cards.cards((target,), (dtype,), network_calls)
+    assert {row.kernel for row in found} == set(NETWORK)
+    for row in found:
+        assert not row.spills, row
+        assert (row.tensor_core > 0) == NETWORK[row.kernel], row
+        if row.kernel == "upfirdn2d" and "channels_last" in row.case:
+            assert set(row.stores) == {"128"} and "128" in row.loads, row
 
 
 def test_sizes_of_one_compile():

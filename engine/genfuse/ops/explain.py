@@ -13,6 +13,8 @@ import torch
 from genfuse import dispatch, measured, tuned
 from genfuse.dispatch import Choice
 from genfuse.ops import tensor_list
+from genfuse.ops.attention import attention
+from genfuse.ops.attention import limits as heads_limits
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_geometry import settings_of
 from genfuse.ops.conv_launch import limits
@@ -23,7 +25,7 @@ from genfuse.ops.upfirdn2d import upfirdn2d
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
-_DIFFERENTIATED = frozenset({"bias_act", "conv_norm_act", "norm_act", "upfirdn2d"})
+_DIFFERENTIATED = frozenset({"attention", "bias_act", "conv_norm_act", "linear", "norm_act", "upfirdn2d"})
 """Ops that choose their backend anew where gradients are needed."""
 
 
@@ -46,6 +48,8 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     of_call: dict[dispatch.Backend, str] = {}
     if op == "conv_norm_act":
         of_call = _limits(args, kwargs, gradients)
+    elif op == "attention":
+        of_call = _of_heads(args, kwargs)
     elif op in _OF_LISTS:
         of_call = dict(tensor_list.limits(*lists))
     if gradients and op in _DIFFERENTIATED:
@@ -69,6 +73,13 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
     options = {name: given[name] for name in Settings._fields if name in given}
     settings = settings_of(weight.ndim - 2, **{"padding": 0, **options})
     return limits(x, weight, settings, gradients)
+
+
+def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:
+    """Of this call of `attention`, as far as its arguments are given."""
+    given = inspect.signature(attention).bind_partial(*args, **kwargs).arguments
+    q = given.get("q")
+    return {} if q is None else heads_limits(q, given.get("v", q))
 
 
 def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

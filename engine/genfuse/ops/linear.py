@@ -12,7 +12,17 @@ from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_checks import check_parameter, check_settings
-from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient, only_recorded
+from genfuse.ops.conv_norm_act import unit as convolution
+from genfuse.ops.library import (
+    LIBRARY,
+    OURS,
+    define,
+    fake,
+    gradient_limits,
+    needs_dispatcher,
+    needs_gradient,
+    only_recorded,
+)
 from genfuse.ops.memory import empty
 from genfuse_kernels.conv_norm_act.settings import Activation, Settings
 from genfuse_kernels.linear import reference
@@ -37,7 +47,8 @@ def linear(
 
     In an autocast region float32 rows are read in its dtype.
     Returns (..., K). A row's bits depend on that row alone, which `torch.nn.functional.linear` does not promise.
-    Differentiable by PyTorch's own kernels. ValueError or TypeError, naming the argument, before anything is computed.
+    Differentiable: on GPUs by the kernels of the unit `conv_norm_act`, of which it is the 1x1 convolution, and else by
+    PyTorch's own. ValueError or TypeError, naming the argument, before anything is computed.
     """
     settings = Settings(
         activation=activation, negative_slope=negative_slope, scale=scale, out_activation=out_activation
@@ -80,8 +91,18 @@ def _launch(
 def _differentiable(
     x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settings, residual: Tensor | None
 ) -> Tensor:
-    dispatch.select("linear", x.device, x.dtype, gradients=True)
-    return reference.linear(x, weight, bias, settings, residual)
+    inputs = (x, weight, bias, residual)
+    chosen = dispatch.resolve("linear", x.device, x.dtype, True, gradient_limits(*inputs))
+    if chosen not in OURS or 0 in x.shape:
+        return reference.linear(x, weight, bias, settings, residual)
+    images = {} if residual is None else {"residual": _image(residual)}
+    y, _ = convolution(_image(x), weight[:, :, None, None], bias, settings, images)  # type: ignore[arg-type]
+    return y[0, :, :, 0].t().reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _image(x: Tensor) -> Tensor:
+    """Rows as the pixels of a channels-last image (1, C, M, 1)."""
+    return x.reshape(-1, x.shape[-1]).t()[None, :, :, None]
 
 
 define(

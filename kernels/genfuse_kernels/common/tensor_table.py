@@ -89,10 +89,10 @@ def _is_dense(tensor: Tensor) -> bool:
 @triton.jit
 def run_of(row, COLUMN: tl.constexpr, TYPE: tl.constexpr, ALIGNED: tl.constexpr):
     """A pointer to the first element of one of a row's tensors."""
-    address = tl.load(row + COLUMN)
-    if ALIGNED:
-        address = tl.multiple_of(address, 16)
-    return address.to(tl.pointer_type(TYPE))
+    run = tl.load(row + COLUMN).to(tl.pointer_type(TYPE))
+    if ALIGNED:  # of the pointer: what is known of an integer is lost when it becomes one
+        run = tl.multiple_of(run, 16)
+    return run
 
 
 @triton.jit

@@ -1,0 +1,11 @@
+"""What a network needs beside its units, in Triton: files of triton_proof/interpreted, in one process."""
+
+from __future__ import annotations
+
+from triton_proof.process import run_interpreted
+
+OPS = ("attention", "linear", "spectral_norm", "timestep_embedding", "upfirdn2d")
+
+
+def test_cases_under_the_interpreter() -> None:
+    run_interpreted(*(f"test_{op}.py" for op in OPS))
