@@ -163,4 +163,4 @@ def test_the_pool_shows_what_it_kept() -> None:
 def test_files_of_a_run_hold_the_pool_but_not_its_users(tmp_path: Path) -> None:
     trainer_of("cyclegan", tmp_path, steps=1).train()
     names = checkpoint.load(tmp_path).tensors
-    assert "pools.0.images" in names and not any(name.startswith("ema.pools") for name in names)
+    assert "pool_x.images" in names and not any(name.startswith("ema.pool") for name in names)

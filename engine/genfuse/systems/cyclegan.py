@@ -66,7 +66,7 @@ class CycleGAN(Translator[CycleGANConfig]):
             CycleGANGenerator(channels, channels, c.width, c.num_blocks) for _ in range(2)
         )
         self.critics = nn.ModuleList(PatchCritic(channels, c.width, c.halvings, "instance") for _ in range(2))
-        self.pools = nn.ModuleList(ImagePool(c.pool, self.image_shape) for _ in range(2))
+        self.pool_x, self.pool_y = (ImagePool(c.pool, self.image_shape) for _ in range(2))
         self.generators.apply(initialise)
 
     def optimizers(self, run: RunConfig) -> dict[str, torch.optim.Optimizer]:
@@ -100,12 +100,9 @@ class CycleGAN(Translator[CycleGANConfig]):
             total = total + c.cycle_weight * c.identity_weight * losses.identity(x, f(x), y, g(y))
         now.minimise("generator", total)
         now.log(cycle=cycle)
-        shown = [
-            pool.exchanged(fake, now)  # type: ignore[operator]
-            for pool, fake in zip(self.pools, (fake_x, fake_y), strict=True)
-        ]
-        of_x = loss.critic(critic_x(x), critic_x(shown[0]))
-        now.minimise("critic", of_x + loss.critic(critic_y(y), critic_y(shown[1])))
+        of_x = loss.critic(critic_x(x), critic_x(self.pool_x.exchanged(fake_x, now)))
+        of_y = loss.critic(critic_y(y), critic_y(self.pool_y.exchanged(fake_y, now)))
+        now.minimise("critic", of_x + of_y)
 
     @classmethod
     def defaults(cls, image_shape: tuple[int, ...]) -> tuple[CycleGANConfig, RunConfig]:
