@@ -11,6 +11,7 @@ from torch import nn
 import genfuse
 from genfuse.systems.ddpm import DDPM, DDPMConfig
 from genfuse.train.config import TrainConfig
+from genfuse.train.draws import Draws
 from genfuse.train.ema import Ema
 from genfuse_bench.timing import Effort, measure
 from genfuse_bench.training import OURS, TrainingRow, row_of
@@ -46,7 +47,7 @@ class SystemStep:
             self._ema.update(self._system.model, 100 + i)
 
     def _backward(self) -> torch.Tensor:
-        loss = self._system.loss(self._images, self._labels, self._generator)
+        loss = self._system.loss(self._images, self._labels, Draws(self._generator))
         torch.autograd.backward(loss)
         return loss.detach()
 

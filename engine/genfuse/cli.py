@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 import typer
@@ -19,15 +19,12 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
-from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
+from genfuse.commands.sample import sample
 from genfuse.commands.singan import commands as singan_commands
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -87,88 +84,7 @@ def _is_allocation(error: Exception) -> bool:
     return known or "can't allocate memory" in str(error)
 
 
-@app.command()
-def sample(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
-    ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
-    sampler: SamplerOption = None,
-    steps: StepsOption = None,
-    guidance: GuidanceOption = None,
-    label: Annotated[
-        str | None,
-        typer.Option(help="Class of all pictures, or the domain to translate to; each in turn if left out."),
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="What all pictures are of, or what is rewritten. Systems that read only."),
-    ] = None,
-    interpolate: Annotated[
-        bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
-    ] = False,
-    arithmetic: Annotated[
-        bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
-    ] = False,
-    truncation: Annotated[
-        float | None, typer.Option(help="Share of the way from the mean style (1). Style GANs only.")
-    ] = None,
-    style_mixing: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="A grid: so many layers' styles of its row, the finer of its column. Style GANs only."
-        ),
-    ] = None,
-    input: Annotated[
-        Path | None,
-        typer.Option(help="A picture, or a folder of them, to translate; held-out data if left out."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the grid of pictures goes.")] = Path(
-        "samples.png"
-    ),
-    scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel in the PNG this many times.")] = 2,
-    reproducible: Annotated[
-        bool, typer.Option(help="Kernels by rule; otherwise the fastest as `genfuse tune` measures them.")
-    ] = True,
-) -> None:
-    """Sample pictures from a system's checkpoint and save them as a grid; print samples that are text."""
-    from genfuse import systems
-    from genfuse.data.atomic import check_path
-    from genfuse.data.grid import grid_shape, save_grid
-    from genfuse.data.scatter import scatter
-    from genfuse.systems.sampling import SHIPPED
-
-    with _user_errors(), genfuse.backend(reproducible=reproducible):
-        check_path("output", output)
-        system = systems.load(checkpoint or SHIPPED)
-        if len(system.image_shape) == 3:
-            _, height, width = system.image_shape
-            grid_shape(count, height * scale, width * scale)
-        solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
-        walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
-        others = {"truncation": truncation, "style_mixing": style_mixing, "text": text, "input": input}
-        options = own_options(system, **solver, **walks, **others)
-        result = system.sample(
-            count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
-        )
-        if result.texts:
-            for line in result.texts:
-                _console.print(line, highlight=False, markup=False, soft_wrap=True)
-            return
-        shown = result.images if result.shown is None else result.shown
-        made = shown if shown.ndim == 4 else scatter(shown)
-        save_grid(made, output, result.columns, scale)
-    _console.print(
-        f"{len(result.images)} samples in {result.seconds:.2f} s: "
-        f"{len(result.images) / result.seconds:.1f} pictures/s; {result.detail} -> {output}",
-        highlight=False,
-    )
-
-
+app.command()(_user_errors()(sample))
 app.command()(_user_errors()(evaluate))
 app.add_typer(singan_commands(_user_errors()), name="singan")
 
@@ -327,24 +243,33 @@ def train(
         str | None, typer.Option(help="Noise schedule: linear, squaredcos_cap_v2, ... Diffusion only.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it: train.seed.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Parts that a batch is computed in: train.accumulate.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option(help="Go on from the run's newest checkpoint, bit for bit.")
     ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
-    """Train a system on pictures or points; what the command line leaves out, a system has a default for."""
+    """Train a system on pictures or points; what the command line leaves out, a system has a default for.
+
+    Under torchrun processes share each batch, and the curves are those of one process, to rounding.
+    """
     from genfuse import data as sources
-    from genfuse import systems
+    from genfuse import processes, systems
     from genfuse.train import loop, settings
 
     shorthands = {
         "train.steps": steps,
         "train.batch_size": batch,
+        "train.accumulate": accumulate,
         "train.cooldown_steps": cooldown,
         "train.seed": seed,
         "prediction": prediction,
         "schedule": schedule,
     }
     with _user_errors():
+        place = check.device("device", processes.place(device))
         chosen = systems.get(system)
         told = settings.from_assignments(assignments or [])
         told |= {name: value for name, value in shorthands.items() if value is not None}
@@ -355,7 +280,9 @@ def train(
         if config is not None:
             both = both.changed(settings.from_toml(config))
         both = both.changed(told)
-        loop.train(chosen, loaded, run or Path("runs") / system, both.config, both.train, resume)
+        folder = run or Path("runs") / system
+        with processes.joined(place):
+            loop.train(chosen, loaded, folder, both.config, both.train, resume, place)
 
 
 def _skipped(problem: str) -> None:

@@ -21,6 +21,12 @@ needs_gloo = pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_availa
 
 def run(work: Callable[[int], Any], folder: Path) -> list[Any]:
     """What `work`, a function of a module, returns for each rank."""
+    assert exits(work, folder) == [0, 0]
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+def exits(work: Callable[[int], Any], folder: Path) -> list[int | None]:
+    """How the process of each rank that does `work` ends."""
     spawning = multiprocessing.get_context("spawn")
     started = [spawning.Process(target=_process, args=(work, rank, str(folder))) for rank in (0, 1)]
     for each in started:
@@ -29,8 +35,7 @@ def run(work: Callable[[int], Any], folder: Path) -> list[Any]:
         each.join(SECONDS)
         if each.is_alive():
             each.kill()
-    assert [each.exitcode for each in started] == [0, 0]
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+    return [each.exitcode for each in started]
 
 
 def _process(work: Callable[[int], Any], rank: int, folder: str) -> None:

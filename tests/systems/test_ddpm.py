@@ -21,6 +21,7 @@ from genfuse.samplers.forward import Forward
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.systems.ddpm import DDPM, DDPMConfig, load, train
 from genfuse.train import TrainConfig, checkpoint
+from genfuse.train.draws import Draws
 
 SMALL = UNetConfig(
     in_channels=1, num_classes=2, patch_size=1, channels=(8, 16), attention_levels=(), embedding_channels=8
@@ -115,7 +116,7 @@ def test_training_pairs_are_the_samplers_rows(prediction: str) -> None:
     system = DDPM(DDPMConfig(SMALL, "linear", prediction), (1, 8, 8), ("a", "b"))
     fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     images = torch.rand(64, 1, 8, 8) * 2 - 1
-    loss = system.loss(images, torch.zeros(64, dtype=torch.int64), torch.Generator().manual_seed(1))
+    loss = system.loss(images, torch.zeros(64, dtype=torch.int64), Draws(torch.Generator().manual_seed(1)))
     generator = torch.Generator().manual_seed(1)
     t = torch.randint(1000, (64,), generator=generator)
     noise = torch.randn(images.shape, generator=generator)
@@ -135,7 +136,7 @@ def test_loss_is_the_paper(prediction: str, schedule: str, gamma: float | None) 
     system = DDPM(config, (1, 8, 8), ("a", "b"))
     fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     images = torch.rand(64, 1, 8, 8) * 2 - 1
-    loss = system.loss(images, torch.zeros(64, dtype=torch.int64), torch.Generator().manual_seed(1))
+    loss = system.loss(images, torch.zeros(64, dtype=torch.int64), Draws(torch.Generator().manual_seed(1)))
 
     assert fixed.t.min() >= 0 and fixed.t.max() <= 999 and (fixed.t == fixed.t.round()).all()
     if schedule == "linear":
@@ -159,7 +160,7 @@ def test_a_tenth_of_the_labels_is_dropped() -> None:
     system = DDPM(DDPMConfig(SMALL), (1, 8, 8), ("a", "b"))
     fixed = system.model = Fixed(torch.zeros(1))  # type: ignore[assignment]
     labels = torch.arange(2000) % 2
-    system.loss(torch.zeros(2000, 1, 8, 8), labels, torch.Generator().manual_seed(0))
+    system.loss(torch.zeros(2000, 1, 8, 8), labels, Draws(torch.Generator().manual_seed(0)))
     assert fixed.label is not None
     dropped = fixed.label == 2
     assert 150 < dropped.sum() < 250 and torch.equal(fixed.label[~dropped], labels[~dropped])

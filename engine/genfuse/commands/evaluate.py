@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +20,13 @@ from rich.table import Table
 from torch import Tensor
 
 import genfuse
-from genfuse import env
+from genfuse import env, processes
 from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
 from genfuse.data import ImageDataset
 from genfuse.data.atomic import atomic_path, check_path
 from genfuse.evaluate.evaluation import METRICS, Evaluation, Score
 from genfuse.names import check_name
+from genfuse.ops import check
 
 BATCH = 256
 Part = tuple[int, Tensor, Tensor | None]
@@ -97,7 +97,8 @@ def evaluate(
     for name in names or ():
         check_name("metrics", name, METRICS)
     check_path("output", output)
-    sampling = {"sampler": sampler, "steps": steps, "guidance": guidance, "batch": batch, "device": device}
+    sampling: dict[str, Any] = {"sampler": sampler, "steps": steps, "guidance": guidance, "batch": batch}
+    sampling["device"] = str(check.device("device", processes.place(device)))
     found = _source(source, count, size, seed, sampling)
     dataset = load(data, found.size)
     if not isinstance(dataset, ImageDataset):
@@ -105,15 +106,15 @@ def evaluate(
     network = _network(encoder, weights)
     chosen = _clip(clip) if "clip" in (names or ()) else None
     evaluation = Evaluation(dataset, network, names, capacity=capacity, seed=seed, clip=chosen)
-    rank, world = _processes()
-    console = Console(quiet=rank > 0)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("pictures", total=found.count)
-        for first, images, labels in found.parts(rank, world):
-            evaluation.update(first, images, labels)
-            progress.update(task, completed=min(first + len(images), found.count))
-    evaluation.over_processes()
-    if rank:
+    with processes.joined(device) as every:
+        console = Console(quiet=not every.is_first)
+        with Progress(console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("pictures", total=found.count)
+            for first, images, labels in found.parts(every.rank, every.world):
+                evaluation.update(first, images, labels)
+                progress.update(task, completed=min(first + len(images), found.count))
+        evaluation.over_processes()
+    if not every.is_first:
         return
     scores = evaluation.scores()
     console.print(
@@ -172,13 +173,18 @@ def _from_checkpoint(path: Path | None, count: int, seed: int, sampling: dict[st
     # Classes come in turn, so parts of whole turns give each picture the class that `genfuse sample` gives it.
     size = classes * math.ceil(BATCH / classes)
 
+    described: dict[str, Any] = {"source": str(path or SHIPPED.name), "system": system.name}
+    described["sampling"] = options
+
     def parts(rank: int, world: int) -> Iterator[Part]:
+        seconds, pictures = 0.0, 0
         for first in range(rank * size, count, world * size):
             n = min(size, count - first)
             made = system.sample(n, seed=seed + first, **options)
+            seconds, pictures = seconds + made.seconds, pictures + n
+            described["milliseconds_a_picture"] = round(1e3 * seconds / pictures, 4)
             yield first, made.images, torch.arange(n) % classes if system.class_names else None
 
-    described = {"source": str(path or SHIPPED.name), "system": system.name, "sampling": options}
     return Source(count, system.image_shape[1], described, parts)
 
 
@@ -211,15 +217,6 @@ def _clip(name: str) -> tuple[Any, Any]:
     from genfuse.evaluate import clip
 
     return clip(name)
-
-
-def _processes() -> tuple[int, int]:
-    """Rank and number of processes; torchrun's environment starts them."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo")
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def _table(scores: dict[str, Score], title: str) -> Table:

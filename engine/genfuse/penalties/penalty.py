@@ -35,6 +35,7 @@ def gradient_penalty(
     kind: KindName,
     weight: float = 10.0,
     seed: int | None = None,
+    first: int = 0,
     return_norms: bool = False,
     fallback: Fallback | None = None,
     accuracy: Accuracy | None = None,
@@ -56,6 +57,7 @@ def gradient_penalty(
     weight    0 or more
     seed      of interpolates and noise, in [0, 2**63): Philox with the seed as key and the sample's number as row; by
               default drawn from PyTorch's generator
+    first     number of the first sample, 0 or more: of a batch that processes share, each has its own
     return_norms  also return the norms, (N,) without gradient, for logging
     fallback  "autograd": PyTorch's double backward where the critic has no tangent rules, and PyTorch's kernels are
               permitted
@@ -80,11 +82,12 @@ def gradient_penalty(
     _check(critic, real, fake, kind)
     check_options(weight, seed, fallback, accuracy)
     check.flag("return_norms", return_norms)
+    check.count("first", first, 0)
     chosen = KINDS[kind]
     problem = Problem(
         name="critic",
         network=critic,
-        point=point_of(chosen.place, real, fake, drawn(seed)),
+        point=point_of(chosen.place, real, fake, drawn(seed), first),
         arguments=cond,
         seed=torch.ones_like,
         cost=chosen.of_norms,

@@ -14,10 +14,11 @@ _PERTURBATION = 0.5
 """Deviation of DRAGAN's noise, in those of the pictures (Kodali et al.'s code)."""
 
 
-def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int) -> Tensor:
+def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int, first: int = 0) -> Tensor:
     """(N, ...) like the pictures, with the graph that they have.
 
-    A sample's weight and noise come from Philox with the seed as key and the sample's number as row.
+    A sample's weight and noise come from Philox with the seed as key and the sample's number as row, the first one's
+    being ``first``.
     """
     if place == "real" and real is not None:
         return real
@@ -26,30 +27,30 @@ def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int) 
     assert real is not None
     if place == "interpolates":
         assert fake is not None
-        return torch.lerp(fake, real, _weights(real, seed))
-    noise = noise_like(real, seed, STREAM_PERTURBATION)
+        return torch.lerp(fake, real, _weights(real, seed, first))
+    noise = noise_like(real, seed, STREAM_PERTURBATION, first)
     wide = real.detach() if real.dtype == torch.float64 else real.detach().float()
     return real + noise * (_PERTURBATION * wide.std(correction=0)).to(real.dtype)
 
 
-def _weights(real: Tensor, seed: int) -> Tensor:
+def _weights(real: Tensor, seed: int, first: int) -> Tensor:
     """Of the real pictures, uniform in (0, 1), one a sample."""
-    seeds, rows = _keys(real, seed)
+    seeds, rows = _keys(real, seed, first)
     # One number a sample: by PyTorch's integers, in a handful of small calls.
     words = philox_words(seeds, 1, rows, STREAM_INTERPOLATION)[:, 0]
     uniform = ((words >> 9).to(torch.float64) + 0.5) * 2.0**-23
     return uniform.to(real.dtype).reshape(-1, *(1,) * (real.ndim - 1))
 
 
-def noise_like(samples: Tensor, seed: int, stream: int) -> Tensor:
+def noise_like(samples: Tensor, seed: int, stream: int, first: int = 0) -> Tensor:
     """Standard normal noise of the samples' shape, dtype and device."""
-    seeds, rows = _keys(samples, seed)
+    seeds, rows = _keys(samples, seed, first)
     return philox_normal(seeds, samples.shape, row=rows, stream=stream, dtype=samples.dtype)
 
 
-def _keys(samples: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _keys(samples: Tensor, seed: int, first: int) -> tuple[Tensor, Tensor]:
     """The seed and the sample's number, int64 (N,) both."""
-    rows = torch.arange(samples.shape[0], dtype=torch.int64, device=samples.device)
+    rows = torch.arange(first, first + samples.shape[0], dtype=torch.int64, device=samples.device)
     return torch.full_like(rows, seed), rows
 
 

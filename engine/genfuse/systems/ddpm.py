@@ -27,6 +27,7 @@ from genfuse.samplers.prediction import PredictionType
 from genfuse.samplers.schedule import noise_schedule
 from genfuse.train import loop, settings
 from genfuse.train.config import RunConfig, TrainConfig
+from genfuse.train.draws import Draws
 from genfuse.train.pictures import Pictures
 from genfuse.train.step import Step
 from genfuse.train.system import System
@@ -114,40 +115,40 @@ class DDPM(System[DDPMConfig]):
 
     def step(self, now: Step) -> None:
         """Algorithm 1: one gradient step on the loss of a batch."""
-        now.minimise("model", self.loss(*now.batch(), now.generator))
+        now.minimise("model", self.loss(*now.batch(), now))
 
     @property
     def averaged(self) -> UNet:
         """The network: samples come from its averaged weights."""
         return self.model
 
-    def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
         """images (N, C, H, W) in [-1, 1], labels (N,) int64 → scalar."""
         n = len(images)
-        t = torch.randint(NUM_TRAIN_TIMESTEPS, (n,), generator=generator)
-        noise = torch.randn(images.shape, generator=generator)
+        t = draws.integers(NUM_TRAIN_TIMESTEPS, n)
+        noise = draws.normal(*images.shape)
         x_t = self._forward.noise(images, noise, t)
         x_t = x_t.contiguous(
             memory_format=torch.channels_last
         )  # which units keep, and read without a transpose
         target = noise if self.config.prediction == "epsilon" else self._forward.velocity(images, noise, t)
-        output: Tensor = self.model(x_t, t.float(), self._dropped(labels, generator))
+        output: Tensor = self.model(x_t, t.float(), self._dropped(labels, draws))
         error: Tensor = (output - target).square().mean(dim=(1, 2, 3))
         loss: Tensor = (error * self._weights(t)).mean()
         return loss
 
-    def _dropped(self, labels: Tensor, generator: torch.Generator) -> Tensor | None:
+    def _dropped(self, labels: Tensor, draws: Draws) -> Tensor | None:
         if not self.config.model.num_classes:
             return None
-        dropped = torch.rand(labels.shape, generator=generator) < self.config.label_dropout
+        dropped = draws.uniform(len(labels)) < self.config.label_dropout
         return torch.where(dropped, self.config.model.num_classes, labels)
 
     def _weights(self, t: Tensor) -> Tensor:
         """(N,): min(SNR, gamma) on the error in x_0, as a weight of the prediction's (Hang et al. 2023)."""
         gamma = self.config.min_snr_gamma
         if gamma is None:
-            return torch.ones(t.shape)
-        a = self.alphas_cumprod[t]
+            return torch.ones(t.shape, device=t.device)
+        a = self.alphas_cumprod.to(t.device)[t]
         snr = a / (1 - a)
         return snr.clamp(max=gamma) / (snr if self.config.prediction == "epsilon" else snr + 1)
 

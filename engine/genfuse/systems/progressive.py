@@ -210,7 +210,7 @@ class ProgressiveGAN(Adversarial[ProgressiveConfig]):
                 fake = self.generator(self.latents(now, len(real)))
             penalty, norms = gradient_penalty(
                 partial(self.critic, stage=stage), real, fake, kind="wgan-gp", weight=c.weight, seed=now.seed(),
-                return_norms=True,
+                first=now.first(len(real)), return_norms=True,
             )  # fmt: skip
             of_real = self.critic(real, stage)
             difference = loss.critic(of_real, self.critic(fake, stage))

@@ -183,6 +183,7 @@ class SinGAN(photo_editing.PhotoEditing, System[SinGANConfig]):
                 kind="wgan-gp",
                 weight=c.penalty,
                 seed=now.seed(),
+                first=now.first(len(real)),
             )
             assert isinstance(penalty, Tensor)
             now.minimise("critic", difference + penalty)

@@ -244,7 +244,7 @@ class StyleGAN(Adversarial[StyleGANConfig]):
         """(count, depth, styles), some of them mixed at any of the layers."""
         depth = self.generator.synthesis.depth
         latents = self.latents(now, 2 * count).reshape(count, 2, -1)
-        mixed = torch.rand(count, generator=now.generator) < self.config.mixing
+        mixed = now.uniform(count) < self.config.mixing
         crossover = torch.where(mixed, 1 + now.integers(depth - 1, count), depth)
         return self.generator.styles(latents, crossover)
 
@@ -256,7 +256,7 @@ class StyleGAN(Adversarial[StyleGANConfig]):
             self._styles(now, count),
             self.path_length,
             weight=c.path_weight * c.path_every,
-            seed=now.seed(),
+            seed=now.seed() + now.share.index,  # each process penalises its own directions
         )
         assert isinstance(penalty, Tensor)
         return penalty

@@ -57,7 +57,14 @@ class WGANGP(Adversarial[WGANGPConfig]):
                 fake = self.generator(self.latents(now, len(real)))
             difference = loss.critic(self.critic(real), self.critic(fake))
             penalty, norms = gradient_penalty(
-                self.critic, real, fake, kind=c.penalty, weight=c.weight, seed=now.seed(), return_norms=True
+                self.critic,
+                real,
+                fake,
+                kind=c.penalty,
+                weight=c.weight,
+                seed=now.seed(),
+                first=now.first(len(real)),
+                return_norms=True,
             )
             now.minimise("critic", difference + penalty)
             now.log(distance=-difference, gradient_norm=norms.mean())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+_COUNTS = ("steps", "batch_size", "accumulate", "log_every", "preview_every", "checkpoint_every", "keep")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -12,7 +14,10 @@ class RunConfig:
 
     Attributes:
         steps: steps in all; what a step is, the system says.
-        batch_size: samples a batch.
+        batch_size: samples a batch, of all processes together.
+        accumulate: parts that each process computes its samples of a batch in, one after another, adding up their
+            gradients: what lives at once is one part's. A multiple of this and of the processes is ``batch_size``.
+            Batch norm goes by each part.
         warmup_steps: steps over which all learning rates rise linearly from zero.
         cooldown_steps: steps at the end over which they fall linearly to zero; 0 keeps them constant.
         grad_clip: largest Euclidean norm of an update's gradients together; infinity clips none.
@@ -26,6 +31,7 @@ class RunConfig:
 
     steps: int = 2000
     batch_size: int = 64
+    accumulate: int = 1
     warmup_steps: int = 0
     cooldown_steps: int = 0
     grad_clip: float = math.inf
@@ -39,7 +45,7 @@ class RunConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "preview_every", "checkpoint_every", "keep"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         for name in ("warmup_steps", "cooldown_steps"):
