@@ -38,6 +38,7 @@ struct ConvSource {
     ConvWeights weights;
     const void* norm;  // (N, channels, 4): mean, factor and offset behind it; null: none
     int64 activation, x_channels, channels, inputs, group_channels, mode, ring;
+    int64 span;  // chunks of `inputs` of a segment
     ConvAxis rows, columns;
 };
 
@@ -58,6 +59,11 @@ struct ConvArguments {
     int64 batch, samples;  // the latter of a block
     int64 outputs, all_outputs, out_activation;
     int64 output_blocks;  // of all groups
+    int64 blocks;         // whose sums finish: tiles of pixels by blocks of outputs
+    int64 segments;       // of each sum: one begins with 0, and their totals are added in order
+    int64 totals;         // where a block that sums all of them keeps theirs in shared memory, in bytes
+    float* partial;  // (segments, blocks, a block's sums), of segments in blocks of their own; null: in one
+    int64 folds;     // whether those are there already
     double slope, scale;
 };
 

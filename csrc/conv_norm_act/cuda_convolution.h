@@ -1,7 +1,13 @@
 // An implicit GEMM of a block's pixels by its outputs, sums over taps and inputs.
+//
+// Where a picture has few blocks its sums are several *segments* of the inputs, by its shape alone. One block
+// adds them one after the other, or, where few pictures leave multiprocessors idle, each has a block of its
+// own, and a second launch adds what these left in `partial`: in the same order, so that both ways give the
+// same bits.
 #pragma once
 
 #include "common/cuda/shared.h"
+#include "conv_norm_act/cuda_fragments.h"
 #include "conv_norm_act/cuda_fused_product.h"
 #include "conv_norm_act/cuda_halo.h"
 #include "conv_norm_act/cuda_product.h"
@@ -28,6 +34,8 @@ class Convolution {
     using Sizes = ConvTile<Stored, Pixels, Outputs>;
 
   private:
+    static constexpr bool kSegmented = Sizes::kPixels == kSegmentedPixels;
+
     const ConvArguments& of_;
     const ConvBlock block_;
     unsigned char* const shared_;
@@ -40,7 +48,24 @@ class Convolution {
     // finish(block, sums): what follows the sums, rows of Sizes::kSumsRow by the block's pixels.
     template <class Finish>
     __device__ void run(Finish finish) {
-        for (int i = 0; i < of_.sources; ++i) add(of_.source[i]);
+        if constexpr (!kSegmented) {
+            add_segment(0);
+        } else if (of_.folds) {
+            fold<0>();
+            fold<1>();
+        } else {
+            int segment = of_.partial ? static_cast<int>(blockIdx.x / static_cast<uint32>(of_.blocks)) : 0;
+            while (true) {
+                add_segment(segment);
+                if (of_.partial) {
+                    partial(blockIdx.x).take(product_);
+                    return;
+                }
+                if (segment > 0) totals().add_to(product_);
+                if (++segment == of_.segments) break;
+                totals().take(product_);
+            }
+        }
         float* const sums = reinterpret_cast<float*>(shared_);
         product_.store(sums);
         __syncthreads();
@@ -48,9 +73,31 @@ class Convolution {
     }
 
   private:
+    // Half of the block's sums: reads of all at once would crowd the sums out of the registers.
+    template <int half>
+    __device__ void fold() {
+#pragma unroll 1
+        for (int i = 0; i < of_.segments; ++i) {
+            partial(i * of_.blocks + blockIdx.x).template add_to<2, half>(product_);
+        }
+    }
+
+    __device__ Fragments<Sizes> totals() const { return {shared_ + of_.totals, 0}; }
+    __device__ Fragments<Sizes> partial(int64 block) const { return {of_.partial, block}; }
+
+    __device__ void add_segment(int segment) {
+        for (int i = 0; i < of_.sources; ++i) {
+            const ConvSource& source = of_.source[i];
+            const int chunks = (static_cast<int>(source.inputs) + Sizes::kInputs - 1) / Sizes::kInputs,
+                      first = segment * static_cast<int>(source.span);
+            if (first < chunks) add(source, first, min(first + static_cast<int>(source.span), chunks));
+        }
+    }
+
+    // The products of the source's chunks from `first` to before `end`.
     // One barrier a step: behind it all copies of the step have arrived and are activated, and nobody reads
     // those of the step before, whose room the copies that start then take.
-    __device__ void add(const ConvSource& source) {
+    __device__ void add(const ConvSource& source, int first, int end) {
         Word* const ring = reinterpret_cast<Word*>(shared_);
         const Weights<Stored, Sizes> weights(of_, source, block_, ring);
         Word* const halos = ring + weights.kRing;
@@ -66,39 +113,39 @@ class Convolution {
         });
         __syncthreads();
         const int taps = static_cast<int>(source.rows.taps * source.columns.taps);
-        const int steps = taps * ((static_cast<int>(source.inputs) + Sizes::kInputs - 1) / Sizes::kInputs);
-        ConvStep next;
-        int started = 0;
-        const auto start = [&] {
-            if (started < steps) {
-                weights.copy(started, next);
+        const int steps = taps * (end - first);
+        ConvStep next{0, 0, first};
+        const auto start = [&](int step) {
+            if (step < steps) {
+                weights.copy(step, next);
                 if (next.begins_chunk()) halo.copy(next.chunk);
                 next.advance(source);
             }
-            ++started;
             commit_copies();
         };
-        for (int i = 0; i < kStages - 1; ++i) start();
-        ConvStep now;
+        for (int i = 0; i < kStages - 1; ++i) start(i);
+        ConvStep now{0, 0, first};
         for (int step = 0; step < steps; ++step) {
             wait_for_copies<kStages - 2>();
             if (activates && now.begins_chunk()) halo.activate(now.chunk);
             __syncthreads();
-            start();
+            start(step + kStages - 1);
             product_.add(halo.tile(now.chunk), shift_of(source, now.row, now.column), weights.tile(step));
             now.advance(source);
         }
-        __syncthreads();  // another source, or the sums, take the room
+        __syncthreads();  // another source or segment, or the sums, take the room
     }
 };
 
 #ifdef GENFUSE_STORED
 // Of a kernel of one instantiation. A thread has 128 registers, so that a multiprocessor holds sixteen warps;
-// more, before they spill, where elements are moved one by one or offsets are of 64 bits.
+// more, before they spill, where elements are moved one by one or offsets are of 64 bits; and where sums of
+// half precision may have segments, whose totals leave no shared memory for sixteen.
 struct Launched {
     static constexpr int kThreads = ConvTile<GENFUSE_STORED, GENFUSE_PIXELS, GENFUSE_OUTPUTS>::kThreads;
-    static constexpr int kBlocks =
-        (GENFUSE_ORDER == kChannelsLast && sizeof(GENFUSE_INDEX) == 4 ? 512 : 256) / kThreads;
+    static constexpr bool kNarrow = GENFUSE_ORDER == kChannelsLast && sizeof(GENFUSE_INDEX) == 4;
+    static constexpr bool kSegmented = GENFUSE_PIXELS == kSegmentedPixels && sizeof(GENFUSE_STORED) < 4;
+    static constexpr int kBlocks = (kNarrow ? kSegmented ? 384 : 512 : 256) / kThreads;
 };
 #endif
 

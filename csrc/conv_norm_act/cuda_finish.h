@@ -44,7 +44,6 @@ template <class Stored, Order order, class Index, class Tile>
 class Finish {
     using Word = Chunk<Stored>;
     static constexpr int kEach = Tile::kEach, kRow = Tile::kOutputs / kEach;  // chunks of a pixel
-    static constexpr int kParts = Tile::kThreads / Tile::kOutputs;            // of the block's moments
 
     const ConvArguments& of_;
     const ConvBlock& block_;
@@ -119,41 +118,52 @@ class Finish {
         return word;
     }
 
-    // A thread an output and a share of the pixels: about their mean, corrected by the deviations' sum (Chan,
-    // Golub & LeVeque 1983). What shares add up to is merged by another kernel, in order.
+    // A thread an output and a share of the pixels, which is part of a sample, or several samples whole.
     __device__ void store_moments() const {
+        constexpr int kShare = Tile::kPixels * Tile::kOutputs / Tile::kThreads;
         const int k = static_cast<int>(threadIdx.x) % Tile::kOutputs,
-                  part = static_cast<int>(threadIdx.x) / Tile::kOutputs;
+                  share = static_cast<int>(threadIdx.x) / Tile::kOutputs * kShare;
         if (block_.output + k >= of_.outputs) return;
+        const int pixels = 1 << (of_.rows.tile + of_.columns.tile), piece = min(kShare, pixels);
+        for (int first = share; first < share + kShare; first += piece) {
+            const int sample = first / pixels;
+            if (sample >= of_.samples || block_.sample + sample >= of_.batch) return;
+            store_moments(k, first, piece, block_.sample + sample,
+                          (block_.row * of_.columns.tiles + block_.column) * (pixels / piece) +
+                              (first - sample * pixels) / piece);
+        }
+    }
+
+    // Of `count` pixels of a sample from `first` on, about their mean, corrected by the deviations' sum
+    // (Chan, Golub & LeVeque 1983). What parts add up to is merged by another kernel, in order.
+    __device__ void store_moments(int k, int first, int pixels, int64 sample, int64 part) const {
         const float* const column = sums_ + k;
         int count = 0;
         float sum = 0, off = 0, squares = 0;
-        each_made(part, [&](int number) {
+        each_made(first, pixels, [&](int number) {
             ++count;
             sum += column[number * Tile::kSumsRow];
         });
         const float mean = count > 0 ? sum / static_cast<float>(count) : 0;
-        each_made(part, [&](int number) {
+        each_made(first, pixels, [&](int number) {
             const float apart = column[number * Tile::kSumsRow] - mean;
             off += apart;
             squares = fused(apart, apart, squares);
         });
         const float share = count > 0 ? off / static_cast<float>(count) : 0;
         squares = fused(-off, share, squares);
-        const int64 tile = block_.row * of_.columns.tiles + block_.column;
         const int64 rows = of_.batch * of_.all_outputs;
-        double* const to = of_.moments + (of_.first_part + tile * kParts + part) * rows +
-                           block_.sample * of_.all_outputs + block_.group * of_.outputs + block_.output + k;
+        double* const to = of_.moments + (of_.first_part + part) * rows + sample * of_.all_outputs +
+                           block_.group * of_.outputs + block_.output + k;
         to[0] = count;
         to[of_.parts * rows] = static_cast<double>(mean) + static_cast<double>(share);
         to[2 * of_.parts * rows] = squares < 0 ? 0 : static_cast<double>(squares);
     }
 
-    // use(number) for the made pixels of a share.
+    // use(number) for those of `pixels` from `first` on that are made.
     template <class Use>
-    __device__ void each_made(int part, Use use) const {
-        constexpr int kShare = Tile::kPixels / kParts;
-        for (int number = part * kShare; number < (part + 1) * kShare; ++number) {
+    __device__ void each_made(int first, int pixels, Use use) const {
+        for (int number = first; number < first + pixels; ++number) {
             if (made_.exists(ConvPixel(of_, number))) use(number);
         }
     }

@@ -48,6 +48,14 @@ class FusedProduct {
         }
     }
 
+    // use(number, four sums) of the thread's.
+    template <class Use>
+    __device__ void each(Use use) {
+        static_assert(kN == 4, "of a pixel");
+#pragma unroll
+        for (int m = 0; m < kM; ++m) use(m, sum_[m]);
+    }
+
     __device__ void store(float* into) const {
 #pragma unroll
         for (int m = 0; m < kM; ++m) {

@@ -20,6 +20,7 @@ class GradientFinish {
     const ConvBlock& block_;
     const MadePixels<Stored, order, Index> made_;
     float* const sums_;
+    double* const room_;  // behind the sums where several samples still have to be read
     // A thread's channels are the same of each of its pixels.
     const int first_, channel_, count_;
     float plain_[kEach] = {}, weighted_[kEach] = {};
@@ -31,21 +32,24 @@ class GradientFinish {
           block_(block),
           made_(arguments.of, block),
           sums_(sums),
+          room_(reinterpret_cast<double*>(of_.samples > 1 ? sums + Tile::kPixels * Tile::kSumsRow : sums)),
           first_(static_cast<int>(threadIdx.x) % kRow * kEach),
           channel_(block.group * static_cast<int>(of_.outputs) + block.output + first_),
           count_(min(kEach, static_cast<int>(of_.outputs) - block.output - first_)) {}
 
     __device__ void run() {
-        if (count_ > 0) {
-            for (int i = static_cast<int>(threadIdx.x) / kRow; i < Tile::kPixels;
+        const int pixels = 1 << (of_.rows.tile + of_.columns.tile);
+        for (int sample = 0; sample < of_.samples && block_.sample + sample < of_.batch; ++sample) {
+            for (int i = static_cast<int>(threadIdx.x) / kRow; i < pixels && count_ > 0;
                  i += Tile::kThreads / kRow) {
-                const ConvPixel pixel(of_, i);
-                if (made_.exists(pixel)) write(i, pixel);
+                const int number = sample * pixels + i;
+                const ConvPixel pixel(of_, number);
+                if (made_.exists(pixel)) write(number, pixel);
             }
+            if (!read_.sums) continue;
+            store_sums(plain_, sample, 0);
+            store_sums(weighted_, sample, 1);
         }
-        if (!read_.sums) return;
-        store_sums(plain_, 0);
-        store_sums(weighted_, 1);
     }
 
   private:
@@ -115,18 +119,22 @@ class GradientFinish {
         }
     }
 
-    // Over the block's pixels, in double beyond a thread's; called by all threads.
-    __device__ void store_sums(const float (&of_thread)[kEach], int which) {
+    // Over a sample's pixels, in double beyond a thread's, which begins with 0 again; called by all threads.
+    __device__ void store_sums(float (&of_thread)[kEach], int sample, int which) {
         const int thread = static_cast<int>(threadIdx.x);
         const Lanes lanes{Tile::kThreads / kRow, kRow, thread / kRow};
         double value[kEach];
 #pragma unroll
-        for (int j = 0; j < kEach; ++j) value[j] = static_cast<double>(of_thread[j]);
-        lane_sums<Tile::kThreads>(lanes, reinterpret_cast<double*>(sums_), value);
+        for (int j = 0; j < kEach; ++j) {
+            value[j] = static_cast<double>(of_thread[j]);
+            of_thread[j] = 0;
+        }
+        lane_sums<Tile::kThreads>(lanes, room_, value);
         if (lanes.own > 0) return;
         const int64 part =
             which * read_.parts + read_.first_part + block_.row * of_.columns.tiles + block_.column;
-        double* const to = read_.sums + (part * of_.batch + block_.sample) * of_.all_outputs + channel_;
+        double* const to =
+            read_.sums + (part * of_.batch + block_.sample + sample) * of_.all_outputs + channel_;
 #pragma unroll
         for (int j = 0; j < kEach; ++j) {
             if (j < count_) to[j] = value[j];

@@ -106,6 +106,16 @@ class Product {
         }
     }
 
+    // use(number, four sums) of the thread's.
+    template <class Use>
+    __device__ void each(Use use) {
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+#pragma unroll
+            for (int n = 0; n < kN; ++n) use(m * kN + n, sum_[m][n]);
+        }
+    }
+
     // into[pixel][output], rows of kSumsRow.
     __device__ void store(float* into) const {
         float* const at = into + (pixels_ + lane_ / 4) * Tile::kSumsRow + outputs_ + lane_ % 4 * 2;

@@ -10,7 +10,8 @@ namespace genfuse {
 // or without tensor cores.
 enum Precision { kOneProduct, kThreeProducts, kFused };
 
-constexpr int kStages = 3;  // of weights: on their way, arrived and in use
+constexpr int kSegmentedPixels = 64;  // of a block whose sums may have segments
+constexpr int kStages = 3;            // of weights: on their way, arrived and in use
 
 // A pixel, or an output's weights of a tap, is kWords chunks of 16 bytes.
 template <class Stored, int Pixels, int Outputs>
@@ -36,7 +37,8 @@ struct ConvBlock {
     int group, output;        // the latter of the group
 
     __device__ ConvBlock(const ConvArguments& of, int outputs)
-        : ConvBlock(of, outputs, blockIdx.x / static_cast<uint32>(of.output_blocks),
+        : ConvBlock(of, outputs,
+                    blockIdx.x % static_cast<uint32>(of.blocks) / static_cast<uint32>(of.output_blocks),
                     blockIdx.x % static_cast<uint32>(of.output_blocks)) {}
 
     // Of the tile of pixels number `pixels`, and the block of outputs number `of_outputs` of all groups.

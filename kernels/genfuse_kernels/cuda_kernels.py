@@ -104,7 +104,7 @@ def _convolutions(part: str, dtype: torch.dtype, order: Order, wide: bool, suffi
         for precision, named in _precisions(dtype):
             kernel = Kernel("conv_norm_act", dtype, order, wide, part, tile.macros(precision))
             name = f"{order}, {tile.pixels} x {tile.outputs}{named}{suffix}"
-            yield Case(kernel, name, tile.threads(dtype), shared_bytes(tile, [_axes(3)]))
+            yield Case(kernel, name, tile.threads(dtype), shared_bytes(tile, [_axes(3)], dtype, totals=False))
 
 
 def _weight_gradients(dtype: torch.dtype, order: Order, wide: bool, suffix: str) -> Iterator[Case]:

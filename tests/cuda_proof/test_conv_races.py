@@ -35,8 +35,8 @@ LEFT_OUT: dict[str, tuple[str, Sanitizer, str, str]] = {
     "the barrier of a step": (
         "cuda_convolution.h",
         "tsan",
-        "            __syncthreads();\n            start();",
-        "            start();",
+        "            __syncthreads();\n            start(step",
+        "            start(step",
     ),
     "the barrier before the table of pixels is read": (
         "cuda_convolution.h",
@@ -47,7 +47,7 @@ LEFT_OUT: dict[str, tuple[str, Sanitizer, str, str]] = {
     "the barrier before the sums take the room": (
         "cuda_convolution.h",
         "tsan",
-        "        __syncthreads();  // another source, or the sums, take the room\n",
+        "        __syncthreads();  // another source or segment, or the sums, take the room\n",
         "",
     ),
     "the barrier before the sums are read": (
@@ -65,8 +65,8 @@ LEFT_OUT: dict[str, tuple[str, Sanitizer, str, str]] = {
     "a stage of the ring": (
         "cuda_convolution.h",
         "tsan",
-        "i < kStages - 1; ++i) start();",
-        "i < kStages; ++i) start();",
+        "weights.copy(step, next);",
+        "weights.copy(step + 1, next);",
     ),
     "the barrier of a tile": (
         "cuda_weight_gradient.cu",

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,12 +16,14 @@ from genfuse.ops import tensor_list
 from genfuse.ops.attention import attention
 from genfuse.ops.attention import limits as heads_limits
 from genfuse.ops.autocast import in_autocast, is_autocast
-from genfuse.ops.conv_geometry import settings_of
+from genfuse.ops.conv_geometry import convolved_size, settings_of
 from genfuse.ops.conv_launch import limits
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
 from genfuse.ops.library import gradient_limits, needs_gradient
 from genfuse.ops.upfirdn2d import limits as resampling_limits
 from genfuse.ops.upfirdn2d import upfirdn2d
+from genfuse_kernels.conv_norm_act import cuda_plan
+from genfuse_kernels.conv_norm_act.settings import kernel_size
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
@@ -60,7 +62,8 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     choice = dispatch.choose(op, floating[0].device, floating[0].dtype, gradients, of_call)
     if dispatch.is_measured(op, choice.backend):
         return _measured(choice, args, kwargs)
-    kernel = _kernel(args, kwargs) if op == "conv_norm_act" and choice.backend == "cpu" else None
+    of_backend = {"cpu": _kernel, "cuda": _blocks}.get(choice.backend or "")
+    kernel = of_backend(args, kwargs) if op == "conv_norm_act" and of_backend is not None else None
     return choice if kernel is None else replace(choice, reason=f"{choice.reason}; {kernel}")
 
 
@@ -87,6 +90,33 @@ def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     from genfuse_kernels import _cpu  # needs the extension
     from genfuse_kernels.conv_norm_act.cpu_impl import convolution
 
+    unit = _unit(args, kwargs)
+    if unit is None:
+        return None
+    conv = convolution(unit.weight, unit.settings, unit.dtype, unit.size, _cpu.isa(), unit.projects)
+    return f"kernel {conv.algorithm}, of {conv.product} factors on {_cpu.isa()}"
+
+
+def _blocks(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """How the CUDA kernel's blocks share such a call; None where its weights are not given."""
+    unit = _unit(args, kwargs)
+    if unit is None:
+        return None
+    made = convolved_size(unit.settings, kernel_size(unit.weight), unit.size)
+    return cuda_plan.described(unit.weight, unit.settings, made, unit.batch, unit.dtype, unit.projects)
+
+
+class _Unit(NamedTuple):
+    weight: tuple[int, ...]
+    settings: Settings
+    dtype: torch.dtype
+    batch: int
+    size: tuple[int, int]
+    projects: bool
+
+
+def _unit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Unit | None:
+    """What a call of `conv_norm_act` computes; None where its weights are not given."""
     bound = inspect.signature(conv_norm_act).bind_partial(*args, **kwargs)
     bound.apply_defaults()
     given = bound.arguments
@@ -97,8 +127,7 @@ def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     size = (1, x.shape[2]) if x.ndim == 3 else (x.shape[2], x.shape[3])
     dtype = in_autocast(x).dtype if is_autocast(x) else x.dtype
     projects = given["residual_weight"] is not None
-    conv = convolution(tuple(given["weight"].shape), settings, dtype, size, _cpu.isa(), projects)
-    return f"kernel {conv.algorithm}, of {conv.product} factors on {_cpu.isa()}"
+    return _Unit(tuple(given["weight"].shape), settings, dtype, x.shape[0], size, projects)
 
 
 def _measured(choice: Choice, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Choice:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.axes import Axis
-from genfuse_kernels.conv_norm_act.cuda_plan import Tile, halo_of, ring
+from genfuse_kernels.conv_norm_act.cuda_plan import Tile, halo_of, in_chunks, ring
 from genfuse_kernels.conv_norm_act.cuda_weight_plan import WeightTile
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, PADDING_MODES, Activation, Pair, Settings
 
@@ -48,7 +48,7 @@ _SOURCE = np.dtype(
         ("skip", _IMAGE),
         ("weights", _struct("data", "group", "output", "row", "column")),
         *((name, "i8") for name in ("norm", "activation", "x_channels", "channels", "inputs")),
-        *((name, "i8") for name in ("group_channels", "mode", "ring")),
+        *((name, "i8") for name in ("group_channels", "mode", "ring", "span")),
         ("rows", _AXIS),
         ("columns", _AXIS),
     ]
@@ -67,7 +67,8 @@ ARGUMENTS = np.dtype(
         ("rows", _MADE),
         ("columns", _MADE),
         *((name, "i8") for name in ("batch", "samples", "outputs", "all_outputs")),
-        *((name, "i8") for name in ("out_activation", "output_blocks")),
+        *((name, "i8") for name in ("out_activation", "output_blocks", "blocks")),
+        *((name, "i8") for name in ("segments", "totals", "partial", "folds")),
         ("slope", "f8"),
         ("scale", "f8"),
     ]
@@ -138,6 +139,11 @@ def projection(x: Tensor, skip: Tensor | None, weights: Tensor, outputs: int) ->
     found["group_channels"] = 0
     found["weights"]["group"] = outputs * weights.stride(1)
     return found
+
+
+def set_segments(of: Any, dtype: torch.dtype, segments: int) -> None:
+    """The share of a source's inputs that each of `segments` sums."""
+    of["span"] = -(-in_chunks(int(of["inputs"]), dtype) // segments)
 
 
 def set_axes(

@@ -28,14 +28,19 @@ from genfuse_kernels.conv_norm_act.cuda_arguments import (
     read_weights,
     set_axes,
     set_made,
+    set_segments,
     source,
     vector,
 )
 from genfuse_kernels.conv_norm_act.cuda_plan import (
-    fitting_tile,
+    WAYS,
+    Way,
+    are_apart,
     precision_of,
     projection_axes,
     shared_bytes,
+    tile_and_segments,
+    totals_at,
 )
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Pair, Settings
 
@@ -59,6 +64,7 @@ def convolve(
     residual: Tensor | None = None,
     residual_weight: Tensor | None = None,
     residual_skip: Tensor | None = None,
+    way: Way = WAYS[""],
 ) -> None:
     """Fill `out` and `stats_out`; of `s` what is not geometry, without pooling. Any strides.
 
@@ -76,7 +82,7 @@ def convolve(
         sources.append(projection(residual, residual_skip, of_projection, outputs))
     images = [given for given in (out, x, skip, residual, residual_skip) if given is not None]
     inputs = (x.shape[1] + (0 if skip is None else skip.shape[1])) // s.groups
-    plan = _Plan(out, x, images, inputs, s, axes, len(sources) == 2, stats_out is not None)
+    plan = _Plan(out, x, images, inputs, s, axes, len(sources) == 2, way)
     arguments = plan.arguments(out, s)
     arguments["residual"] = image(None if len(sources) == 2 else residual)
     arguments["bias"], arguments["shift"] = vector(bias), vector(shift)
@@ -88,7 +94,7 @@ def convolve(
     for number in range(len(plan.phases)):
         arguments["first_part"] = sum(parts[:number])
         plan.set_phase(arguments, number, sources, s.upsample)
-        plan.launch("", arguments, number)
+        plan.launch("", arguments, arguments, number)
     if stats_out is not None and moments is not None:
         fold_moments(stats_out, moments)
 
@@ -110,7 +116,7 @@ def convolve_back(
     weights = read_weights(weight, gradient.dtype, s.groups, inputs_first)
     images = [given for given in (out, gradient, read.x, read.skip) if given is not None]
     inputs = gradient.shape[1] // s.groups
-    plan = _Plan(out, gradient, images, inputs, s, axes, False, read.summed)
+    plan = _Plan(out, gradient, images, inputs, s, axes, False, WAYS[""])
     arguments = np.zeros((), GRADIENT_ARGUMENTS)
     arguments["of"] = plan.arguments(out, s)
     shape = (2, sum(plan.tiles), *out.shape[:2])
@@ -119,7 +125,7 @@ def convolve_back(
     for number in range(len(plan.phases)):
         arguments["read"]["first_part"] = sum(plan.tiles[:number])
         plan.set_phase(arguments["of"], number, [source(gradient, None, weights, None, s)], (1, 1))
-        plan.launch("data_gradient", arguments, number)
+        plan.launch("data_gradient", arguments, arguments["of"], number)
     return sums
 
 
@@ -128,6 +134,7 @@ class _Plan:
 
     images, inputs   all that is read and written, and the channels of a group that meet weights
     tiles            of a sample, in each phase
+    segments         of each sum
     """
 
     def __init__(
@@ -139,17 +146,18 @@ class _Plan:
         s: Settings,
         axes: tuple[list[Axis], list[Axis]],
         projects: bool,
-        one_sample: bool,
+        way: Way,
     ) -> None:
         self.phases = [(rows, columns) for rows in axes[0] for columns in axes[1]]
         self._x, self._out, self._projects = x, out, projects
         outputs = out.shape[1] // s.groups
-        tile = fitting_tile(self.phases, outputs, x.dtype, one_sample=one_sample, projects=projects)
-        if tile is None:
+        options = {"projects": projects, "way": way}
+        fitting = tile_and_segments(self.phases, s.groups, outputs, inputs, x.dtype, **options)  # type: ignore[arg-type]
+        if fitting is None:
             raise ValueError("what the convolution reads of a block does not fit shared memory")
-        self.tile = tile
+        self.tile, self.segments = tile, _ = fitting
         self.tiles = [math.prod(tile.tiles(*phase)) for phase in self.phases]
-        self._output_blocks = s.groups * -(-outputs // tile.outputs)
+        self._groups, self._outputs = s.groups, outputs
         self._order: Order = "channels_last" if are_chunked(images, outputs, inputs) else "planes"
         self._wide = any(planes.reach(given) >= planes.INT32_LIMIT for given in images)
         self._macros = tile.macros(precision_of(x.dtype, s.accuracy))
@@ -160,7 +168,8 @@ class _Plan:
         found["out"] = image(out)
         found["batch"], found["samples"] = out.shape[0], self.tile.samples
         found["outputs"], found["all_outputs"] = out.shape[1] // s.groups, out.shape[1]
-        found["output_blocks"] = self._output_blocks
+        found["output_blocks"] = self._groups * -(-self._outputs // self.tile.outputs)
+        found["segments"] = self.segments
         found["slope"], found["scale"] = s.negative_slope, 1.0
         return found
 
@@ -170,15 +179,24 @@ class _Plan:
         sizes = self._x.shape[2:], self._out.shape[2:]
         for i, axes in enumerate(self._read(number)):
             set_axes(sources[i], axes, self.tile, sizes[i], (upsample, (1, 1))[i])
+            set_segments(sources[i], self._x.dtype, self.segments)
             arguments["source"][i] = sources[i]
         set_made(arguments, self.phases[number], self.tile)
 
-    def launch(self, part: str, arguments: NDArray[np.void], number: int) -> None:
-        """One phase's."""
-        x, tile = self._x, self.tile
+    def launch(self, part: str, arguments: NDArray[np.void], of: Any, number: int) -> None:
+        """One phase's; `of`: the `ARGUMENTS` among the kernel's."""
+        x, tile, read = self._x, self.tile, self._read(number)
         kernel = Kernel("conv_norm_act", x.dtype, self._order, self._wide, part, self._macros)
-        blocks = self.tiles[number] * -(-x.shape[0] // tile.samples) * self._output_blocks
-        shared = shared_bytes(tile, self._read(number))
+        blocks = tile.blocks(self.phases[number], x.shape[0], self._groups, self._outputs)
+        apart = are_apart(self.segments, blocks)
+        shared = shared_bytes(tile, read, x.dtype, totals=self.segments > 1 and not apart)
+        of["blocks"], of["totals"], of["folds"], of["partial"] = blocks, totals_at(tile, read), 0, 0
+        if apart:
+            shape = (self.segments, blocks, tile.sums)
+            partial = torch.empty(shape, dtype=torch.float32, device=x.device)
+            of["partial"] = partial.data_ptr()
+            launch(kernel, self.segments * blocks, arguments, x.device, tile.threads(x.dtype), shared)
+            of["folds"] = 1
         launch(kernel, blocks, arguments, x.device, tile.threads(x.dtype), shared)
 
     def _read(self, number: int) -> list[tuple[Axis, Axis]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.cuda_conv import convolve
 from genfuse_kernels.conv_norm_act.cuda_norm import norm_table
-from genfuse_kernels.conv_norm_act.cuda_plan import axes_of
+from genfuse_kernels.conv_norm_act.cuda_plan import WAYS, Way, axes_of, ways_of
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def conv_norm_act(
     weight: Tensor,
     bias: Tensor | None,
     settings: Settings,
+    *,
+    way: Way = WAYS[""],
     **tensors: Unpack[UnitTensors],
 ) -> None:
     """Fill `out` and `stats_out`; see `spec`, and `cuda_plan.limit` for what it does not take. Any strides.
@@ -47,4 +49,19 @@ def conv_norm_act(
         residual=tensors.get("residual"),
         residual_weight=tensors.get("residual_weight"),
         residual_skip=tensors.get("residual_skip"),
+        way=way,
     )
+
+
+def ways(
+    out: Tensor,
+    _stats_out: Tensor | None,
+    x: Tensor,
+    weight: Tensor,
+    _bias: Tensor | None,
+    settings: Settings,
+    **tensors: Unpack[UnitTensors],
+) -> dict[str, Way]:
+    """The configurations of a call's product, by name, the one by rule first."""
+    made = out.shape[2], out.shape[3]
+    return ways_of(weight.shape, settings, made, x.dtype, tensors.get("residual_weight") is not None)

@@ -1,5 +1,6 @@
 // conv_norm_act's kernel on a grid of a few blocks, for ThreadSanitizer: `races PRODUCT THREAD_ORDER`. A 3x3
-// convolution, normalised and activated, with a projected residual and statistics.
+// convolution, normalised and activated, with a projected residual and statistics: whole sums, sums of two
+// segments in one block, and of two in blocks of their own.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,17 +37,35 @@ void check(emulation::ThreadOrder threads) {
     of.rows = of.columns = {kSide, 3, 2, 0, 1};
     of.batch = of.samples = 1;
     of.outputs = of.all_outputs = kChannels;
-    of.output_blocks = 1;
+    of.output_blocks = of.segments = 1;
+    of.blocks = 4;
     of.slope = 0.2;
     of.scale = 1;
     using Sizes = ConvTile<Stored, Pixels, 64>;
     const size_t shared = 3 * 64 * 64 + 2 * 100 * 64 + 100 * sizeof(HaloPixel);
     const size_t sums = Pixels * Sizes::kSumsRow * sizeof(float);
-    emulation::launch(4, Sizes::kThreads, threads, run<Stored, Pixels, precision>, &of,
-                      shared > sums ? shared : sums);
-    double total = 0;
-    for (double moment : moments) total += moment;
-    printf("%.9g %.9g\n", out.sum(), total);
+    const auto launch = [&](int blocks, auto kernel) {
+        emulation::launch(blocks, Sizes::kThreads, threads, kernel, &of, shared + sums);
+    };
+    const auto print = [&] {
+        double total = 0;
+        for (double moment : moments) total += moment;
+        printf("%.9g %.9g\n", out.sum(), total);
+    };
+    of.source[0].span = of.source[1].span = kChannels;
+    launch(4, run<Stored, Pixels, precision>);
+    print();
+    of.segments = 2;
+    of.source[0].span = of.source[1].span = 1;
+    of.totals = shared;
+    launch(4, run<Stored, Pixels, precision>);
+    print();
+    const Values<float> partial(2 * 4 * Pixels * 64);
+    of.partial = partial.data();
+    launch(8, run<Stored, Pixels, precision>);
+    of.folds = 1;
+    launch(4, run<Stored, Pixels, precision>);
+    print();
 }
 
 }  // namespace

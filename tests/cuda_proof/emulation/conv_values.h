@@ -47,6 +47,7 @@ ConvSource source(const Values<Stored>& x, const Values<Stored>& weights, int ta
     of.weights = {weights.data(), 0, taps * taps * kChannels, taps * kChannels, kChannels};
     of.x_channels = of.channels = of.inputs = of.group_channels = kChannels;
     of.ring = taps == 1 ? 3 : 2;
+    of.span = 1;
     of.rows = of.columns = axis(taps);
     return of;
 }

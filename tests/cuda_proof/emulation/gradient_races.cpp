@@ -73,8 +73,10 @@ double data(emulation::ThreadOrder threads, const ConvArguments& made, const Val
     DataGradientArguments of{};
     of.of = made;
     of.of.out = out.image();
-    of.of.sources = of.of.output_blocks = 1;
+    of.of.sources = of.of.output_blocks = of.of.segments = 1;
+    of.of.blocks = 4;
     of.of.source[0] = source(gradient, kernel, 3);
+    of.of.source[0].span = kChannels;
     of.read.x = x.image();
     of.read.norm = norm.data();
     of.read.activation = GENFUSE_SILU;
