@@ -184,7 +184,7 @@ def test_sizes_that_a_network_does_not_make(shape: tuple[int, int, int]) -> None
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"system": "dcgna"}, "system is 'dcgna', expected one of .*; did you mean 'dcgan'"),
+        ({"system": "gann"}, "system is 'gann', expected one of .*; did you mean 'gan'"),
         ({"system": "dcgan"}, "has an unknown tensor|lacks tensor"),
         ({"image_shape": [1, 16, 16]}, "made for another network"),
         ({"image_shape": [1, -8, 8]}, "does not describe a GAN"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -38,6 +41,14 @@ class AdversarialConfig(LatentConfig):
 
 
 ConfigT = TypeVar("ConfigT", bound=AdversarialConfig)
+
+
+@contextmanager
+def knowingly_coupled() -> Iterator[None]:
+    """Around penalties of a critic that compares the samples of a batch, as its paper has it: no warning says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*reduces over the first axis")
+        yield
 
 
 class Adversarial(Latent[ConfigT]):

@@ -25,7 +25,7 @@ from genfuse import losses
 from genfuse.nn import EqualizedConv2d, EqualizedLinear, MinibatchStdDev, PixelNorm
 from genfuse.ops import bias_act, check
 from genfuse.penalties import gradient_penalty
-from genfuse.systems.adversarial import Adversarial, AdversarialConfig
+from genfuse.systems.adversarial import Adversarial, AdversarialConfig, knowingly_coupled
 from genfuse.systems.networks import doublings_of
 from genfuse.train import Adam, RMSProp, RunConfig, Step
 
@@ -208,12 +208,14 @@ class ProgressiveGAN(Adversarial[ProgressiveConfig]):
             real = self.real(now.batch()[0], stage)
             with torch.no_grad():
                 fake = self.generator(self.latents(now, len(real)))
-            penalty, norms = gradient_penalty(
-                partial(self.critic, stage=stage), real, fake, kind="wgan-gp", weight=c.weight, seed=now.seed(),
-                first=now.first(len(real)), return_norms=True,
-            )  # fmt: skip
-            of_real = self.critic(real, stage)
-            difference = loss.critic(of_real, self.critic(fake, stage))
+            critic = partial(self.critic, stage=stage)
+            with knowingly_coupled():
+                penalty, norms = gradient_penalty(
+                    critic, real, fake, kind="wgan-gp", weight=c.weight, seed=now.seed(),
+                    first=now.first(len(real)), return_norms=True,
+                )  # fmt: skip
+            of_real = critic(real)
+            difference = loss.critic(of_real, critic(fake))
             now.minimise("critic", difference + penalty + c.drift * of_real.square().mean())
             now.log(distance=-difference, gradient_norm=norms.mean())
         fake = self.generator(self.latents(now, len(real)))

@@ -35,7 +35,7 @@ from genfuse.nn import (
 from genfuse.ops import bias_act, check
 from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.systems import walks
-from genfuse.systems.adversarial import Adversarial, AdversarialConfig
+from genfuse.systems.adversarial import Adversarial, AdversarialConfig, knowingly_coupled
 from genfuse.systems.networks import doublings_of
 from genfuse.train import Adam, RMSProp, RunConfig, Step
 from genfuse.train.pictures import Pictures
@@ -227,7 +227,8 @@ class StyleGAN(Adversarial[StyleGANConfig]):
         for _ in range(c.critic_steps):
             real, _ = now.batch()
             if c.r1 and now.number % c.r1_every == 0:
-                penalty = gradient_penalty(self.critic, real, kind="r1", weight=c.r1 * c.r1_every)
+                with knowingly_coupled():
+                    penalty = gradient_penalty(self.critic, real, kind="r1", weight=c.r1 * c.r1_every)
                 assert isinstance(penalty, Tensor)
                 now.minimise("critic", penalty)
                 now.log(r1=penalty / c.r1_every)
