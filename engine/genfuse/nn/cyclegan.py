@@ -56,15 +56,25 @@ class CycleGANGenerator(nn.Sequential):
     ) -> None:
         check.count("channels", channels)
         check.count("num_blocks", num_blocks, 0)
-        wide = 4 * channels
-        double: dict[str, Any] = {"stride": 2, "output_padding": 1, "transposed": True}
-        super().__init__(
-            ConvNormAct(in_channels, channels, 7, padding_mode="reflect", **_PLAIN),
-            ConvNormAct(channels, 2 * channels, stride=2, **_NORMAL),
-            ConvNormAct(2 * channels, wide, stride=2, **_NORMAL),
-            NormAct(wide, **_NORMAL),
-            *(CycleGANBlock(wide) for _ in range(num_blocks)),
-            ConvNormAct(wide, 2 * channels, **double, **_PLAIN),
-            ConvNormAct(2 * channels, channels, **double, **_NORMAL),
-            ConvNormAct(channels, out_channels, 7, padding_mode="reflect", out_activation="tanh", **_NORMAL),
-        )
+        blocks = (CycleGANBlock(4 * channels) for _ in range(num_blocks))
+        super().__init__(*descent(in_channels, channels), *blocks, *ascent(channels, out_channels))
+
+
+def descent(in_channels: int, channels: int) -> list[nn.Module]:
+    """What stands before the blocks: (N, in_channels, H, W) → (N, 4·channels, H/4, W/4), normalised and activated."""
+    return [
+        ConvNormAct(in_channels, channels, 7, padding_mode="reflect", **_PLAIN),
+        ConvNormAct(channels, 2 * channels, stride=2, **_NORMAL),
+        ConvNormAct(2 * channels, 4 * channels, stride=2, **_NORMAL),
+        NormAct(4 * channels, **_NORMAL),
+    ]
+
+
+def ascent(channels: int, out_channels: int) -> list[nn.Module]:
+    """What stands behind the blocks: (N, 4·channels, H, W) → (N, out_channels, 4·H, 4·W) in [-1, 1]."""
+    double: dict[str, Any] = {"stride": 2, "output_padding": 1, "transposed": True}
+    return [
+        ConvNormAct(4 * channels, 2 * channels, **double, **_PLAIN),
+        ConvNormAct(2 * channels, channels, **double, **_NORMAL),
+        ConvNormAct(channels, out_channels, 7, padding_mode="reflect", out_activation="tanh", **_NORMAL),
+    ]

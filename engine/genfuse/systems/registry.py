@@ -139,6 +139,36 @@ SYSTEMS = {
         "line art and colour of other emoji, one photograph's style and another's: without pairs",
         "openmoji-unpaired",
     ),
+    "stargan": Entry(
+        "StarGAN",
+        "Choi et al. 2018, arXiv:1711.09020",
+        "several domains, one generator that is told which: five skin tones",
+        "openmoji-tones",
+    ),
+    "cogan": Entry(
+        "CoGAN",
+        "Liu and Tuzel 2016, arXiv:1606.07536",
+        "pairs of two domains, learnt without a pair, by layers that are shared",
+        "digits-inverted",
+    ),
+    "unit": Entry(
+        "UNIT",
+        "Liu et al. 2017, arXiv:1703.00848",
+        "translation through one latent space of two variational autoencoders",
+        "digits-inverted",
+    ),
+    "xgan": Entry(
+        "XGAN",
+        "Royer et al. 2018, arXiv:1711.05139",
+        "codes that keep their meaning, and hide their domain from a critic",
+        "digits-coloured",
+    ),
+    "combogan": Entry(
+        "ComboGAN",
+        "Anoosheh et al. 2018, arXiv:1712.06909",
+        "an encoder and a decoder for each of four domains",
+        "digits-domains",
+    ),
 }
 NAMES = tuple(SYSTEMS)
 
