@@ -16,6 +16,7 @@ from rich.console import Console
 from genfuse import dispatch
 from genfuse_bench import report
 from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.gallery import gallery
 from genfuse_bench.gpu_command import ops
 from genfuse_bench.gradient_penalty_command import gradient_penalty
 from genfuse_bench.graphs import graph_rows
@@ -32,6 +33,7 @@ from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, S
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.spectral_norm_command import spectral_norm
 from genfuse_bench.stylegan_command import stylegan
+from genfuse_bench.systems_command import systems
 from genfuse_bench.timing import Effort
 from genfuse_bench.training_command import training
 from genfuse_bench.unit_command import conv_norm_act
@@ -87,6 +89,8 @@ app.command("stylegan")(stylegan)
 app.command("training")(training)
 app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)
+app.command("systems")(systems)
+app.command("gallery")(gallery)
 
 
 @app.command("sampler_step")

@@ -48,7 +48,7 @@ class TrainingRow:
     """Milliseconds, medians; errors are of gradients against float64, relative to the largest of them."""
 
     op: str
-    """training_step, training_system, weight_gradient or data_gradient"""
+    """training_step, training_system, weight_gradient, data_gradient, system_step or system_sample"""
     workload: str
     shape: tuple[int, ...]
     dtype: str
