@@ -77,11 +77,13 @@ def test_nothing_of_a_penalty_is_compiled() -> None:
         graphs.append(graph)
         return graph.forward
 
+    mean = torch.zeros(())
+
     def step(x: Tensor) -> Tensor:
         real = x.cos()
         penalty = genfuse.gradient_penalty(network, real, x, kind="wgan-gp", seed=3)
         w = torch.sin(x.flatten(1))
-        lengths = genfuse.path_length_penalty(lambda w: w.reshape(SHAPE) ** 3, w, torch.zeros(()))
+        lengths = genfuse.path_length_penalty(lambda w: w.reshape(SHAPE) ** 3, w, mean)
         assert isinstance(penalty, Tensor) and isinstance(lengths, Tensor)
         return torch.tan(penalty) + lengths.exp()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -15,14 +16,16 @@ _Result = TypeVar("_Result")
 def uncompiled(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Decorator: torch.compile breaks its graph around a call, and nothing of it becomes a graph.
 
-    `torch.compiler.disable` does so too, but imports Dynamo where it decorates: with genfuse.
+    `torch.compiler.disable` does so, but imports Dynamo where it decorates: here that waits until somebody has.
     """
+    disabled: list[Callable[_Arguments, _Result]] = []
 
     @wraps(function)
     def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        if not torch.compiler.is_compiling():
+        if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        eagerly: Callable[_Arguments, _Result] = torch.compiler.disable(function)
-        return eagerly(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args, **kwargs)
 
     return call
