@@ -20,8 +20,10 @@ from genfuse.data.atomic import atomic_path
 from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
 from genfuse.evaluate import encoder, fid
+from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
+from genfuse_bench.translation_record import of_translations
 
 COUNT = 1000
 """Samples that are measured."""
@@ -45,15 +47,21 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "machine": f"{env.processor()}, shared with other work",
         "config": loaded.metadata["config"],
         "metrics": _last(logged),
-        "measured": _of_points(system, source)
-        if isinstance(source, Mixture)
-        else _of_pictures(system, source),
+        "measured": _measured(system, source),
     }
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    shown = system.sample(80 if size else 10_000).images
-    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", 10 if size else None, 2)
+    made = system.sample(24 if isinstance(system, Translator) else 80 if size else 10_000)
+    shown = made.images if made.shown is None else made.shown
+    columns = made.columns or (10 if size else None)
+    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", columns, 2)
     return found
+
+
+def _measured(system: System[Any], source: data.Data) -> dict[str, Any]:
+    if isinstance(source, Mixture):
+        return _of_points(system, source)
+    return of_translations(system, source) if isinstance(system, Translator) else _of_pictures(system, source)
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
