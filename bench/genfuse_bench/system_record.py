@@ -21,8 +21,10 @@ from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
 from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid
 from genfuse.systems import ngrams
+from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
+from genfuse_bench.translation_record import of_translations
 
 COUNT = 1000
 """Samples that are measured."""
@@ -56,15 +58,19 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         with atomic_path(folder / f"{run.name}.txt") as temporary:
             temporary.write_text("\n".join(system.sample(40).texts) + "\n", encoding="utf-8")
         return found
-    shown = system.sample(80 if size else 10_000).images
-    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", 10 if size else None, 2)
+    made = system.sample(24 if isinstance(system, Translator) else 80 if size else 10_000)
+    shown = made.images if made.shown is None else made.shown
+    columns = made.columns or (10 if size else None)
+    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", columns, 2)
     return found
 
 
 def _measured(system: System[Any], source: Data) -> dict[str, Any]:
     if isinstance(source, Mixture):
         return _of_points(system, source)
-    return _of_texts(system, source) if isinstance(source, TextDataset) else _of_pictures(system, source)
+    if isinstance(source, TextDataset):
+        return _of_texts(system, source)
+    return of_translations(system, source) if isinstance(system, Translator) else _of_pictures(system, source)
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
