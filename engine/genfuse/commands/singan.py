@@ -30,7 +30,7 @@ _console = Console()
 def commands(reporting: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:
     """The commands, each inside ``reporting``, which says what the user did wrong."""
     app = typer.Typer(help="What a trained SinGAN does with its photograph, and with others like it.")
-    each = {
+    each: dict[str, Callable[..., None]] = {
         "samples": samples,
         "paint": paint,
         "harmonize": harmonize,

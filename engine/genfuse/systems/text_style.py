@@ -99,7 +99,8 @@ class Rewriter(nn.Module):
     def rewrite(self, tokens: Tensor, style: int) -> Tensor:
         """Texts (N, L) in a style, each place its likeliest token."""
         styles = torch.full((len(tokens),), style, device=tokens.device)
-        return self(F.one_hot(tokens, self.network.head.out_features).float(), styles).argmax(2)
+        chances: Tensor = self(F.one_hot(tokens, self.network.head.out_features).float(), styles)
+        return chances.argmax(2)
 
 
 class TextStyle(System[TextStyleConfig]):

@@ -64,7 +64,7 @@ class TextBatches:
 
     def __init__(self, dataset: TextDataset, batch_size: int) -> None:
         self.dataset = dataset
-        styles = [(dataset.styles == style).nonzero()[:, 0] for style in dataset.styles.unique()]
+        styles = [(dataset.styles == style).nonzero()[:, 0] for style in range(int(dataset.styles.max()) + 1)]
         self._places = [styles[number % len(styles)] for number in range(batch_size)]
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
