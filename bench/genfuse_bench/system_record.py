@@ -19,8 +19,9 @@ from genfuse.data import Data, ImageDataset, Mixture, TextDataset
 from genfuse.data.atomic import atomic_path
 from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
-from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid
+from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid, frechet_distance
 from genfuse.systems import ngrams
+from genfuse.systems.text_style import TextStyle
 from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
@@ -69,8 +70,10 @@ def _measured(system: System[Any], source: Data) -> dict[str, Any]:
     if isinstance(source, Mixture):
         return _of_points(system, source)
     if isinstance(source, TextDataset):
-        return _of_texts(system, source)
-    return of_translations(system, source) if isinstance(system, Translator) else _of_pictures(system, source)
+        return _of_style(system, source) if isinstance(system, TextStyle) else _of_texts(system, source)
+    if isinstance(system, Translator):
+        return of_translations(system, source)
+    return _of_photograph(system, source) if len(source) == 1 else _of_pictures(system, source)
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
@@ -115,6 +118,21 @@ def _diversity_of_a_label(made: Tensor, labels: Tensor, source: ImageDataset) ->
     }
 
 
+def _of_photograph(system: System[Any], source: ImageDataset) -> dict[str, Any]:
+    """The distance of its patches' distribution to the samples', beside that of the photograph's halves."""
+
+    def patches(images: Tensor) -> Tensor:
+        return torch.nn.functional.unfold(images, 5).mT.flatten(0, 1)
+
+    made, width = system.sample(50).images, source.image_shape[2] // 2
+    left, right = source.images[..., :width], source.images[..., -width:]
+    return {
+        "patch_distance": round(frechet_distance(patches(made), patches(source.images)).item(), 3),
+        "patch_distance_of_its_halves": round(frechet_distance(patches(left), patches(right)).item(), 3),
+        "deviation_of_a_pixel": round(made.std(0).mean().item(), 3),
+    }
+
+
 def _of_points(system: System[Any], source: Mixture) -> dict[str, Any]:
     """Of each mode's part of the samples, how much it has: 1 would be all of it."""
     parts = len(source.centres) * source.shares(system.sample(10_000, batch=10_000).images, RADIUS)
@@ -143,6 +161,22 @@ def _of_texts(system: System[Any], source: TextDataset) -> dict[str, Any]:
         "different_lines": len({tuple(line) for line in made.tolist()}) / COUNT,
         "lines_of_the_data": sum(tuple(line) in lines for line in made.tolist()) / COUNT,
     }
+
+
+def _of_style(system: TextStyle, source: TextDataset) -> dict[str, Any]:
+    """Of texts in the other style: those with its words and none of their own's; and other words that stayed."""
+    counts = [
+        torch.bincount(source.tokens[source.styles == s].flatten(), minlength=len(source.alphabet))
+        for s in (0, 1)
+    ]
+    marks = [(counts[s] > 50) & (counts[1 - s] == 0) for s in (0, 1)]
+    transferred, kept = [], []
+    for wanted in (0, 1):
+        given = source.tokens[source.styles != wanted]
+        made = system.generator.eval().rewrite(given, wanted)
+        transferred.append(marks[wanted][made].any(1) & ~marks[1 - wanted][made].any(1))
+        kept.append((made == given)[~marks[1 - wanted][given]])
+    return {"transferred": _share(torch.cat(transferred)), "other_words_kept": _share(torch.cat(kept))}
 
 
 def _share(right: Tensor) -> float:

@@ -69,8 +69,8 @@ class Writer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (N, L) → log p of every token at each place (N, L, V), given those before."""
         before = nn.functional.pad(tokens[:, :-1], (1, 0), value=self.begin)
-        chances: Tensor = self.head(self.recurrent(self.embed(before))[0])
-        return chances.log_softmax(2)
+        logits: Tensor = self.head(self.recurrent(self.embed(before))[0])
+        return logits.log_softmax(2)
 
     @torch.no_grad()
     def write(self, normal: Tensor) -> Tensor:
