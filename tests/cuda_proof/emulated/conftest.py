@@ -22,7 +22,7 @@ from genfuse_kernels.norm_stats import cuda_impl as norm_stats
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_reduce import cuda_impl as sampler_reduce
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
-from triton_proof.seeds import rotating
+from triton_proof.seeds import keep_a_sample, rotating
 
 THREAD_ORDERS = ("forward", "reverse", "shuffled")
 
@@ -30,6 +30,10 @@ BUILT = frozenset(kernels())
 """What is built ahead of time has to be all that is launched."""
 
 Launch = Callable[..., None]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    keep_a_sample(config, items)
 
 
 @pytest.fixture(scope="session")
