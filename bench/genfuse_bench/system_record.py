@@ -53,6 +53,8 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "metrics": _last(logged),
         "measured": _measured(system, source),
     }
+    if isinstance(source, ImageDataset) and not isinstance(system, Translator):
+        found["over_steps"] = _over_steps(run, source, logged)
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if isinstance(source, TextDataset):
@@ -103,6 +105,24 @@ def _of_pictures(system: System[Any], source: ImageDataset) -> dict[str, Any]:
             labels = torch.arange(COUNT) % 10
             found["label_agreement"] = _share(read == labels)
             found |= _diversity_of_a_label(made, labels, source)
+    return found
+
+
+def _over_steps(run: Path, source: ImageDataset, logged: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Of each checkpoint that the run has kept, oldest first: its samples' distance to the data, and a critic's mean
+    estimate of it since the one before."""
+    found, before = [], 0
+    for folder in checkpoint.step_folders(run):
+        step = int(folder.name.removeprefix("step-"))
+        distance = fid(encoder(), systems.load(folder).sample(COUNT, batch=250).images, source.images)
+        row = {"step": step, "fid": round(distance.item(), 3)}
+        estimates = [
+            each["distance"] for each in logged if before < each["step"] <= step and "distance" in each
+        ]
+        if estimates:
+            row["critic_estimate"] = round(sum(estimates) / len(estimates), 3)
+        found.append(row)
+        before = step
     return found
 
 

@@ -150,6 +150,19 @@ def test_a_checkpoint_shows_what_was_held_out(tmp_path: Path) -> None:
         assert torch.equal(found.shown[3 * row + 2], data.held_out.view(1 - source).images[row])
 
 
+def test_several_domains_are_columns() -> None:
+    data = digit_domains("digits-domains")
+    system = system_of("stargan", data, {"width": 4, "num_blocks": 0, "halvings": 1}).eval()
+    system.see(data)
+    found = system.sample(6)
+    assert found.shown is not None and found.columns == 9 and found.shown.shape == (18, 3, 8, 8)
+    assert found.images.shape == (6, 3, 8, 8) and torch.equal(found.images[:4], found.shown[1:5])
+    later = system.sample(2, seed=4)
+    assert torch.allclose(later.images, found.images[4:], atol=1e-6)
+    one = system.sample(2, label="rotated")
+    assert one.columns == 3 and torch.allclose(one.images[0], found.images[3], atol=1e-6)
+
+
 def test_the_pool_shows_what_it_kept() -> None:
     pool, config = ImagePool(3, (1, 2, 2)), RunConfig()
     data = ImageDataset("a", torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), ("a",), torch.ones(1).bool())

@@ -103,6 +103,7 @@ def evaluate(
     dataset = load(data, found.size)
     if not isinstance(dataset, ImageDataset):
         raise ValueError(f"data is {data!r}, points of the plane, expected pictures")
+    dataset = dataset.view(dataset.views - 1)  # of pairs, what is wanted
     network = _network(encoder, weights)
     chosen = _clip(clip) if "clip" in (names or ()) else None
     evaluation = Evaluation(dataset, network, names, capacity=capacity, seed=seed, clip=chosen)

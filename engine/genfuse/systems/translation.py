@@ -90,7 +90,7 @@ class Translator(System[ConfigT]):
 
     def preview(self, averaged: nn.Module) -> Tensor:
         """Rows of a held-out picture, what comes of it and, where it is known, what should."""
-        shown = self._examples(SHOWN, None)
+        shown = self._examples(0, SHOWN, None)
         self.columns = _columns(shown)
         return _rows(shown, self._translations(averaged.eval(), shown, 0, SHOWN))
 
@@ -109,7 +109,8 @@ class Translator(System[ConfigT]):
         """``images`` are translations alone; ``shown`` has each beside its input and, where it is known, the truth.
 
         Args:
-            count, seed, batch, device, progress: as :meth:`genfuse.train.System.sample`; so many held-out pictures.
+            count, seed, batch, device, progress: as :meth:`genfuse.train.System.sample`: translations of held-out
+                pictures from the one of number ``seed`` on, with noise of its own.
             label: the domain to translate to; where left out the other one, or of several each.
             input: a picture, or a folder, all of which is translated in the place of held-out pictures. Where a system
                 has to know their domain, it is the other one than ``label``; of several, the first.
@@ -117,13 +118,18 @@ class Translator(System[ConfigT]):
         place = check.device("device", device)
         averaged = self.averaged.to(place).eval()
         target = None if label is None else self._target(label)
-        given = self._examples(count, target) if input is None else self._own(Path(input), target)
+        if input is None:
+            each = len(self.domains) if target is None and len(self.domains) > 2 else 1
+            given = self._examples(seed // each, -(-count // each), target)
+        else:
+            given = self._own(Path(input), target)
+            count = given.targets.numel()
         began = time.perf_counter()
         made = self._translations(averaged, given, seed, batch)
         seconds = time.perf_counter() - began
         shown = _rows(given, made)
         return Pictures(
-            made.flatten(0, 1), seconds, f"{self.name}, seed {seed}", _columns(given), shown=shown
+            made.flatten(0, 1)[:count], seconds, f"{self.name}, seed {seed}", _columns(given), shown=shown
         )
 
     def _target(self, label: str) -> int:
@@ -151,8 +157,8 @@ class Translator(System[ConfigT]):
             return 1 - source[:, None]
         return torch.arange(len(self.domains)).expand(len(source), -1)
 
-    def _examples(self, count: int, target: int | None) -> Given:
-        """Held-out pictures, of the domains in turn."""
+    def _examples(self, first: int, count: int, target: int | None) -> Given:
+        """Held-out pictures from number ``first`` on, of the domains in turn."""
         if self.examples is None:
             if self.trained_on not in data.PICTURES:
                 raise ValueError(
@@ -165,18 +171,19 @@ class Translator(System[ConfigT]):
         sources = (
             [0] if self.one_way else [place for place in range(domains) if domains > 2 or place != target]
         )
-        turn = torch.arange(count)
+        turn = torch.arange(first, first + count)
         source = torch.tensor(sources)[turn % len(sources)]
         targets = self._targets(source, target)
         if self.examples.views == 1:
             of_domain = [(self.examples.labels == place).nonzero()[:, 0] for place in range(domains)]
             chosen = [
-                of_domain[place][i // len(sources) % len(of_domain[place])] for i, place in enumerate(source)
+                of_domain[place][i // len(sources) % len(of_domain[place])]
+                for i, place in zip(turn.tolist(), source.tolist(), strict=True)
             ]
             return Given(self.examples.images[torch.stack(chosen)], source, targets)
         aligned = self.examples.by_view[turn % len(self.examples)]
-        rows = turn[:, None]
-        return Given(aligned[turn, source], source, targets, aligned[rows, targets])
+        rows = torch.arange(count)
+        return Given(aligned[rows, source], source, targets, aligned[rows[:, None], targets])
 
     def _own(self, path: Path, target: int | None) -> Given:
         """One's own pictures."""
