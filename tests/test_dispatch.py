@@ -132,6 +132,16 @@ def test_what_the_cuda_convolution_does_not_take(monkeypatch: pytest.MonkeyPatch
     assert chosen(weight, Settings()).backend == "triton"
 
 
+@pytest.mark.parametrize("op", ["attention", "bias_act", "linear", "spectral_norm", "upfirdn2d"])
+def test_what_has_gradients_on_a_gpu_alone(monkeypatch: pytest.MonkeyPatch, op: str) -> None:
+    monkeypatch.setattr(env, "backend_missing", lambda name: None)
+    assert dispatch.choose(op, torch.device("cuda"), torch.float16, gradients=True).backend == "triton"
+    on_cpu = "aten" if op in ("attention", "linear") else "cpu"
+    assert dispatch.choose(op, CPU, torch.float16, gradients=True).backend == on_cpu
+    embedding = dispatch.choose("timestep_embedding", torch.device("cuda"), torch.float16, gradients=True)
+    assert embedding.backend == "aten" and "no backward" in embedding.passed_over["triton"]
+
+
 def test_strict_forbids_aten(without_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(2, 3)
     with genfuse.backend(strict=True):

@@ -304,7 +304,7 @@ def _upfirdn2d(x: Tensor) -> Subject:
         return upfirdn2d_reference(x, f, (2, 2), (1, 1), (2, 1, 2, 1), False, 4.0)
 
     def ours(x: Tensor) -> Made:
-        return lambda: genfuse.ops.upfirdn2d(x, f, up=2, padding=(2, 1), gain=4.0)
+        return lambda: genfuse.ops.upfirdn2d(x, f, up=2, padding=(2, 1, 2, 1), gain=4.0)
 
     return Subject(
         "upfirdn2d",

@@ -14,17 +14,7 @@ from genfuse_kernels.conv_norm_act.settings import Settings
 Calls = Iterator[tuple[str, str, Any]]
 
 
-def network_calls(dtype: torch.dtype) -> Calls:
-    """Those of every op that takes the dtype."""
-    yield from _resampling_calls(dtype)
-    yield from _embedding_calls(dtype)
-    if dtype != torch.float64:
-        yield from _attention_calls(dtype)
-        yield from _linear_calls(dtype)
-        yield from _spectral_calls(dtype)
-
-
-def _resampling_calls(dtype: torch.dtype) -> Calls:
+def resampling_calls(dtype: torch.dtype) -> Calls:
     """Twice the size and half of it, by StyleGAN2's filter of 4 x 4 taps and StyleGAN3's of 12 along each axis."""
     from genfuse_kernels.upfirdn2d import triton_impl
 
@@ -42,7 +32,7 @@ def _resampling_calls(dtype: torch.dtype) -> Calls:
                 yield "upfirdn2d", f"{case}, {taps}, {layout}", compile_call(triton_impl, "upfirdn2d", *call)
 
 
-def _embedding_calls(dtype: torch.dtype) -> Calls:
+def embedding_calls(dtype: torch.dtype) -> Calls:
     from genfuse_kernels.timestep_embedding import triton_impl
 
     call = (torch.empty(64, 128, dtype=dtype), torch.empty(64, dtype=dtype), True, 0.0, 1.0, 1e4)
@@ -50,7 +40,7 @@ def _embedding_calls(dtype: torch.dtype) -> Calls:
     yield "timestep_embedding", "128 channels", binary
 
 
-def _attention_calls(dtype: torch.dtype) -> Calls:
+def attention_calls(dtype: torch.dtype) -> Calls:
     """Of 1024 tokens, forwards and backwards, heads from 64 channels to an autoencoder's 512."""
     from genfuse_kernels.attention.triton_gradient import attention_gradient
     from genfuse_kernels.attention.triton_impl import attention
@@ -65,7 +55,7 @@ def _attention_calls(dtype: torch.dtype) -> Calls:
             yield kernel.removesuffix("_kernel"), f"{channels} channels", binary
 
 
-def _linear_calls(dtype: torch.dtype) -> Calls:
+def linear_calls(dtype: torch.dtype) -> Calls:
     from genfuse_kernels.linear.triton_impl import linear
 
     x, weight, out = (torch.empty(*size, dtype=dtype) for size in ((2048, 256), (512, 256), (2048, 512)))
@@ -74,7 +64,7 @@ def _linear_calls(dtype: torch.dtype) -> Calls:
     yield "conv_norm_act", "linear, silu, 256 to 512", dict(found)["conv_norm_act_kernel"]
 
 
-def _spectral_calls(dtype: torch.dtype) -> Calls:
+def spectral_calls(dtype: torch.dtype) -> Calls:
     """Of two convolutions of a critic, one step and its gradient."""
     from genfuse_kernels.spectral_norm.triton_impl import spectral_norm, spectral_norm_gradient
 
@@ -86,3 +76,13 @@ def _spectral_calls(dtype: torch.dtype) -> Calls:
         spectral_norm_gradient(weights, weights, weights, sigmas, vectors, [0, 0])
     for kernel, binary in dict(found).items():
         yield f"spectral_norm {kernel.removesuffix('_kernel')}", "two convolutions", binary
+
+
+WITH_FLOAT64 = (resampling_calls, embedding_calls)
+FLOAT32_ARITHMETIC = (attention_calls, linear_calls, spectral_calls)
+
+
+def network_calls(dtype: torch.dtype) -> Calls:
+    """Those of every op that takes the dtype."""
+    for calls in WITH_FLOAT64 if dtype == torch.float64 else (*WITH_FLOAT64, *FLOAT32_ARITHMETIC):
+        yield from calls(dtype)

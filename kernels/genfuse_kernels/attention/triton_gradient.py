@@ -10,6 +10,8 @@ program and one order, and no atomic is needed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -94,18 +96,16 @@ def key_gradient_kernel(
     tl.store(address, acc_v.to(to_v.pointer.dtype.element_ty), mask=exists)
 
 
-_HALF = {
-    64: Blocks(64, 64, 4, 2),
-    128: Blocks(64, 64, 8, 1),
-    256: Blocks(64, 16, 8, 1),
-    512: Blocks(16, 16, 8, 1),
-}
-_FLOAT32 = {
-    64: Blocks(32, 32, 4, 1),
-    128: Blocks(32, 32, 8, 1),
-    256: Blocks(16, 16, 8, 1),
-    512: Blocks(16, 16, 8, 1),
-}
+class _Sides(NamedTuple):
+    """Tokens that a program keeps, and those that it meets at a time."""
+
+    kept: int
+    met: int
+    warps: int
+
+
+_HALF = {64: _Sides(64, 64, 4), 128: _Sides(64, 32, 4), 256: _Sides(64, 16, 8), 512: _Sides(32, 16, 8)}
+_FLOAT32 = {64: _Sides(32, 32, 4), 128: _Sides(32, 16, 4), 256: _Sides(16, 16, 8), 512: _Sides(16, 16, 8)}
 
 
 def attention_gradient(
@@ -124,14 +124,19 @@ def attention_gradient(
             each.zero_()
         return
     widest = max(64, side(q.shape[3]), side(v.shape[3]))
-    plan = (_FLOAT32 if q.dtype == torch.float32 else _HALF)[widest]
-    plan = plan._replace(queries=min(plan.queries, side(q.shape[2])), keys=min(plan.keys, side(k.shape[2])))
+    sides = (_FLOAT32 if q.dtype == torch.float32 else _HALF)[widest]
+    queries, keys = side(q.shape[2]), side(k.shape[2])
+    by_query = Blocks(min(sides.kept, queries), min(sides.met, keys), sides.warps, 1)
+    kept = sides.kept if widest <= 128 else max(16, sides.kept // 2)  # of two gradients, all in registers
+    by_key = Blocks(min(sides.met, queries), min(kept, keys), sides.warps, 1)
     deltas = torch.empty_like(logs)
     given, of_heads = (heads_of(q), heads_of(k), heads_of(v)), q.shape[0] * q.shape[1]
-    shared = arguments(q, k, v, plan, gradient, out, *to) | {"scale": scale, "LOG2E": LOG2E}
-    query_gradient_kernel[(of_heads * triton.cdiv(q.shape[2], plan.queries),)](
-        heads_of(to[0]), deltas, heads_of(gradient), heads_of(out), logs, *given, **shared
-    )
-    key_gradient_kernel[(of_heads * triton.cdiv(k.shape[2], plan.keys),)](
-        heads_of(to[1]), heads_of(to[2]), deltas, heads_of(gradient), logs, *given, **shared
-    )
+    numbers = {"scale": scale, "LOG2E": LOG2E}
+    query_gradient_kernel[(of_heads * triton.cdiv(q.shape[2], by_query.queries),)](
+        heads_of(to[0]), deltas, heads_of(gradient), heads_of(out), logs, *given, **numbers,
+        **arguments(q, k, v, by_query, gradient, out, *to),
+    )  # fmt: skip
+    key_gradient_kernel[(of_heads * triton.cdiv(k.shape[2], by_key.keys),)](
+        heads_of(to[1]), heads_of(to[2]), deltas, heads_of(gradient), logs, *given, **numbers,
+        **arguments(q, k, v, by_key, gradient, out, *to),
+    )  # fmt: skip

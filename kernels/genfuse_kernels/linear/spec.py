@@ -10,7 +10,8 @@ With s = settings (`conv_norm_act.settings.Settings`, of which four fields matte
     weight          (K, C), bias (K,), in x's dtype or float32
     residual, out   (M, K) like x
 
-Half precision is storage only: arithmetic and sums are float32. A row's bits do not depend on the other rows.
+Sums are float32, and so is arithmetic, but that factors are rounded as `conv_norm_act.spec` has it: a GPU's to x's
+dtype. A row's bits do not depend on the other rows.
 Tolerance, operations and bytes are those of `conv_norm_act.spec`, with C as the reduction.
 """
 

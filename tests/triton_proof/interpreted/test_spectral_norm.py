@@ -34,7 +34,7 @@ def in_the_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     interpreter.within_reach.clear()
 
 
-@pytest.mark.parametrize("seed", rotating(3, 36))
+@pytest.mark.parametrize("seed", rotating(2, 36))
 def test_equals_the_reference(seed: int) -> None:
     hold(triton_impl.spectral_norm, Layers(seed, DTYPES[seed % 3]), (0, 1, 3)[seed // 3 % 3])
 
