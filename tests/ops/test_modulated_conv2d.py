@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genfuse.ops import conv2d_resample, modulated_conv2d
 from genfuse_kernels.bias_act.reference import bias_act as bias_act_reference
@@ -191,3 +192,24 @@ def test_bad_arguments(changed: Options, error: type[Exception], message: str) -
         modulated_conv2d(**{**given, **changed})
     with pytest.raises(ValueError, match="expected"):
         conv2d_resample(torch.ones(2, 3, 4, 4), torch.ones(2, 3))
+
+
+class Copies(TorchDispatchMode):
+    """Which of PyTorch's calls turned a weight over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flips = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.flips += func is torch.ops.aten.flip.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_upsampling_convolution_turns_its_weight_over_once_at_most() -> None:
+    """A transposed convolution convolves: only one that is to correlate has its weight turned over."""
+    x, weight = torch.randn(1, 4, 5, 5), torch.randn(6, 4, 3, 3)
+    for flip_weight in (True, False):
+        with Copies() as copies:
+            conv2d_resample(x, weight, up=2, padding=1, flip_weight=flip_weight)
+        assert copies.flips <= flip_weight

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 import genfuse
 from genfuse.penalties.kinds import KIND_NAMES
-from penalties.critics import MinibatchStd, PixelNorm, Residual, SelfAttention, perturbed, scores
+from penalties.critics import BiasAct, MinibatchStd, PixelNorm, Residual, SelfAttention, perturbed, scores
 from penalties.double_backward import assert_exact
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*reduces over the first axis")
@@ -28,6 +28,7 @@ SAME_SIZE: dict[str, Callable[[], nn.Module]] = {
     "grouped": lambda: nn.Conv2d(CHANNELS, CHANNELS, 3, padding=2, dilation=2, groups=2),
     "spectral": lambda: spectral_norm(nn.Conv2d(CHANNELS, CHANNELS, 1)),
     "unit": lambda: genfuse.nn.ConvNormAct(CHANNELS, CHANNELS, norm="instance"),
+    "bias_act": lambda: BiasAct(CHANNELS, "leaky_relu", gain=2**0.5),
     "relu": nn.ReLU,
     "conv, relu in place": lambda: nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 1), nn.ReLU(inplace=True)),
     "instance, leaky_relu in place": lambda: nn.Sequential(

@@ -57,6 +57,7 @@ PRECISIONS = {
     "bfloat16": (torch.bfloat16, False),
     "float16": (torch.float16, False),
     "autocast to bfloat16": (torch.bfloat16, True),
+    "autocast to float16": (torch.float16, True),
 }
 
 

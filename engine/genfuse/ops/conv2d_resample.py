@@ -67,13 +67,14 @@ def conv2d_resample(
     check.flag("flip_weight", flip_weight)
     check.flag("flip_filter", flip_filter)
     sides = _with_filter(four_sides("padding", padding), f, up, down)
-    kernel = weight if flip_weight else weight.flip((2, 3))
     if weight.shape[2:] == (1, 1) and up == 1 and down > 1:
-        return _convolved(upfirdn2d(x, f, 1, down, sides, flip_filter), kernel, groups, scale)
+        return _convolved(upfirdn2d(x, f, 1, down, sides, flip_filter), weight, groups, scale)
     if weight.shape[2:] == (1, 1) and down == 1 and up > 1:
-        return upfirdn2d(_convolved(x, kernel, groups, scale), f, up, 1, sides, flip_filter, up**2)
+        return upfirdn2d(_convolved(x, weight, groups, scale), f, up, 1, sides, flip_filter, up**2)
     if up > 1:
-        return _upsampled(x, kernel, f, up, down, sides, groups, flip_filter, scale)
+        turned = _turned(weight, groups, flip_weight)
+        return _upsampled(x, turned, f, up, down, sides, groups, flip_filter, scale)
+    kernel = weight if flip_weight else weight.flip((2, 3))
     if down > 1:
         return _convolved(upfirdn2d(x, f, 1, 1, sides, flip_filter), kernel, groups, scale, stride=down)
     if min(sides) < 0:
@@ -100,7 +101,7 @@ def _at_least_0(sides: _Sides) -> _Sides:
 
 def _upsampled(
     x: Tensor,
-    weight: Tensor,
+    turned: Tensor,
     f: Tensor | None,
     up: int,
     down: int,
@@ -110,30 +111,32 @@ def _upsampled(
     scale: Tensor | None,
 ) -> Tensor:
     """By a transposed convolution, whose output has what the filter reads beyond the picture."""
-    height, width = weight.shape[2:]
+    height, width = turned.shape[2:]
     # A correlation of the picture with its zeros reads one tap more on each side than a transposed one writes.
     added = [1 - width, up - width, 1 - height, up - height]
     left, right, top, bottom = (side + more for side, more in zip(sides, added, strict=True))
     cut_x, cut_y = max(min(-left, -right), 0), max(min(-top, -bottom), 0)
-    y = _convolved(x, _turned(weight, groups), groups, scale, (cut_x, cut_y), up, transposed=True)
+    y = _convolved(x, turned, groups, scale, (cut_x, cut_y), up, transposed=True)
     rest = (left + cut_x, right + cut_x, top + cut_y, bottom + cut_y)
     y = upfirdn2d(y, f, padding=rest, flip_filter=flip_filter, gain=up**2)
     return y if down == 1 else upfirdn2d(y, f, down=down, flip_filter=flip_filter)
 
 
-def _turned(weight: Tensor, groups: int) -> Tensor:
+def _turned(weight: Tensor, groups: int, correlates: bool) -> Tensor:
     """`_transposed`; of a weight that is not trained it is kept, and so is what it is packed to."""
     if needs_dispatcher(weight) or weight.device.type != "cpu" or backend_missing("cpu") is not None:
-        return _transposed(weight, groups)
+        return _transposed(weight, groups, correlates)
     from genfuse_kernels.common.packed_weights import derived  # needs the extension
 
-    return derived((weight,), ("transposed", groups), lambda: _transposed(weight, groups))
+    key = ("transposed", groups, correlates)
+    return derived((weight,), key, lambda: _transposed(weight, groups, correlates))
 
 
-def _transposed(weight: Tensor, groups: int) -> Tensor:
-    """(C, K/groups, ...), turned over: a transposed convolution of it correlates with `weight`."""
+def _transposed(weight: Tensor, groups: int, correlates: bool) -> Tensor:
+    """(C, K/groups, ...): a transposed convolution of it convolves with `weight`, or, turned over, correlates."""
     outputs, inputs, *size = weight.shape
-    apart = weight.flip((2, 3)).reshape(groups, outputs // groups, inputs, *size)
+    taps = weight.flip((2, 3)) if correlates else weight
+    apart = taps.reshape(groups, outputs // groups, inputs, *size)
     return apart.transpose(1, 2).reshape(groups * inputs, outputs // groups, *size)
 
 
