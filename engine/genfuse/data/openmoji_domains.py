@@ -23,9 +23,12 @@ def openmoji_pairs(size: int = 32, progress: Progress = None) -> ImageDataset:
     check_size(size)
     chosen = [each for each in emoji() if not (each.is_joined or each.tones or each.category == "flags")]
     images = torch.cat((drawn(chosen, size, progress, LINES), drawn(chosen, size, progress)), 1)
-    flips = may_flip(chosen)
+    order = torch.randperm(
+        len(chosen), generator=torch.Generator().manual_seed(0)
+    )  # else like stand beside like
+    chosen, images, names = [chosen[place] for place in order.tolist()], images[order], tuple(CLASSES)
     pairs = ImageDataset(
-        "openmoji-pairs", images, labels(chosen), tuple(CLASSES), flips, ATTRIBUTION, views=2
+        "openmoji-pairs", images, labels(chosen), names, may_flip(chosen), ATTRIBUTION, views=2
     )
     return pairs.split(_held_out(chosen))
 
