@@ -72,6 +72,12 @@ SYSTEMS = {
         "one photograph: samples of other sizes, painting, harmonisation, editing, super-resolution",
         "china",
     ),
+    "text_to_image": Entry(
+        "TextToImage",
+        "Reed et al. 2016, arXiv:1605.05396",
+        "pictures of sentences: matched and mismatched pairs, what lies between two sentences",
+        "openmoji-names",
+    ),
     "seqgan": Entry(
         "SeqGAN",
         "Yu et al. 2017, arXiv:1609.05473; de Masson d'Autume et al. 2019, arXiv:1905.09922",
