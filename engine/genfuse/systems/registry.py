@@ -90,6 +90,11 @@ SYSTEMS = {
         "praise turned to blame and back, from texts that are no pairs: a cycle through the Gumbel softmax",
         "opinions",
     ),
+    "sound_to_image": Entry(
+        "SoundToImage",
+        "Wan et al. 2019, arXiv:1808.04108",
+        "digits that are heard: spectrograms of spoken words, a voice that was not trained on",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
