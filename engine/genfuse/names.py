@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 60
+"""Names in a message: of thousands of classes only the first."""
+
 
 def unknown_name(argument: str, got: object, expected: Iterable[str]) -> str:
     """The message for a name that is not one of `expected`, with the nearest right one where there is one."""
     names = list(expected)
     near = difflib.get_close_matches(str(got).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{argument} is {got!r}, expected one of {', '.join(map(repr, names))}{hint}"
+    listed = ", ".join(map(repr, names[:MOST_LISTED])) + (", ..." if len(names) > MOST_LISTED else "")
+    return f"{argument} is {got!r}, expected one of {listed}{hint}"
 
 
 def check_name(argument: str, got: object, expected: Iterable[str]) -> str:

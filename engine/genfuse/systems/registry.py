@@ -89,6 +89,12 @@ SYSTEMS = {
         "one photograph: samples of other sizes, painting, harmonisation, editing, super-resolution",
         "china",
     ),
+    "text_to_image": Entry(
+        "TextToImage",
+        "Reed et al. 2016, arXiv:1605.05396",
+        "pictures of sentences: matched and mismatched pairs, what lies between two sentences",
+        "openmoji-names",
+    ),
     "seqgan": Entry(
         "SeqGAN",
         "Yu et al. 2017, arXiv:1609.05473; de Masson d'Autume et al. 2019, arXiv:1905.09922",
@@ -100,6 +106,11 @@ SYSTEMS = {
         "Zhu et al. 2017, arXiv:1703.10593; Jang et al. 2017, arXiv:1611.01144",
         "praise turned to blame and back, from texts that are no pairs: a cycle through the Gumbel softmax",
         "opinions",
+    ),
+    "sound_to_image": Entry(
+        "SoundToImage",
+        "Wan et al. 2019, arXiv:1808.04108",
+        "digits that are heard: spectrograms of spoken words, a voice that was not trained on",
     ),
     "autoencoder": Entry(
         "PlainAutoencoder",
