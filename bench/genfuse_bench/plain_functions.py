@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 import genfuse
 from genfuse import ops
 from genfuse.penalties.kinds import KINDS
-from genfuse.penalties.points import drawn, point_of
+from genfuse.penalties.points import drawn, noise_like, point_of
 from genfuse.rewrite.plan import Planned
+from genfuse_kernels.philox_normal.spec import STREAM_PATH
 
 _ROOMS = ("genfuse.systems.", "genfuse.train.")
 
@@ -46,9 +48,32 @@ def gradient_penalty(
     return (penalty, norms.detach()) if return_norms else penalty
 
 
-def path_length_penalty(generator: Callable[..., Tensor], w: Tensor, mean: Any, **options: Any) -> Any:
-    """No plain form yet: nothing is reported for a system that asks for it."""
-    raise NotImplementedError("path_length_penalty has no plain form here")
+def path_length_penalty(
+    generator: Callable[..., Tensor],
+    w: Tensor,
+    mean: Tensor,
+    *,
+    weight: float = 2.0,
+    decay: float = 0.01,
+    seed: int | None = None,
+    first: int = 0,
+    return_lengths: bool = False,
+    fallback: object = None,
+    accuracy: object = None,
+    **cond: Any,
+) -> Any:
+    """Likewise, as StyleGAN2's code has it."""
+    if not w.requires_grad:
+        w = w.detach().requires_grad_()
+    with torch.compiler.set_stance("force_eager"):
+        pictures = generator(w, **cond)
+    noise = noise_like(pictures, drawn(seed), STREAM_PATH, first) / math.sqrt(math.prod(pictures.shape[2:]))
+    (gradient,) = torch.autograd.grad((pictures * noise).sum(), w, create_graph=True)
+    lengths = gradient.square().sum(-1).reshape(len(w), -1).mean(1).sqrt()
+    target = mean.lerp(lengths.mean(), decay)
+    penalty = weight * (lengths - target).square().mean()
+    mean.copy_(target.detach())
+    return (penalty, lengths.detach()) if return_lengths else penalty
 
 
 @torch.no_grad()

@@ -89,11 +89,13 @@ def spectral_norm(norm: Any, weight: Tensor) -> Tensor:
     if weight.ndim == 1:
         return F.normalize(weight, dim=0, eps=norm.eps)
     rows = weight.movedim(norm.dim, 0).flatten(1)
+    u, v = norm._u, norm._v
     with torch.no_grad():
         for _ in range(norm.steps):
-            norm._u.copy_(F.normalize(torch.mv(rows, norm._v), dim=0, eps=norm.eps))
-            norm._v.copy_(F.normalize(torch.mv(rows.mT, norm._u), dim=0, eps=norm.eps))
-        u, v = norm._u.clone(), norm._v.clone()
+            u = F.normalize(torch.mv(rows, v), dim=0, eps=norm.eps)
+            v = F.normalize(torch.mv(rows.mT, u), dim=0, eps=norm.eps)
+    # New tensors, where PyTorch's own has an edit in place: compiled, the graph of an earlier use holds them.
+    norm._u, norm._v = u, v
     return weight / torch.vdot(u, torch.mv(rows, v))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,13 +50,27 @@ class Case:
         return SystemStep(self.name, who, self.data, self.batch, dict(self.changes))
 
 
-def system_rows(case: Case, peers: Sequence[str], effort: Effort, *, peaks: bool = True) -> list[TrainingRow]:
+def system_rows(
+    case: Case,
+    peers: Sequence[str],
+    effort: Effort,
+    *,
+    peaks: bool = True,
+    tell: Callable[[str], object] = print,
+) -> list[TrainingRow]:
     """A row of training and one of sampling; no speed where results differ from eager PyTorch's by more than rounding.
 
     peers  of `WHO` but ours; eager runs in any case, for the results are held against its
     peaks  measure memory too, each competitor in a process of its own
+    tell   is told of peers that do not run the system, which have no time then
     """
     who = {each: case.of(each) for each in dict.fromkeys((OURS, EAGER, *peers))}
+    problems = {peer: _problem(who[peer], case.samples) for peer in peers if peer not in (OURS, EAGER)}
+    for peer, problem in problems.items():
+        if problem:
+            tell(f"{case.name}, {peer}: {problem}")
+            del who[peer]
+    peers = [peer for peer in peers if peer in who]
     shape = (who[OURS].run.batch_size, *who[OURS].system.image_shape)
     error = first_step_error(who[OURS], who[EAGER])
     kept = {name: each.activation_bytes() / 1e6 for name, each in who.items() if name != COMPILED}
@@ -73,6 +87,17 @@ def system_rows(case: Case, peers: Sequence[str], effort: Effort, *, peaks: bool
     taken = measure(batches, _STEPS, _CPU, effort)
     of_samples = (case.samples, *shape[1:])
     return [step, row_of("system_sample", case.name, of_samples, taken, off, float("nan"), {}, kinked=kinked)]
+
+
+def _problem(peer: SystemStep, samples: int) -> str | None:
+    """Why a peer does not run: compilers refuse things."""
+    try:
+        peer.begin()
+        peer.step(0)
+        peer.sample(samples)
+    except Exception as reason:
+        return f"{type(reason).__name__}: {str(reason).strip().splitlines()[0][:160]}"
+    return None
 
 
 def first_step_error(ours: SystemStep, eager: SystemStep) -> float:

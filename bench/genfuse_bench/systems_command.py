@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from genfuse import systems as registry
@@ -44,7 +45,7 @@ def systems(
     """One training step and one batch of samples of each system, float32, beside the same in plain PyTorch.
 
     The same file of the system runs on torch.nn's modules, PyTorch's functions and double backward: eager in both
-    memory formats, and compiled.
+    memory formats, and compiled. Exits with 1 where a system could not be measured.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -55,16 +56,25 @@ def systems(
     console.print(
         f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
     )
+    failed: list[str] = []
     for name in wanted:
         torch._dynamo.reset()
         case = Case(name, size, batch or (8 if quick else None), *((8,) if quick else ()))
         with console.status(name):
-            rows = system_rows(case, chosen, SHORT if quick else FULL, peaks=not quick)
+            effort = SHORT if quick else FULL
+            try:
+                rows = system_rows(case, chosen, effort, peaks=not quick, tell=console.print)
+            except Exception as reason:  # the others are measured all the same
+                console.print(f"[red]{name} is not measured:[/] {escape(repr(reason))}")
+                failed.append(name)
+                continue
         console.print(_table(name, rows))
         if record is not None:
             record.add(rows, machine)
     if record is not None:
         console.print(f"-> {record.path}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def _table(name: str, rows: Sequence[TrainingRow]) -> Table:

@@ -69,6 +69,7 @@ def nothing_to_look_at() -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)  # the networks are too small for more
     monkeypatch.setattr("genfuse.train.metrics.can_draw", lambda: False)
     monkeypatch.setattr("genfuse.train.tensorboard.find_spec", lambda name: None)
     monkeypatch.setattr("genfuse.systems.ddpm.DDPM.preview", lambda self, model: torch.zeros(1, 1, 8, 8))

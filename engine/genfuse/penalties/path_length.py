@@ -28,6 +28,7 @@ def path_length_penalty(
     weight: float = 2.0,
     decay: float = 0.01,
     seed: int | None = None,
+    first: int = 0,
     return_lengths: bool = False,
     fallback: Fallback | None = None,
     accuracy: Accuracy | None = None,
@@ -44,6 +45,7 @@ def path_length_penalty(
     weight     0 or more
     decay      in [0, 1]
     seed       of y, standard normal noise over the root of a picture's pixels, in [0, 2**63): as `gradient_penalty`'s
+    first      number of the first sample, as there
     return_lengths  also return the lengths, (N,) without gradient
     fallback, accuracy, cond  as in `gradient_penalty`
 
@@ -54,12 +56,13 @@ def path_length_penalty(
     _check(generator, w, mean, decay)
     check_options(weight, seed, fallback, accuracy)
     check.flag("return_lengths", return_lengths)
+    check.count("first", first, 0)
     layers = w.shape[1] if w.ndim == 3 else 1
     number = drawn(seed)
 
     def noise(pictures: Tensor) -> Tensor:
         pixels = math.prod(pictures.shape[2:])
-        return noise_like(pictures, number, STREAM_PATH) / math.sqrt(pixels)
+        return noise_like(pictures, number, STREAM_PATH, first) / math.sqrt(pixels)
 
     def lengths_of(norms: Tensor) -> Tensor:
         return norms / math.sqrt(layers)
