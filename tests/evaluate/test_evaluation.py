@@ -211,7 +211,7 @@ def test_a_checkpoint_by_two_processes(small: Path, tmp_path: Path, proof: bool)
     ("arguments", "message"),
     [
         (("--metrics", "fidd"), "did you mean 'fid'?"),
-        (("--data", "nothing"), "expected one of 'a folder of pictures', 'openmoji', 'digits'"),
+        (("--data", "nothing"), "expected one of 'a folder of pictures'"),
         (("--encoder", "vgg"), "encoder is 'vgg', expected one of 'genfuse', 'inception'"),
         (("--encoder", "inception", "--weights", "none.pth"), "there are no Inception weights at none.pth"),
         (("--count", "31"), "count is 31, but"),

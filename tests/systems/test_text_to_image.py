@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from genfuse import data, systems
 from genfuse.cli import app
 from genfuse.data import ImageDataset, sentences
-from genfuse.data.emoji_names import name_of
+from genfuse.data.emoji import Emoji
 from genfuse.systems.text_to_image import TextToImage, TextToImageConfig
 from genfuse.train import Adam, RunConfig, Trainer
 from genfuse.train.metrics import rows
@@ -121,7 +121,10 @@ def test_the_encoder_knows_what_words_mean() -> None:
     ],
 )
 def test_names(points: list[int], name: str | None) -> None:
-    assert name_of(points) == name
+    """None for those that are not trained on: the names of a sequence's parts say nothing of it."""
+    emoji = Emoji(Path("drawing.svg"), tuple(points), 0)
+    assert emoji.has_own_name == (name is not None)
+    assert name is None or emoji.name == name
 
 
 def test_refused() -> None:
