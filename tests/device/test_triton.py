@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cuda_proof.device import on_device
+from genfuse_kernels.attention import spec as attention_spec
 from genfuse_kernels.conv_norm_act.settings import NORMS
 from genfuse_kernels.timestep_embedding import reference as embedding
 from genfuse_kernels.timestep_embedding import spec as embedding_spec
@@ -154,8 +155,10 @@ def test_attention(seed: int) -> None:
 def test_attention_of_every_plan(dtype: torch.dtype, channels: int) -> None:
     q, k, v = (torch.randn(2, 1, 200, channels).to(dtype) for _ in range(3))
     case = attention_cases.Case(q, k, v, channels**-0.5)
-    attention_cases.check(triton("attention"), case, attention_cases.product_of(dtype))
-    attention_cases.hold_gradients(case, "cuda")
+    if attention_spec.triton_limit(dtype, channels, channels, False) is None:
+        attention_cases.check(triton("attention"), case, attention_cases.product_of(dtype))
+    if attention_spec.triton_limit(dtype, channels, channels, True) is None:
+        attention_cases.hold_gradients(case, "cuda")
 
 
 @pytest.mark.parametrize("seed", range(48))

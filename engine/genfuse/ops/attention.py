@@ -51,14 +51,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) ->
     return _attention(q, k, v, scale)
 
 
-def limits(q: Tensor, v: Tensor) -> dict[dispatch.Backend, str]:
+def limits(q: Tensor, v: Tensor, gradients: bool = False) -> dict[dispatch.Backend, str]:
     """Why backends do not run heads of this size."""
-    why = triton_limit(q.shape[3], v.shape[3])
+    why = triton_limit(q.dtype, q.shape[3], v.shape[3], gradients)
     return {} if why is None else {"triton": why}
 
 
 def _differentiable(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    of_call = limits(q, v) | gradient_limits(q, k, v)
+    of_call = limits(q, v, True) | gradient_limits(q, k, v)
     chosen = dispatch.resolve("attention", q.device, q.dtype, True, of_call)
     if chosen in OURS:
         out: Tensor = _Attention.apply(scale, chosen, q, k, v)

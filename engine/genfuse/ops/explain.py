@@ -51,7 +51,7 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
     if op == "conv_norm_act":
         of_call = _limits(args, kwargs, gradients)
     elif op == "attention":
-        of_call = _of_heads(args, kwargs)
+        of_call = _of_heads(args, kwargs, gradients)
     elif op in _OF_LISTS:
         of_call = dict(tensor_list.limits(*lists))
     if gradients and op in _DIFFERENTIATED:
@@ -78,11 +78,11 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
     return limits(x, weight, settings, gradients)
 
 
-def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:
+def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
     """Of this call of `attention`, as far as its arguments are given."""
     given = inspect.signature(attention).bind_partial(*args, **kwargs).arguments
     q = given.get("q")
-    return {} if q is None else heads_limits(q, given.get("v", q))
+    return {} if q is None else heads_limits(q, given.get("v", q), gradients)
 
 
 def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

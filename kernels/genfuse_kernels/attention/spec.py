@@ -26,16 +26,16 @@ from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-TRITON_CHANNELS = 512
-"""Of a head, at most: a program of the Triton kernels has all channels of its queries' sums in registers."""
+def triton_limit(dtype: torch.dtype, channels: int, value_channels: int, gradients: bool) -> str | None:
+    """Why the Triton kernels do not run such heads; None where they do.
 
-
-def triton_limit(channels: int, value_channels: int) -> str | None:
-    """Why the Triton kernels do not run such heads; None where they do."""
+    A program has all channels of its tokens' sums in registers, and float32's factors in two parts.
+    """
+    limit = 512 if dtype != torch.float32 else 128 if gradients else 256
     most = max(channels, value_channels)
-    if most <= TRITON_CHANNELS:
+    if most <= limit:
         return None
-    return f"heads have {most} channels, expected at most {TRITON_CHANNELS}"
+    return f"heads of {dtype} have {most} channels, expected at most {limit}{' in training' if gradients else ''}"
 
 
 def tolerance(
