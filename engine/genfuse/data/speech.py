@@ -27,7 +27,9 @@ _WINDOW = 512
 
 
 def spoken(words: Sequence[str], voices: Sequence[str] = VOICES) -> Tensor:
-    """Each word as said by each voice at three speeds and pitches, kept in the user's cache directory.
+    """Each word as said by each voice at three speeds and pitches.
+
+    Kept in the user's cache directory: eSpeak NG breathes a little otherwise each time, and runs are to hear the same.
 
     Args:
         words: one or more, English.
