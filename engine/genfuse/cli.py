@@ -19,7 +19,8 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
-from genfuse.commands.sample import sample
+from genfuse.commands.options import GuidanceOption, SamplerOption, StepsOption, own_options
+from genfuse.commands.sample_shared import sample_shared
 from genfuse.doctor import ask_driver, gpu_findings
 from genfuse.errors import GenfuseError
 from genfuse.names import check_name
@@ -83,7 +84,74 @@ def _is_allocation(error: Exception) -> bool:
     return known or "can't allocate memory" in str(error)
 
 
-app.command()(_user_errors()(sample))
+@app.command()
+def sample(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(help="A checkpoint file or a training run's folder; the shipped one if left out."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Pictures to make.")] = 64,
+    sampler: SamplerOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    label: Annotated[
+        str | None, typer.Option(help="Class of all pictures; the classes in turn if left out.")
+    ] = None,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Rows from one picture's latents to the next one's.")
+    ] = False,
+    arithmetic: Annotated[
+        bool, typer.Option("--arithmetic", help="Rows of a, b, c and a - b + c of their latents.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the grid of pictures goes.")] = Path(
+        "samples.png"
+    ),
+    folder: Annotated[
+        Path | None, typer.Option(help="In the grid's place: a new folder of pictures, 00000000.png and on.")
+    ] = None,
+    scale: Annotated[int, typer.Option(min=1, help="Enlarge each pixel in the PNG this many times.")] = 2,
+    reproducible: Annotated[
+        bool, typer.Option(help="Kernels by rule; otherwise the fastest as `genfuse tune` measures them.")
+    ] = True,
+) -> None:
+    """Sample pictures from a system's checkpoint and save them as a grid.
+
+    Under torchrun processes share the pictures, which are the same, bit for bit.
+    """
+    from genfuse import processes, systems
+    from genfuse.data.atomic import check_path
+    from genfuse.data.grid import grid_shape, save_grid
+    from genfuse.data.scatter import scatter
+    from genfuse.systems.sampling import SHIPPED
+
+    with _user_errors(), genfuse.backend(reproducible=reproducible), processes.joined(device) as every:
+        check_path("output", output)
+        system = systems.load(checkpoint or SHIPPED)
+        if len(system.image_shape) == 3 and folder is None:
+            _, height, width = system.image_shape
+            grid_shape(count, height * scale, width * scale)
+        solver = {"sampler": sampler, "steps": steps, "guidance": guidance, "label": label}
+        walks = {"interpolate": interpolate or None, "arithmetic": arithmetic or None}
+        options = own_options(system, **solver, **walks)
+        if every.world > 1 or folder is not None:
+            given = {**options, "seed": seed, "batch": batch, "device": device}
+            sample_shared(system, count, every, given, folder, output, scale)
+            return
+        result = system.sample(
+            count, seed=seed, batch=batch, device=device, progress=_console.is_terminal, **options
+        )
+        made = result.images if result.images.ndim == 4 else scatter(result.images)
+        save_grid(made, output, result.columns, scale)
+    _console.print(
+        f"{len(result.images)} samples in {result.seconds:.2f} s: "
+        f"{len(result.images) / result.seconds:.1f} pictures/s; {result.detail} -> {output}",
+        highlight=False,
+    )
+
+
 app.command()(_user_errors()(evaluate))
 
 
