@@ -32,7 +32,7 @@ def case(name: str) -> Case:
 
 ALWAYS = ("dcgan", "wgan_gp", "ddpm")
 """Batch norm, a penalty, attention."""
-OTHERS = ("sngan", "gan", "cgan", "wgan", "ebgan", "autoencoder", "vae")
+OTHERS = ("sngan", "gan", "cgan", "msgan", "wgan", "ebgan", "autoencoder", "vae", "glo", "gon")
 
 
 @pytest.fixture(autouse=True)

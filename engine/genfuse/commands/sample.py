@@ -119,6 +119,10 @@ def _check(
     from genfuse.data.grid import grid_shape
 
     are_pictures = len(system.image_shape) == 3
+    if not are_pictures and system.image_shape != (2,) and (folder is not None or every.world > 1):
+        raise ValueError(
+            f"samples of {system.name!r} are text, which one process prints: leave folder and torchrun out"
+        )
     if folder is None:
         check_path("output", output)
         if are_pictures:

@@ -43,8 +43,8 @@ class ComboGAN(CommonLatent[ComboGANConfig]):
     def step(self, now: Step) -> None:
         c, loss, coders = self.config, losses.get("least-squares"), self.coders
         domains = len(self.class_names)
-        first = int(now.integers(domains, 1))
-        pair = (first, (first + 1 + int(now.integers(domains - 1, 1))) % domains)
+        first = int(now.integers(domains))
+        pair = (first, (first + 1 + int(now.integers(domains - 1))) % domains)
         x = [now.batch(domain)[0] for domain in pair]
         codes = [coders.encode(x[place], pair[place]) for place in (0, 1)]
         fake = [coders.decode(codes[1 - place], pair[place]) for place in (0, 1)]

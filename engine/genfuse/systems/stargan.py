@@ -140,7 +140,13 @@ class StarGAN(Translator[StarGANConfig]):
             of_real, logits = self.critic(real)
             classes = F.cross_entropy(logits, labels)
             penalty = gradient_penalty(
-                scores, real, fake, kind="wgan-gp", weight=c.penalty_weight, seed=now.seed()
+                scores,
+                real,
+                fake,
+                kind="wgan-gp",
+                weight=c.penalty_weight,
+                seed=now.seed(),
+                first=now.first(len(real)),
             )
             assert isinstance(penalty, Tensor)
             total = loss.critic(of_real, scores(fake)) + c.class_weight * classes + penalty

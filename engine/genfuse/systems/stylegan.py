@@ -257,7 +257,8 @@ class StyleGAN(Adversarial[StyleGANConfig]):
             self._styles(now, count),
             self.path_length,
             weight=c.path_weight * c.path_every,
-            seed=now.seed() + now.share.index,  # each process penalises its own directions
+            seed=now.seed(),
+            first=now.first(count),
         )
         assert isinstance(penalty, Tensor)
         return penalty
