@@ -6,7 +6,6 @@ import importlib.util
 import json
 import sys
 import time
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -231,6 +230,5 @@ def test_falling_back_is_not_silent(gpu: None, monkeypatch: pytest.MonkeyPatch) 
         UserWarning, match=r"triton: triton is not installed; pip .*cuda: CuPy is not .*doctor"
     ):
         assert dispatch.resolve("sampler_step", cuda, torch.float32) == "aten"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert dispatch.resolve("linear", cuda, torch.float32) == "aten"  # has no GPU kernel
+    with pytest.warns(UserWarning, match=r"triton: triton is not installed"):
+        assert dispatch.resolve("linear", cuda, torch.float32) == "aten"  # has no kernel in CUDA

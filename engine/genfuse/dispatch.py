@@ -322,7 +322,7 @@ def resolve(
 def _warn_of_missing(op: str) -> None:
     """Once a process: where a GPU's kernels are passed over for what is not installed, and not for the call."""
     missing = {name: env.backend_missing(name) for name in ("triton", "cuda") if name in OPS[op]}
-    if missing and all(missing.values()) and not torch.compiler.is_compiling():
+    if all(missing.values()) and not torch.compiler.is_compiling():
         _warn("; ".join(f"{name}: {why}" for name, why in missing.items()))
 
 
