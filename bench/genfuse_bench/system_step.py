@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from genfuse import systems
 from genfuse.data import Data
 from genfuse.train import Ema, Step, System, settings
-from genfuse.train.batches import Batches, batches_of
+from genfuse.train.batches import Batches, NumberedBatches, batches_of
 from genfuse.train.step import Updates
 from genfuse_bench.plain_functions import plain_functions
 from genfuse_bench.plain_modules import make_plain
@@ -31,8 +31,17 @@ class LaidOut:
     def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
         """As the other's."""
         samples, labels = self._batches.draw(generator, label)
-        is_picture = samples.ndim == 4
-        return samples.contiguous(memory_format=torch.channels_last) if is_picture else samples, labels
+        return _laid_out(samples), labels
+
+    def draw_numbered(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As the other's."""
+        assert isinstance(self._batches, NumberedBatches)
+        samples, numbers = self._batches.draw_numbered(generator)
+        return _laid_out(samples), numbers
+
+
+def _laid_out(samples: Tensor) -> Tensor:
+    return samples.contiguous(memory_format=torch.channels_last) if samples.ndim == 4 else samples
 
 
 class Watched(Updates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,14 @@ class Batches(Protocol):
 
     def draw(self, generator: torch.Generator, label: int | None = None) -> tuple[Tensor, Tensor]:
         """(samples (B, ...) float32, or tokens (B, L) int64; labels (B,) int64), of one class where it is named."""
+
+
+@runtime_checkable
+class NumberedBatches(Batches, Protocol):
+    """Draws batches of data that come again."""
+
+    def draw_numbered(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(images (B, C, H, W) float32, none of them mirrored; their places (B,) int64 in the data set)."""
 
 
 def batches_of(data: Data, config: RunConfig) -> Batches:
@@ -103,7 +111,7 @@ class ImageBatches:
         return images, self.dataset.labels[chosen]
 
     def draw_numbered(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(images (B, C, H, W) float32, none of them mirrored; their places (B,) int64 in the data set)."""
+        """As :class:`NumberedBatches` has it."""
         chosen = self._chosen(generator)
         return self.dataset.images[chosen], chosen
 

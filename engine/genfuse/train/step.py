@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genfuse import processes
 from genfuse.ops import clip_grad_norm
-from genfuse.train.batches import Batches, ImageBatches, step_generator
+from genfuse.train.batches import Batches, NumberedBatches, step_generator
 from genfuse.train.config import RunConfig
 from genfuse.train.draws import Draws
 from genfuse.train.share import Share
@@ -113,7 +113,7 @@ class Step(Draws):
 
     def numbered_batch(self) -> tuple[Tensor, Tensor]:
         """Pictures as they are, none mirrored, and which of the data's each is: ((B, C, H, W) float32, (B,) int64)."""
-        assert isinstance(self._batches, ImageBatches)  # points of the plane have no numbers
+        assert isinstance(self._batches, NumberedBatches)  # points of the plane have no numbers
         images, numbers = self._batches.draw_numbered(self.generator)
         return self._own(images), self._own(numbers)
 
