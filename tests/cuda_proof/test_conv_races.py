@@ -20,8 +20,7 @@ def run(program: Path, product: int, threads: int) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("product", rotating(1, 3), ids=["half", "three products", "fused"].__getitem__)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("product", "name"), [(i // 2, PROGRAMS[i % 2]) for i in rotating(1, 6)])
 def test_no_race_and_the_same_sums_in_every_order_of_threads(name, product, tmp_path):
     program = build(EMULATION / f"{name}.cpp", "tsan", tmp_path / "races")
     results = [run(program, product, threads) for threads in range(3)]

@@ -15,20 +15,13 @@ from ops.conv_cases import IMAGE_LAYOUTS
 from ops.cuda_conv_cases import DTYPES, check, check_gradients, random_unit
 from triton_proof.seeds import rotating
 
-
-@needs_compiler
-def test_cases_on_the_emulation() -> None:
-    run_emulated("test_conv_norm_act.py")
+FILES = ("conv_norm_act", "conv_segments", "conv_gradient")
 
 
 @needs_compiler
-def test_segments_on_the_emulation() -> None:
-    run_emulated("test_conv_segments.py")
-
-
-@needs_compiler
-def test_gradients_on_the_emulation() -> None:
-    run_emulated("test_conv_gradient.py")
+@pytest.mark.parametrize("file", [FILES[i] for i in rotating(2, 3)])
+def test_cases_on_the_emulation(file: str) -> None:
+    run_emulated(f"test_{file}.py")
 
 
 @pytest.mark.device("cuda")

@@ -86,7 +86,7 @@ def test_every_order(norm, layout, dtype, blocks):
         Wanted(case).check(run(case))
 
 
-@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm", [NORMS[i] for i in rotating(2, len(NORMS))])
 def test_a_samples_gradients_are_its_own_repeat_and_have_64_bit_offsets(norm, monkeypatch):
     for layout in ("rows", "channels_last", "planes"):
         case = of_order(layout, norm, torch.float32, 16)
