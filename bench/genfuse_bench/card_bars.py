@@ -103,7 +103,7 @@ EXCUSED = (
         "Two elements a lane: each takes an exponential and a sine in float64, and all of them are a few kilobytes.",
     ),
     Excuse(
-        r"^triton (attention|query_gradient|key_gradient) \((256|512) channels\) sm_90 ",
+        r"^triton (attention|query_gradient|key_gradient) \((256|512) channels\) sm_(90|100) ",
         "tensor cores: [0-9]+ HMMA",
         "So wide a head leaves registers for tiles of 16 or 32 tokens; a warp group's product has 64 rows.",
     ),

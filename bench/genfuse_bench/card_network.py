@@ -24,11 +24,13 @@ def resampling_calls(dtype: torch.dtype) -> Iterator[Call]:
     """Twice the size and half of it, by StyleGAN2's filter of 4 x 4 taps and StyleGAN3's of 12 along each axis."""
     from genfuse_kernels.upfirdn2d.triton_impl import upfirdn2d
 
-    for layout, memory_format in (
-        ("contiguous", torch.contiguous_format),
-        ("channels_last", torch.channels_last),
+    for layout, channels, memory_format in (
+        ("contiguous", 4, torch.contiguous_format),  # each is a picture of its own
+        ("channels_last", 16, torch.channels_last),
     ):
-        small, large = (ones(2, 16, size, size, dtype=dtype, layout=memory_format) for size in (64, 128))
+        small, large = (
+            ones(2, channels, size, size, dtype=dtype, layout=memory_format) for size in (64, 128)
+        )
         for taps, f in (("4 x 4 taps", ones(4, 4)), ("12 taps", ones(12))):
             half = f.shape[0] // 2
             larger = (large, small, f, (2, 2), (1, 1), (half, half - 1) * 2, False, 4.0)
