@@ -1,4 +1,4 @@
-"""The calls that have a kernel card: (kernel, case, binary) of each, compiled for the active target."""
+"""The calls of Triton launchers that have kernel cards; those of convolutions in `card_convolutions`."""
 
 from __future__ import annotations
 
@@ -8,191 +8,136 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genfuse_bench.compiled import compile_call, compiling_only
-from genfuse_bench.network_card_calls import network_calls
-from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings, UnitTensors
+from genfuse_bench.call import Call, ones
+from genfuse_bench.card_convolutions import conv_calls, gradient_calls
+from genfuse_bench.card_network import network_calls
+from genfuse_kernels.conv_norm_act.settings import Settings
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def all_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+def all_calls(dtype: torch.dtype) -> Iterator[Call]:
     """Those of every op that takes the dtype."""
     yield from sampler_calls(dtype)
+    yield from list_calls(dtype)
     yield from network_calls(dtype)
     if dtype != torch.float64:
         yield from norm_calls(dtype)
         yield from conv_calls(dtype)
         yield from gradient_calls(dtype)
         yield from tangent_calls(dtype)
+        yield from bias_act_calls(dtype)
 
 
-def sampler_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+def sampler_row(dtype: torch.dtype) -> Tensor:
+    """A table whose rows read every input, clip, threshold and store."""
+    from genfuse_kernels.sampler_step.row import COLUMN, ROW
+
+    row = torch.full((8, ROW), 0.5, dtype=dtype)
+    row[:, COLUMN["clip_min"]] = -1.0
+    row[:, COLUMN["threshold_max"]] = 1.0
+    row[:, COLUMN["store"]] = 0.0
+    return row
+
+
+def sampler_calls(dtype: torch.dtype) -> Iterator[Call]:
     """The ops of a sampler; the index is on the device."""
-    from genfuse_kernels.philox_normal import triton_impl as philox_normal
-    from genfuse_kernels.sampler_reduce import triton_impl as sampler_reduce
-    from genfuse_kernels.sampler_step import triton_impl as sampler_step
+    from genfuse_kernels.philox_normal.triton_impl import philox_normal
+    from genfuse_kernels.sampler_reduce.triton_impl import sampler_reduce
+    from genfuse_kernels.sampler_step.triton_impl import sampler_step
 
     compute = torch.float64 if dtype == torch.float64 else torch.float32
-    table, scales = torch.empty(8, 32, dtype=compute), torch.empty(4, 2, dtype=compute)
-    index, seeds = torch.zeros(1, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+    table, scales = sampler_row(compute), ones(2, 2, dtype=compute)
+    index, seeds = torch.zeros(1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     none = dict.fromkeys(("uncond", "variance", "history", "noise", "noise_prev", "seeds", "scales"))
-    for memory_format in ("contiguous", "channels_last"):
+    for layout in LAYOUTS:
 
-        def new(*leading: int, memory_format: str = memory_format) -> Tensor:
-            tensor = torch.empty(*leading, 4, 64, 64, dtype=dtype)
-            return (
-                tensor if memory_format == "contiguous" else tensor.view(*leading, 64, 64, 4).movedim(-1, -3)
-            )
+        def new(*leading: int, layout: str = layout) -> Tensor:
+            tensor = ones(*leading, 4, 64, 64, dtype=dtype)
+            return tensor if layout == "contiguous" else tensor.view(*leading, 64, 64, 4).movedim(-1, -3)
 
-        x = new(4)
+        x = new(2)
 
-        def step(case: str, x: Tensor = x, **given: Any) -> tuple[str, str, Any]:
-            inputs = none | {"stream": 0} | given
-            call = (new(4), None, x, new(4), table, index)
-            return "sampler_step", case, compile_call(sampler_step, "sampler_step", *call, **inputs)
+        def step(case: str, x: Tensor = x, **given: Any) -> Call:
+            arguments = (new(2), None, x, new(2), table, index)
+            return Call(case, sampler_step, arguments, none | {"stream": 0} | given, ring="history")
 
-        everything = {
-            "uncond": new(4),
-            "variance": new(4),
-            "history": new(4, 4),
-            "seeds": seeds,
-            "scales": scales,
-        }
-        yield step(f"deterministic, {memory_format}")
-        yield step(f"multistep, {memory_format}", history=new(2, 4))
-        yield step(f"stochastic, {memory_format}", seeds=seeds)
-        yield step(f"everything, {memory_format}", **everything)
-        binary = compile_call(philox_normal, "philox_normal", new(4), seeds, index, 0)
-        yield "philox_normal", memory_format, binary
-        reduced = (scales, x, new(4), table, index)
-        binary = compile_call(sampler_reduce, "sampler_reduce", *reduced, uncond=new(4))
-        yield "sampler_reduce", memory_format, binary
+        yield step(f"deterministic, {layout}")
+        yield step(f"multistep, {layout}", history=new(2, 2))
+        yield step(f"stochastic, {layout}", seeds=seeds)
+        everything = {"uncond": new(2), "variance": new(2), "history": new(4, 2)}
+        yield step(f"everything, {layout}", **everything, seeds=seeds, scales=scales)
+        yield Call(layout, philox_normal, (new(2), seeds, index, 0))
+        yield Call(layout, sampler_reduce, (scales, x, new(2), table, index), {"uncond": new(2)})
 
 
-def norm_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
+def list_calls(dtype: torch.dtype) -> Iterator[Call]:
+    """Ops that go through a network's tensors: three of them."""
+    from genfuse_kernels.clip_grad_norm.triton_impl import clip_grad_norm
+    from genfuse_kernels.clip_weights.triton_impl import clip_weights
+    from genfuse_kernels.ema_update.triton_impl import ema_update
+
+    parameters, averages = (
+        [ones(*shape, dtype=dtype) for shape in ((128, 128, 3, 3), (256, 128), (4096,))] for _ in "pa"
+    )
+    norm = torch.ones((), dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    yield Call("list", ema_update, (averages, parameters, 0.999))
+    yield Call("list", clip_weights, (parameters, 0.01))
+    yield Call("list", clip_grad_norm, (norm, parameters, 1e-3, False))
+
+
+def norm_calls(dtype: torch.dtype) -> Iterator[Call]:
     """Norms of 128 channels at 64 x 64, each kernel once a case."""
-
     from genfuse_kernels.norm_act.triton_impl import norm_act
 
-    parameters = {"norm_weight": torch.empty(128), "norm_bias": torch.empty(128)}
-    seeds = torch.zeros(4, dtype=torch.int64)
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        x, y = (torch.empty(4, 128, 64, 64, dtype=dtype, memory_format=memory_format) for _ in "xy")
-        layout = "channels_last" if memory_format == torch.channels_last else "contiguous"
+    parameters = {"norm_weight": ones(128), "norm_bias": ones(128)}
+    seeds = torch.zeros(2, dtype=torch.int64)
+    for layout, memory_format in LAYOUTS.items():
+        x, y = (ones(2, 128, 64, 64, dtype=dtype, layout=memory_format) for _ in "xy")
         silu = Settings(norm="group", num_groups=32, activation="silu")
-        calls: dict[str, tuple[Settings, dict[str, Any]]] = {
-            "group, silu": (silu, {}),
+        calls: dict[str, tuple[Settings, Tensor | None, dict[str, Any]]] = {
+            "group, silu": (silu, None, {}),
             "group, silu, dropout, residual, statistics": (
                 silu._replace(dropout=0.1),
-                {"residual": y, "seeds": seeds, "stats_out": torch.empty(4, 128, 2)},
+                ones(2, 128, 2),
+                {"residual": y, "seeds": seeds},
             ),
-            "layer_pixel, gelu": (Settings(norm="layer_pixel", activation="gelu"), {}),
-            "batch, relu, pool": (Settings(norm="batch", activation="relu", pool=(2, 2)), {}),
+            "layer_pixel, gelu": (Settings(norm="layer_pixel", activation="gelu"), None, {}),
+            "batch, relu, pool": (Settings(norm="batch", activation="relu", pool=(2, 2)), None, {}),
         }
-        for case, (settings, given) in list(calls.items())[: 2 if layout == "contiguous" else None]:
+        for case, (settings, stats, given) in list(calls.items())[: 2 if layout == "contiguous" else None]:
             out = y[:, :, :: settings.pool[0], :: settings.pool[1]].clone(memory_format=memory_format)
-            with compiling_only() as found:
-                norm_act(out, given.pop("stats_out", None), x, settings, **parameters, **given)
-            for kernel, binary in dict(found).items():
-                yield kernel.removesuffix("_kernel"), f"{case}, {layout}", binary
+            yield Call(f"{case}, {layout}", norm_act, (out, stats, x, settings), {**parameters, **given})
 
 
-CONVOLUTIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
-    "group, silu, 3x3": ((128, 128, 3, 3), {"norm": "group", "num_groups": 32, "activation": "silu"}),
-    "batch, relu, 3x3": ((128, 128, 3, 3), {"norm": "batch", "activation": "relu"}),
-    "1x1": ((256, 128, 1, 1), {}),
-    "transposed 4x4": ((128, 64, 4, 4), {"transposed": True, "stride": (2, 2), "padding": (1, 1)}),
-    "3 channels, 7x7": ((64, 3, 7, 7), {"padding_mode": "reflect"}),
-    "depthwise 3x3": ((128, 1, 3, 3), {"groups": 128}),
-}
-"""Weights and settings; an odd kernel's padding keeps the size."""
+def bias_act_calls(dtype: torch.dtype) -> Iterator[Call]:
+    """A style layer's end, and its gradient."""
+    from genfuse_kernels.bias_act.spec import Settings as Ends
+    from genfuse_kernels.bias_act.triton_impl import bias_act, bias_act_gradient
 
-ACCURACIES: dict[str, Accuracy | None] = {"": None, ", fast": "fast", ", exact": "exact"}
-
-
-def _convolutions(dtype: torch.dtype) -> Iterator[tuple[str, Tensor, Tensor, Settings, Tensor]]:
-    """(case, x, weight, settings, out) at 32 x 32, channels last; the first in each accuracy that the dtype has."""
-    for name, (shape, options) in CONVOLUTIONS.items():
-        for suffix, accuracy in ACCURACIES.items():
-            if accuracy is not None and (dtype != torch.float32 or name != "group, silu, 3x3"):
-                continue
-            padding = {"padding": (shape[2] // 2, shape[3] // 2)} | options
-            s = Settings(**padding, accuracy=accuracy)
-            channels = shape[0] if s.transposed else shape[1] * s.groups
-            outputs, size = (shape[1], 64) if s.transposed else (shape[0], 32)
-            x, out, weight = (
-                torch.empty(of, dtype=dtype, memory_format=torch.channels_last)
-                for of in ((8, channels, 32, 32), (8, outputs, size, size), shape)
-            )
-            yield name + suffix, x, weight, s, out
+    bias, scale, noise = ones(128), ones(2, 128), ones(2, 1, 64, 64)
+    s = Ends(activation="leaky_relu", clamp=256.0)
+    for layout, memory_format in LAYOUTS.items():
+        out, x, gradient = (ones(2, 128, 64, 64, dtype=dtype, layout=memory_format) for _ in "oxg")
+        yield Call(f"bias, {layout}", bias_act, (out, x, bias, None, None, s))
+        yield Call(f"scale, noise, bias, {layout}", bias_act, (out, x, bias, scale, noise, s))
+        flags = (True, False, False, False)
+        yield Call(f"gradient, {layout}", bias_act_gradient, (out, gradient, x, None, None, None, s, *flags))
 
 
-def conv_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
-    """Units with a residual, a shift and the next norm's statistics."""
-    from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
+def tangent_calls(dtype: torch.dtype) -> Iterator[Call]:
+    """What a gradient penalty takes beside convolutions, of two pictures."""
+    from genfuse_kernels.leaky_relu_tangent.triton_impl import leaky_relu_tangent
+    from genfuse_kernels.norm_direction.triton_impl import norm_direction
 
-    for case, x, weight, s, out in _convolutions(dtype):
-        stats, bias, shift = (
-            torch.empty(*out.shape[:2], 2),
-            torch.empty(out.shape[1]),
-            torch.empty(*out.shape[:2]),
-        )
-        with compiling_only() as found:
-            conv_norm_act(out, stats, x, weight, bias, s, residual=out, shift=shift)
-        yield "conv_norm_act", case, dict(found)["conv_norm_act_kernel"]
-
-
-def gradient_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
-    """Of data and weights of the same units, and of norm, activation and dropout."""
-    from genfuse_kernels.conv_norm_act.triton_data_gradient import data_gradient
-    from genfuse_kernels.conv_norm_act.triton_norm_gradient import read_gradient
-    from genfuse_kernels.conv_norm_act.triton_weight_gradient import weight_gradient
-
-    for case, x, weight, s, out in _convolutions(dtype):
-        if case.startswith(("batch", "1x1", "3 channels")):  # nothing that the others don't have
-            continue
-        with compiling_only() as found:
-            data_gradient(out, weight, s, (x.shape[2], x.shape[3]))
-        yield "conv_norm_act", f"data gradient, {case}", found[-1][1]
-        with compiling_only() as found:
-            weight_gradient(out, x, weight, s._replace(norm="none", activation="none"))
-        for kernel, binary in dict(found).items():
-            yield kernel.removesuffix("_kernel"), case, binary
-    seeds = torch.zeros(4, dtype=torch.int64)
-    for layout, memory_format in (
-        ("contiguous", torch.contiguous_format),
-        ("channels_last", torch.channels_last),
-    ):
-        x = torch.empty(4, 128, 64, 64, dtype=dtype, memory_format=memory_format)
-        of_norm: dict[str, Settings] = {
-            "group, silu": Settings(norm="group", num_groups=32, activation="silu"),
-            "layer_pixel, gelu, dropout": Settings(norm="layer_pixel", activation="gelu", dropout=0.1),
-        }
-        for case, s in of_norm.items():
-            tensors: UnitTensors = {"seeds": seeds, "norm_weight": torch.empty(128), "stats": None}
-            with compiling_only() as found:
-                read_gradient(x, x, s, tensors, through_stats=True, needs=("x", "norm_weight"))
-            for kernel, binary in dict(found).items():
-                if "gradient" in kernel or "pixel_sums" in kernel:
-                    yield kernel.removesuffix("_kernel"), f"{case}, {layout}", binary
-
-
-def tangent_calls(dtype: torch.dtype) -> Iterator[tuple[str, str, Any]]:
-    """What a gradient penalty takes beside convolutions, of 64 pictures."""
-    from genfuse_kernels.leaky_relu_tangent import triton_impl as leaky_relu_tangent
-    from genfuse_kernels.norm_direction import triton_impl as norm_direction
-
-    x = torch.empty(64, 128, 32, 32, dtype=dtype)
-    mask, norms = x.to(torch.bool), torch.empty(64)
-    yield (
-        "leaky_relu_tangent",
-        "contiguous",
-        compile_call(leaky_relu_tangent, "leaky_relu_tangent", x, x, mask, 0.2),
-    )
-    yield "norm_direction", "contiguous", compile_call(norm_direction, "norm_direction", norms, x.float(), x)
+    out, x = (ones(2, 128, 32, 32, dtype=dtype) for _ in "ox")
+    yield Call("contiguous", leaky_relu_tangent, (out, x, x.to(torch.bool), 0.2))
+    yield Call("contiguous", norm_direction, (ones(2), x.float(), x))
     if dtype == torch.float32:
         yield from _norm_tangent_calls(x)
 
 
-def _norm_tangent_calls(x: Tensor) -> Iterator[tuple[str, str, Any]]:
+def _norm_tangent_calls(x: Tensor) -> Iterator[Call]:
     from genfuse_kernels.norm_tangent.triton_gradient import norm_tangent_gradient
     from genfuse_kernels.norm_tangent.triton_impl import norm_tangent
 
@@ -202,9 +147,8 @@ def _norm_tangent_calls(x: Tensor) -> Iterator[tuple[str, str, Any]]:
         "layer": (n, channels * height * width, 1, channels * height * width),
     }
     for case, (sets, columns, *weight) in sizes.items():
-        of, by = x.reshape(sets, columns), torch.empty(weight)
-        with compiling_only() as found:
-            norm_tangent(of, of, of, by, 1e-5)
-            norm_tangent_gradient(of, of, of, by, 1e-5, ("x", "tangent", "weight"))
-        for kernel, binary in dict(found).items():
-            yield kernel.removesuffix("_kernel"), case, binary
+        out, of, gradient = (torch.rand(sets, columns) for _ in "oxg")
+        by = ones(*weight)
+        yield Call(case, norm_tangent, (out, of, gradient, by, 1e-5), kernels=("norm_tangent",))
+        wanted = ("x", "tangent", "weight")
+        yield Call(case, norm_tangent_gradient, (out, of, gradient, by, 1e-5, wanted))

@@ -3,91 +3,121 @@
     python -m genfuse_bench.cards        writes bench/results/cards.json and bench/results/cards.md
 
 For Triton a stand-in driver names the target; each launcher runs on CPU tensors and its kernels are compiled only, so
-that the specialisation is the real one. A card is a floor and a gate (no spill, 128-bit accesses where the layout has
-them), never a time.
+that the specialisation is the real one. CUDA kernels are compiled by NVRTC as on a user's machine. What is compiled,
+read or recorded is kept (Triton's cache, ``$GENFUSE_CACHE``): a run that was stopped goes on where it was.
+
+A card is a floor and a gate (`card_bars`), never a time. Its figures:
+
+    registers, spills, shared memory   of the assembler; occupancy and what limits it by the makers' tables
+    128 bits    share of the loads and stores of global memory that move 128 bits or more a thread, in the machine code,
+                those of numbers apart that all threads of a program share
+    special, instructions   in the machine code, each once
+    requested   bytes that the lanes ask for, over the minimum: what caches have to serve
+    touched     bytes of the 32-byte sectors that each launch loads, and of those that it stores, each once, over the
+                minimum: what memory moves where caches hold all that a launch reads twice
+    minimum     the tensors that the kernel touches, each element once (`moved.Moved`)
+    whole call  touched by all kernels of the call, over its own inputs and outputs: what a norm that takes a pass of
+                its own, or an image that passes between two kernels, costs beyond them
+    FLOP/byte   of the call's definition (matrix products) or as the interpreter computed them, over the minimum
+    floors      microseconds on the target's GPU by its data sheet (`peaks`): memory and arithmetic, whose greater one
+                is the roofline's; issue: the shortest way through the code, each loop at most once, in all warps;
+                special: the fewest special functions on any way, likewise
+
+Triton's calls are of two pictures, CUDA's of one: a floor is of those shapes, no prediction, and no GPU was asked.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from genfuse_bench.card import Card, read_card
+from genfuse_bench import card_bars, card_table
+from genfuse_bench.call import Call
+from genfuse_bench.card import Card, triton_card
 from genfuse_bench.card_calls import all_calls
 from genfuse_bench.compiled import standin_driver
 from genfuse_bench.cuda_cards import cuda_cards
+from genfuse_bench.moved import Moved, recorded
+from genfuse_kernels.common.cuda_kernel import STORED
+from genfuse_kernels.cuda_kernels import TARGETS as CUDA_TARGETS
 
-Calls = Callable[[torch.dtype], Iterator[tuple[str, str, Any]]]
+Calls = Callable[[torch.dtype], Iterator[Call]]
 
 RESULTS = Path(__file__).parents[1] / "results"
-TARGETS = (80, 90, 100)
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-
-
-def triton_card(compiled: Any, kernel: str, case: str, target: str, dtype: torch.dtype) -> Card:
-    """The card of a kernel that Triton compiled."""
-    threads, shared = compiled.metadata.num_warps * 32, compiled.metadata.shared
-    return read_card(compiled.asm["cubin"], "triton", kernel, case, target, dtype, threads, shared)
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+DTYPES = tuple(STORED)
 
 
 def cards(
-    targets: tuple[int, ...] = TARGETS, dtypes: tuple[torch.dtype, ...] = DTYPES, calls: Calls = all_calls
+    targets: tuple[str, ...] = TARGETS,
+    dtypes: tuple[torch.dtype, ...] = DTYPES,
+    calls: Calls = all_calls,
+    moved: dict[tuple[str, str], Moved] | None = None,
 ) -> list[Card]:
-    """Compile the calls for every target and read the cards; RuntimeError under TRITON_INTERPRET."""
+    """Compile Triton's calls for every target and read the cards; RuntimeError under TRITON_INTERPRET."""
     if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0"):
         raise RuntimeError("TRITON_INTERPRET is set; cards need the compiler: start a process without it")
     found = []
     for target in targets:
         with standin_driver(target):
             for dtype in dtypes:
-                for kernel, case, binary in calls(dtype):
-                    found.append(triton_card(binary, kernel, case, f"sm_{target}", dtype))
+                for call in calls(dtype):
+                    for kernel, binary in call.compiled():
+                        of = (moved or {}).get((kernel, call.case))
+                        found.append(triton_card(binary, kernel, call.case, target, dtype, of))
     return found
 
 
-def markdown(rows: list[Card]) -> str:
-    """The cards as a table."""
-    lines = [
-        "# Kernel cards",
-        "",
-        "Read from binaries compiled offline, on no GPU: `python -m genfuse_bench.cards`. Loads and stores are",
-        "instructions by bits a thread moves; read-only: what a CUDA kernel reads of a sample beside its images.",
-        "None of this is a time.",
-        "",
-        "| backend | kernel | case | target | dtype | registers | spill, local (bytes) | shared (bytes) "
-        "| occupancy | tensor cores | loads | stores | read-only | instructions |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        loads, stores, read_only = (
-            ", ".join(f"{count}×{width}" for width, count in widths.items())
-            for widths in (row.loads, row.stores, row.read_only)
-        )
-        lines.append(
-            f"| {row.backend} | {row.kernel} | {row.case} | {row.target} | {row.dtype} | {row.registers} "
-            f"| {row.spill_bytes}, {row.local_bytes} | {row.shared_bytes} | {row.occupancy:.0%} "
-            f"| {row.tensor_core} | {loads} | {stores} | {read_only} | {row.instructions} |"
-        )
-    return "\n".join(lines) + "\n"
+def load(path: Path = RESULTS / "cards.json") -> list[Card]:
+    """The committed cards."""
+    known = {field.name for field in fields(Card)}
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [Card(**{name: value for name, value in row.items() if name in known}) for row in rows]
+
+
+def as_row(card: Card) -> dict[str, object]:
+    """What cards.json has of a card: its fields, and what follows from them."""
+    floors = {name: float(f"{value:.3g}") for name, value in card.floors.items()}
+    return {**asdict(card), "wide": round(card.wide, 4), "floors": floors}
+
+
+def write(rows: list[Card], folder: Path = RESULTS) -> None:
+    """cards.json and cards.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "[\n" + ",\n".join(json.dumps(as_row(row)) for row in rows) + "\n]\n"
+    (folder / "cards.json").write_text(text, encoding="utf-8")
+    (folder / "cards.md").write_text(card_table.markdown(rows), encoding="utf-8")
+
+
+def _piece(backend: str, target: str, dtype: torch.dtype) -> list[Card]:
+    of = torch.float16 if dtype == torch.bfloat16 else dtype  # the same bytes
+    moved = recorded(backend, of)
+    if backend == "cuda":
+        return cuda_cards((target,), (dtype,), moved=moved)
+    return cards((target,), (dtype,), moved=moved)
 
 
 def main() -> None:
-    """Write the cards; fail on a spill."""
-    rows = [*cards(), *cuda_cards()]
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "cards.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-    (RESULTS / "cards.md").write_text(markdown(rows))
-    spilled = [
-        f"{row.backend}: {row.kernel} ({row.case}) {row.target} {row.dtype}" for row in rows if row.spills
-    ]
-    if spilled:
-        raise SystemExit(f"spills to local memory: {'; '.join(spilled)}")
+    """Write the cards; fail on what is beyond the bars and not excused."""
+    pieces = [("triton", target, dtype) for target in TARGETS for dtype in DTYPES]
+    pieces += [("cuda", target, dtype) for target in CUDA_TARGETS for dtype in DTYPES]
+    rows: list[Card] = []
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        for piece, found in zip(pieces, pool.map(_piece, *zip(*pieces, strict=True)), strict=True):
+            print(*piece, len(found), file=sys.stderr, flush=True)
+            rows += found
+    write(rows)
+    beyond = [f"{card.name}: {what}" for card in rows for what in card_bars.unexcused(card)]
+    if beyond:
+        raise SystemExit("beyond the bars, and not in card_bars.EXCUSED:\n" + "\n".join(beyond))
 
 
 if __name__ == "__main__":

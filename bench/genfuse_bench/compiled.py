@@ -10,8 +10,8 @@ import torch
 
 
 @contextmanager
-def standin_driver(target: int) -> Iterator[None]:
-    """Make Triton compile for `sm_<target>` in this process, with no GPU and no driver."""
+def standin_driver(target: str) -> Iterator[None]:
+    """Make Triton compile for "sm_90" or "gfx942" in this process, with no GPU and no driver."""
     from triton.backends.compiler import GPUTarget
     from triton.backends.driver import DriverBase
     from triton.runtime import driver
@@ -24,13 +24,15 @@ def standin_driver(target: int) -> Iterator[None]:
             return True
 
         def get_current_target(self) -> Any:
-            return GPUTarget("cuda", target, 32)
+            if target.startswith("gfx"):
+                return GPUTarget("hip", target, 64)
+            return GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
 
         def get_active_torch_device(self) -> torch.device:
             return torch.device("cpu")
 
         def get_current_device(self) -> int:
-            return target  # Triton caches by device: one a target
+            return int(target.lstrip("smgfx_"))  # Triton caches by device: one a target
 
         def get_current_stream(self, device: int) -> int:
             return 0
@@ -66,10 +68,3 @@ def compiling_only() -> Iterator[list[tuple[str, Any]]]:
         yield found
     finally:
         JITFunction.run = run
-
-
-def compile_call(module: Any, op: str, *arguments: Any, **options: Any) -> Any:
-    """The binary that `module.<op>(...)` would launch, from its launcher's own arguments."""
-    with compiling_only() as found:
-        getattr(module, op)(*arguments, **options)
-    return dict(found)[f"{op}_kernel"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from genfuse_bench.card import Card, read_card
-from genfuse_kernels.common.cuda_kernel import STORED, compiled
+from genfuse_bench.card import Card, cuda_card
+from genfuse_bench.moved import Moved
+from genfuse_kernels.common.cuda_kernel import STORED, cached
 from genfuse_kernels.cuda_kernels import TARGETS, Case, cases
 
 
@@ -14,14 +15,18 @@ def cuda_cards(
     dtypes: tuple[torch.dtype, ...] = tuple(STORED),
     *,
     wide: bool = False,
+    moved: dict[tuple[str, str], Moved] | None = None,
 ) -> list[Card]:
     """A card of every case and target."""
-    return [cuda_card(case, target) for target in targets for case in cases(dtypes, wide=wide)]
+    return [
+        card_of(case, target, (moved or {}).get((case.kernel.function, case.name)))
+        for target in targets
+        for case in cases(dtypes, wide=wide)
+    ]
 
 
-def cuda_card(case: Case, target: str) -> Card:
+def card_of(case: Case, target: str, moved: Moved | None = None) -> Card:
     """The card of one case."""
     kernel, name, threads, shared = case
-    return read_card(
-        compiled(kernel, target), "cuda", kernel.function, name, target, kernel.dtype, threads, shared
-    )
+    binary = cached(kernel, target).read_bytes()
+    return cuda_card(binary, kernel.function, name, target, kernel.dtype, threads, shared, moved)

@@ -56,22 +56,38 @@ def build(source: Path, sanitizer: Sanitizer, output: Path, *, planted: Path | N
     return output
 
 
-def build_scheduler(sanitizer: Sanitizer, output: Path) -> Path:
+def build_scheduler(sanitizer: Sanitizer | None, output: Path) -> Path:
     """What runs the threads of emulated kernels, itself without the sanitizer."""
     source = str(EMULATION / "scheduler.cpp")
-    _compile(*_HOST, f"-DEMULATION_{sanitizer.upper()}", "-c", source, "-o", str(output))
+    told = [] if sanitizer is None else [f"-DEMULATION_{sanitizer.upper()}"]
+    _compile(*_HOST, *told, "-c", source, "-o", str(output))
     return output
 
 
-def build_kernel(kernel: Kernel, scheduler: Path, output: Path) -> Path:
-    """A library of one instantiation of a kernel under AddressSanitizer, by the macros that NVRTC is given."""
+def build_recorder(output: Path) -> Path:
+    """What counts the accesses of a kernel that `build_kernel` makes with it."""
+    _compile(*_HOST, "-O2", "-c", str(EMULATION / "recorder.cpp"), "-o", str(output))
+    return output
+
+
+def build_kernel(kernel: Kernel, scheduler: Path, output: Path, *, recorder: Path | None = None) -> Path:
+    """A library of one instantiation of a kernel under AddressSanitizer, by the macros that NVRTC is given.
+
+    recorder  counts its accesses instead
+    """
     source = kernel.source
     (bounds,) = re.findall(r"__launch_bounds__\(([^,)]+)", source.read_text())
     macros = [option for option in options(kernel) if option.startswith("-D")]
     own = {"SOURCE": f'"{source}"', "FUNCTION": kernel.function, "BLOCK": bounds}
     macros += [f"-DGENFUSE_{name}={value}" for name, value in own.items()]
-    of_kernel = [*_HOST, *_KERNEL, *FLAGS["asan"], *macros, "-shared"]
-    _compile(*of_kernel, f"{EMULATION}/kernel.cpp", str(scheduler), "-o", str(output))
+    of_kernel = [*_HOST, *_KERNEL, *macros]
+    source = f"{EMULATION}/kernel.cpp"
+    if recorder is None:
+        _compile(*of_kernel, *FLAGS["asan"], "-shared", source, str(scheduler), "-o", str(output))
+        return output
+    instrumented = output.with_suffix(".o")
+    _compile(*of_kernel, *FLAGS["tsan"], "-c", source, "-o", str(instrumented))
+    _compile("-shared", str(instrumented), str(scheduler), str(recorder), "-o", str(output))
     return output
 
 

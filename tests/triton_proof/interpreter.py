@@ -9,7 +9,7 @@ Import it in a process that has TRITON_INTERPRET=1 set before Triton is. What it
                  are handed addresses, inside one of the tensors `within_reach`
     races        no element is written by two programs or two lanes, nor written by one program and read by
                  another
-    traffic      bytes read and written, by argument
+    traffic      bytes read and written, by argument; of each launch its programs, bytes, and arithmetic
 
     dot          bfloat16 by value; float32 as tensor cores read it: "tf32" without its low 13 bits, "tf32x3" with
                  the products of the rest, of which it drops what is NaN (Triton's F32DotTC)
@@ -19,6 +19,7 @@ Calls of device functions are made cheaper. Threads of one program and atomics a
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -46,16 +47,36 @@ class Traffic:
 
     loaded: Counter[int] = field(default_factory=Counter)
     stored: Counter[int] = field(default_factory=Counter)
-    launches: int = 0
+    each: list[Launch] = field(default_factory=list)
+
+    @property
+    def launches(self) -> int:
+        """How many."""
+        return len(self.each)
 
 
 @dataclass
-class _Launch:
-    """One kernel launch: what it may touch and which program touched what."""
+class Launch:
+    """One kernel launch: what it may touch and which program touched what.
 
+    requested  bytes of its loads and stores, lane by lane
+    flops      sums, products and functions of floating point that it computed, of masked lanes too
+    """
+
+    kernel: str = ""
+    programs: int = 0
     extents: list[tuple[int, int]] = field(default_factory=list)
     memory: _Memory | None = None
     patched: set[str] = field(default_factory=set)
+    requested: int = 0
+    flops: int = 0
+
+    def touched(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Addresses of the elements that were loaded, and of those that were stored, each once."""
+        if self.memory is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        of = self.memory
+        return of.addresses(of.readers != NOBODY), of.addresses(of.writers != NOBODY)
 
 
 class _Memory:
@@ -80,8 +101,15 @@ class _Memory:
         places: NDArray[np.int64] = addresses - self.starts[of] + self.firsts[of]
         return places
 
+    def addresses(self, marked: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The reverse, of the places that are marked."""
+        places = np.flatnonzero(marked)
+        of = np.searchsorted(self.firsts, places, "right") - 1
+        addresses: NDArray[np.int64] = places - self.firsts[of] + self.starts[of]
+        return addresses
 
-_launch = _Launch()
+
+_launch = Launch()
 _traffic: Traffic | None = None
 
 
@@ -119,6 +147,7 @@ def _check(builder: Any, pointers: TensorHandle, mask: TensorHandle, access: str
     program = _program(builder)
     if (touched % size).any():
         raise IndexError(f"misaligned {access} in program {program}")
+    _launch.requested += touched.size * size
     inside = np.zeros(touched.shape, dtype=bool)
     for start, end in dict.fromkeys(_launch.extents):
         here = (touched >= start) & (touched + size <= end)
@@ -207,6 +236,8 @@ def _correct_arithmetic() -> None:
                     "arithmetic on bfloat16 in the interpreter; upcast with .to(tl.float32) after the load"
                 )
             result = original(self, *operands)
+            if operation is not np.where and result.data.dtype.kind == "f":
+                _launch.flops += result.data.size * (len(operands) - 2 or 1)
             return TensorHandle(result.data, tl.int1) if operation in _COMPARISONS else result
 
         setattr(InterpreterBuilder, name, guarded)
@@ -225,6 +256,7 @@ def _correct_dot() -> None:
 
     def create_dot(self: Any, a: Any, b: Any, d: Any, precision: Any, most_imprecise: Any) -> TensorHandle:
         left, right = values(a), values(b)
+        _launch.flops += 2 * left.size * right.shape[-1]
         if a.dtype.scalar == tl.float32 and "TF32" in str(precision):
             high_left, high_right = _without_low_bits(left), _without_low_bits(right)
             product = high_left @ high_right
@@ -261,9 +293,9 @@ def _instrument() -> None:
 
     def _init_args_hst(self: Any, arguments: Any, keywords: Any) -> Any:
         global _launch
-        _launch = _Launch()
+        _launch = Launch(self.fn.__name__, math.prod(self.grid))
         if _traffic is not None:
-            _traffic.launches += 1
+            _traffic.each.append(_launch)
         on_host = init_arguments(self, arguments, keywords)
         _register((*on_host[0], *on_host[1].values(), *within_reach))
         return on_host

@@ -1,8 +1,10 @@
-"""Every kernel compiled offline: nothing spills to local memory, and flat orders move 128 bits at a time."""
+"""Triton's kernels compiled offline: a sample a day against the bars of cards and against the committed ones."""
 
 from __future__ import annotations
 
-import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,125 +12,62 @@ import torch
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
-from genfuse_bench import cards, compiled  # noqa: E402
-from genfuse_bench.card import Card, occupancy  # noqa: E402
-from genfuse_bench.card_calls import (  # noqa: E402
-    conv_calls,
-    gradient_calls,
-    norm_calls,
-    sampler_calls,
-    tangent_calls,
-)
-from genfuse_bench.network_card_calls import FLOAT32_ARITHMETIC, WITH_FLOAT64  # noqa: E402
-from genfuse_kernels.bias_act import triton_impl as bias_act  # noqa: E402
-from genfuse_kernels.bias_act.spec import Settings as BiasActSettings  # noqa: E402
+import genfuse_kernels  # noqa: E402
+from genfuse_bench import card_bars, cards, compiled, sass  # noqa: E402
+from genfuse_bench.call import Call  # noqa: E402
+from genfuse_bench.card import Card, triton_card  # noqa: E402
+from genfuse_bench.card_calls import all_calls  # noqa: E402
+from genfuse_bench.occupancy import occupancy  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
 from genfuse_kernels.norm_act.triton_impl import norm_act  # noqa: E402
-from triton_proof.seeds import WHOLE, rotating  # noqa: E402
+from triton_proof.seeds import rotating  # noqa: E402
 
-FLAT = ("deterministic, contiguous", "deterministic, channels_last", "everything, contiguous", "contiguous")
-
-TENSOR_CORES = ("conv_norm_act", "weight_gradient")
-"""Kernels that are matrix products, but for groups of one channel and float32 that is multiplied exactly."""
-
-KERNELS = {
-    sampler_calls: {"philox_normal", "sampler_step", "sampler_reduce"},
-    norm_calls: {"norm_stats", "norm_act", "fold_moments", "channel_table", "batch_moments", "pixel_table"},
-    conv_calls: {"conv_norm_act"},
-    gradient_calls: {
-        "conv_norm_act",
-        "weight_gradient",
-        "fold_weights",
-        "gradient_sums",
-        "pixel_sums",
-        "read_gradient",
-    },
-}
-
-TANGENTS = {"leaky_relu_tangent", "norm_direction"}
-NORM_TANGENTS = {
-    "norm_tangent",
-    "norm_tangent_sums",
-    "norm_tangent_factors",
-    "norm_tangent_gradient",
-    "norm_tangent_weight_gradient",
-}
-"""Of float32 alone."""
-
-PRODUCTS = {"attention", "query_gradient", "key_gradient", "conv_norm_act"}
-"""What is a matrix product beside the units themselves."""
-
-TARGETS = [(80, torch.float32), (90, torch.bfloat16)]
-TURN = rotating(1, 2)[0]
-"""Norms and convolutions are compiled for one of the targets a day: a kernel takes about a second."""
+COMMITTED = [card for card in cards.load() if card.backend == "triton"]
 
 
-@pytest.fixture(scope="module", params=TARGETS, ids=["sm_80", "sm_90"])
-def rows(request) -> list[Card]:
-    target, dtype = request.param
-    return cards.cards((target,), (dtype,), sampler_calls)
+def compiled_again(card: Card) -> Card:
+    """The same kernel, case, target and dtype, compiled from what the sources are now."""
+    for call in all_calls(getattr(torch, card.dtype)):
+        if call.case == card.case and call.named(card.kernel):
+            for now in cards.cards(
+                (card.target,), (getattr(torch, card.dtype),), lambda _, call=call: [call]
+            ):
+                if now.name == card.name:
+                    return now
+    pytest.fail(f"{card.name}: no call launches it any more; `make cards` writes what is now")
 
 
-@pytest.fixture(
-    scope="module", params=[norm_calls, conv_calls, gradient_calls], ids=lambda calls: calls.__name__
-)
-def of_units(request) -> list[Card]:
-    found = []
-    for target, dtype in TARGETS if WHOLE else [TARGETS[TURN]]:
-        found += cards.cards((target,), (dtype,), request.param)
-    assert {row.kernel for row in found} == KERNELS[request.param]
-    return found
+@pytest.mark.parametrize("number", rotating(4, len(COMMITTED)))
+def test_cards_reach_the_bars_and_are_no_worse_than_the_committed_ones(number):
+    before = COMMITTED[number * 7919 % len(COMMITTED)]  # a prime: a day's are of several ops
+    card = compiled_again(before)
+    assert card_bars.unexcused(card) == []
+    assert card_bars.worse(card, before) == []
 
 
-def test_every_op_has_a_card(rows):
-    assert {row.kernel for row in rows} == KERNELS[sampler_calls]
+def test_every_kernel_has_a_committed_card_that_reaches_the_bars():
+    root = Path(genfuse_kernels.__file__).parent
+    sources = [path.read_text(encoding="utf-8") for path in root.rglob("*.py")]
+    kernels = {
+        name
+        for source in sources
+        for name in re.findall(r"^@triton\.jit.*\ndef (\w+)_kernel\(", source, re.M)
+    }
+    assert {card.kernel for card in COMMITTED} == kernels, (
+        "`make cards`, after a call in genfuse_bench.card_calls"
+    )
+    assert {card.target for card in COMMITTED} == set(cards.TARGETS)
+    assert {card.dtype for card in COMMITTED} == {str(dtype).removeprefix("torch.") for dtype in cards.DTYPES}
+    assert [what for card in COMMITTED for what in card_bars.unexcused(card)] == []
 
 
-def test_no_kernel_spills(rows):
-    assert [row for row in rows if row.spills] == []
-
-
-def test_flat_orders_move_128_bits(rows):
-    for row in rows:
-        if row.case in FLAT and row.kernel != "sampler_reduce":
-            assert set(row.stores) == {"128"}, row
-            assert row.kernel == "philox_normal" or row.loads["128"] >= 2, row
-
-
-def test_units_neither_spill_nor_miss_the_tensor_cores_nor_128_bits(of_units):
-    for row in of_units:
-        assert not row.spills, row
-        if row.kernel in TENSOR_CORES and "exact" not in row.case and "depthwise" not in row.case:
-            assert row.tensor_core > 0 and "128" in row.stores, row
-        if row.kernel in ("norm_stats", "norm_act", "read_gradient", "gradient_sums"):
-            assert "128" in row.loads and (
-                row.kernel in ("norm_stats", "gradient_sums") or "128" in row.stores
-            ), row
-
-
-@pytest.mark.parametrize(("target", "dtype"), TARGETS if WHOLE else [TARGETS[TURN]])
-def test_tangents_neither_spill_nor_miss_128_bits(target, dtype):
-    found = cards.cards((target,), (dtype,), tangent_calls)
-    assert {row.kernel for row in found} == TANGENTS | (NORM_TANGENTS if dtype == torch.float32 else set())
-    for row in found:
-        assert not row.spills, row
-        if row.kernel != "norm_tangent_factors":
-            assert "128" in row.loads, row
-
-
-@pytest.mark.parametrize("part", rotating(1, 5))
-@pytest.mark.parametrize(("target", "dtype"), TARGETS if WHOLE else [TARGETS[TURN]])
-def test_what_a_network_needs_neither_spills_nor_misses_the_tensor_cores(target, dtype, part):
-    found = cards.cards((target,), (dtype,), (*WITH_FLOAT64, *FLOAT32_ARITHMETIC)[part])
-    assert found
-    for row in found:
-        assert not row.spills, row
-        assert (row.tensor_core > 0) == (row.kernel in PRODUCTS), row
-        if row.kernel == "upfirdn2d":
-            assert set(row.stores) == {"128"}, row
-            assert "128" in row.loads or "channels_last" not in row.case, row
+def test_what_is_excused_is_missed():
+    """An excuse that no card needs any more goes."""
+    missed = [(card, what) for card in cards.load() for what in card_bars.missed(card)]
+    for of in card_bars.EXCUSED:
+        assert any(re.search(of.card, card.name) and re.search(of.missed, what) for card, what in missed), of
 
 
 def test_sizes_of_one_compile():
@@ -140,7 +79,7 @@ def test_sizes_of_one_compile():
         torch.zeros(1, dtype=torch.int64),
     )
     s = Settings(norm="batch", activation="silu", dropout=0.1, dropout_stream=1, transposed=True)
-    with compiled.standin_driver(80), compiled.compiling_only() as found:
+    with compiled.standin_driver("sm_80"), compiled.compiling_only() as found:
         norm_act(x, stats, x, s, residual=x, seeds=seeds)
         conv_norm_act(x, stats, x, weight, None, s, residual=x, shift=x[0, 0], seeds=seeds)
         conv_norm_act(
@@ -163,43 +102,16 @@ def test_sizes_of_one_compile():
                 through_stats=True,
                 needs=("x", "weight", "bias"),
             )
-    assert {name.removesuffix("_kernel") for name, _ in found} >= KERNELS[gradient_calls] | {
+    assert {name.removesuffix("_kernel") for name, _ in found} >= {
+        "conv_norm_act",
+        "weight_gradient",
+        "fold_weights",
+        "gradient_sums",
+        "pixel_sums",
+        "read_gradient",
         "norm_act",
         "pixel_table",
     }
-
-
-def test_bias_act_compiles_with_and_without_a_gradient():
-    x, small = torch.empty(2, 8, 5, 7), torch.empty(2, 8)
-    with compiled.standin_driver(90), compiled.compiling_only() as found:
-        for activation in ("leaky_relu", "selu"):
-            s = BiasActSettings(activation=activation, clamp=2.0)
-            tensors = (small[0], small, x[:, :1])
-            bias_act.bias_act(x, x, *tensors, s)
-            bias_act.bias_act_gradient(x, x, x, *tensors, s, False, True, True, True)
-            bias_act.bias_act_gradient(x, x, x, small[0], None, None, s, True, False, True, False)
-    assert len(found) == 6
-
-
-SPILLS = {
-    ("conv_norm_act", "group, silu, 3x3", "sm_100", "float32"): 8,
-    ("weight_gradient", "transposed 4x4", "sm_100", "float32"): 8,
-}
-"""Bytes of those cards that are known to: two registers, in float32 on sm_100 alone."""
-
-
-def test_the_committed_cards_show_no_other_spill_on_any_target():
-    committed = json.loads((cards.RESULTS / "cards.json").read_text())
-    rows = [row for row in committed if row["backend"] == "triton"]
-    assert {row["target"] for row in rows} == {"sm_80", "sm_90", "sm_100"}
-    assert {row["dtype"] for row in rows} == {"float32", "bfloat16", "float16", "float64"}
-    assert {row["kernel"] for row in rows} == TANGENTS | NORM_TANGENTS | set.union(*KERNELS.values())
-    found = {
-        (row["kernel"], row["case"], row["target"], row["dtype"]): row["spill_bytes"]
-        for row in rows
-        if row["spill_bytes"] or row["local_bytes"] or row["local_accesses"]
-    }
-    assert found == SPILLS
 
 
 @triton.jit
@@ -210,24 +122,113 @@ def planted_spill_kernel(out, values, SIZE: tl.constexpr):
     tl.store(out + i, tl.sum(value) * value)
 
 
-class _Planted:
-    planted_spill_kernel = planted_spill_kernel
-
-    @staticmethod
-    def planted_spill(size: int) -> None:
-        out, values = torch.empty(size), torch.empty(size)
-        _Planted.planted_spill_kernel[(1,)](out, values, SIZE=size, num_warps=1, maxnreg=32)
+def _planted_spill(size: int) -> None:
+    out, values = torch.empty(size), torch.empty(size)
+    planted_spill_kernel[(1,)](out, values, SIZE=size, num_warps=1, maxnreg=32)
 
 
 def test_a_planted_spill_is_seen():
-    with compiled.standin_driver(80):
-        binary = compiled.compile_call(_Planted, "planted_spill", 2048)
-    assert cards.triton_card(binary, "planted_spill", "", "sm_80", torch.float32).spills
+    with compiled.standin_driver("sm_80"):
+        ((kernel, binary),) = Call("", _planted_spill, (2048,)).compiled()
+    card = triton_card(binary, kernel, "", "sm_80", torch.float32)
+    assert card.spills and "spills" in card_bars.missed(card)[0]
+
+
+SOUND = Card(
+    registers=64, spill_bytes=0, local_bytes=0, local_accesses=0, shared_bytes=0, tensor_core=32,
+    tensor_instruction="HMMA", loads={"32": 2, "128": 4}, stores={"128": 2}, read_only={}, special=0,
+    instructions=500, least_issued=400, least_special=0, backend="triton", kernel="conv_norm_act", case="3x3",
+    target="sm_80", dtype="float16", threads=128, occupancy=0.5, limiter="registers", uniform=2, blocks=100,
+    requested=2000, touched=1100, minimum=1000, flops=100000,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "registers, shared, threads, expected",
-    [(32, 0, 128, 1.0), (128, 0, 128, 0.25), (255, 0, 1024, 0.0), (32, 99 * 1024, 256, 0.125)],
+    "change, says",
+    [
+        ({"spill_bytes": 8}, "8 bytes spilled, none before"),
+        ({"tensor_core": 0, "tensor_instruction": ""}, "no tensor-core instruction, 32 HMMA before"),
+        ({"tensor_instruction": "IMMA"}, "tensor cores by IMMA, HMMA before"),
+        ({"loads": {"64": 8}}, "of accesses are of 128 bits, 100.0% before"),
+        ({"registers": 80}, "80 registers, 64 before"),
+        ({"touched": 1200}, "1200 bytes touched, 1100 before"),
+        ({"requested": 2001}, "2001 bytes requested, 2000 before"),
+        ({"shared_bytes": 1024}, "1024 bytes of shared memory, 0 before"),
+    ],
 )
-def test_occupancy_on_sm_80(registers, shared, threads, expected):
-    assert occupancy(80, registers, shared, threads) == expected
+def test_a_worse_card_is_named_with_its_number_and_how_to_accept_it(change, says):
+    assert card_bars.worse(SOUND, SOUND) == []
+    first = card_bars.worse(replace(SOUND, **change), SOUND)[0]
+    assert first.startswith("triton conv_norm_act (3x3) sm_80 float16: ")
+    assert says in first and "`make cards`" in first
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"local_accesses": 3}, "spills"),
+        ({"target": "sm_90"}, "expected HGMMA"),
+        ({"target": "sm_100"}, r"expected UTC"),
+        ({"call_touched": 1301, "call_minimum": 1000}, "at most 1.3"),
+        ({"kernel": "sampler_step", "loads": {"32": 3, "128": 1}, "stores": {"32": 1}}, "128 bits"),
+        ({"kernel": "sampler_step", "touched": 1021}, "at most 1.02"),
+        ({"kernel": "norm_act", "touched": 1051}, "at most 1.05"),
+        ({"kernel": "upfirdn2d", "stores": {"64": 1, "128": 1}}, "128 bits: stores of 64, 128"),
+    ],
+)
+def test_a_bar_that_is_missed_is_named(change, says):
+    assert card_bars.missed(SOUND) == []
+    assert any(says in what for what in card_bars.missed(replace(SOUND, **change)))
+
+
+def test_a_column_that_a_committed_card_is_older_than_is_not_held_against_it():
+    unread = replace(SOUND, target="sm_90", tensor_instruction="", special=None)
+    assert card_bars.missed(unread) and card_bars.unexcused(unread) == []
+    assert card_bars.unexcused(replace(unread, special=0)) != []
+
+
+def test_floors_are_of_the_targets_data_sheet():
+    floors = SOUND.floors
+    assert floors["memory"] == pytest.approx(1000 / 2.039e12 * 1e6)
+    assert floors["arithmetic"] == pytest.approx(100000 / 312e12 * 1e6)
+    assert floors["issue"] == pytest.approx(100 * 4 * 400 / (108 * 1.41e9 * 4) * 1e6)
+    assert replace(SOUND, blocks=0).floors == {}
+
+
+CODE = """
+        /*0000*/                   S2R R0, SR_TID.X ;
+        /*0010*/               @P0 EXIT ;
+        /*0020*/                   MUFU.EX2 R1, R0 ;
+.L_x_1:
+        /*0030*/                   FADD R1, R1, R0 ;
+        /*0040*/               @P1 BRA `(.L_x_1);
+        /*0050*/               @P2 BRA `(.L_x_2);
+        /*0060*/                   FADD R1, R1, R0 ;
+        /*0070*/                   FADD R1, R1, R0 ;
+.L_x_2:
+        /*0080*/                   STG.E.128 [R2.64], R4 ;
+        /*0090*/                   EXIT ;
+.L_x_0:
+        /*00a0*/                   BRA `(.L_x_0);
+"""
+
+
+def test_the_shortest_way_leads_past_a_store_and_goes_round_no_loop():
+    code, labels = sass._parsed(CODE)
+    assert sass._least(code, labels, lambda instruction: 1) == 8
+    assert sass._least(code, labels, lambda instruction: int(instruction.kind == "MUFU")) == 1
+
+
+@pytest.mark.parametrize(
+    "target, registers, shared, threads, expected",
+    [
+        ("sm_80", 32, 0, 128, (1.0, "threads")),
+        ("sm_80", 128, 0, 128, (0.25, "registers")),
+        ("sm_80", 255, 0, 1024, (0.0, "registers")),
+        ("sm_80", 32, 99 * 1024, 256, (0.125, "shared memory")),
+        ("sm_90a", 16, 0, 32, (0.5, "blocks")),
+        ("gfx942", 128, 0, 256, (0.5, "registers")),
+    ],
+)
+def test_occupancy(target, registers, shared, threads, expected):
+    assert occupancy(target, registers, shared, threads) == expected

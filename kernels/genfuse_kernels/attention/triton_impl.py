@@ -101,7 +101,7 @@ class Blocks(NamedTuple):
 _HALF = {
     64: Blocks(128, 64, 4, 3),
     128: Blocks(128, 64, 8, 2),
-    256: Blocks(64, 32, 4, 2),
+    256: Blocks(64, 32, 8, 2),
     512: Blocks(32, 16, 8, 1),
 }
 _FLOAT32 = {64: Blocks(32, 32, 4, 2), 128: Blocks(32, 16, 8, 2), 256: Blocks(16, 16, 8, 1)}

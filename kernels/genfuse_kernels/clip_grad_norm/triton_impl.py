@@ -14,7 +14,16 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.clip_grad_norm.spec import EPSILON
-from genfuse_kernels.common.tensor_table import SHARE, dense, number_of, run_of, tables, tile_of
+from genfuse_kernels.common.tensor_table import (
+    SHARE,
+    dense,
+    in_chunks,
+    number_of,
+    rest_of,
+    run_of,
+    tables,
+    tile_of,
+)
 
 _EPSILON = tl.constexpr(EPSILON)
 
@@ -27,12 +36,18 @@ def sum_squares_kernel(
     row = rows + tl.program_id(0).to(tl.int64) * 3
     gradient = run_of(row, 0, TYPE0, ALIGNED)
     numel = tl.load(row + 1)
+    chunks = in_chunks(numel)
     total = tl.zeros((TILE,), tl.float64)
-    for tile in range(tl.program_id(1), tl.cdiv(numel, TILE), tl.num_programs(1)):
-        offset, exists = tile_of(tile, numel, TILE)
+    for tile in range(tl.program_id(1), tl.cdiv(chunks, TILE), tl.num_programs(1)):
+        offset, exists = tile_of(tile, chunks, TILE)
         value = tl.load(gradient + offset, mask=exists, other=0.0).to(COMPUTE).to(tl.float64)
         total += value * value
-    tl.store(sums + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), tl.sum(total))
+    found = tl.sum(total)
+    if tl.program_id(1) == 0:
+        offset, exists = rest_of(numel)
+        value = tl.load(gradient + offset, mask=exists, other=0.0).to(COMPUTE).to(tl.float64)
+        found += tl.sum(value * value)
+    tl.store(sums + tl.program_id(0) * tl.num_programs(1) + tl.program_id(1), found)
 
 
 @triton.jit
@@ -46,6 +61,12 @@ def norm_kernel(sums, count, norm, TILE: tl.constexpr):
 
 
 @triton.jit
+def _scale(gradient, offset, exists, coefficient, TYPE: tl.constexpr, COMPUTE: tl.constexpr):
+    value = tl.load(gradient + offset, mask=exists, other=0.0).to(COMPUTE)
+    tl.store(gradient + offset, (value * coefficient.to(COMPUTE)).to(TYPE), mask=exists)
+
+
+@triton.jit
 def scale_kernel(
     rows, norm, TYPE0: tl.constexpr, COMPUTE: tl.constexpr, ALIGNED: tl.constexpr, TILE: tl.constexpr
 ):
@@ -55,10 +76,13 @@ def scale_kernel(
     if not (coefficient >= 1.0):
         gradient = run_of(row, 0, TYPE0, ALIGNED)
         numel = tl.load(row + 1)
-        for tile in range(tl.program_id(1), tl.cdiv(numel, TILE), tl.num_programs(1)):
-            offset, exists = tile_of(tile, numel, TILE)
-            value = tl.load(gradient + offset, mask=exists, other=0.0).to(COMPUTE)
-            tl.store(gradient + offset, (value * coefficient.to(COMPUTE)).to(TYPE0), mask=exists)
+        chunks = in_chunks(numel)
+        for tile in range(tl.program_id(1), tl.cdiv(chunks, TILE), tl.num_programs(1)):
+            offset, exists = tile_of(tile, chunks, TILE)
+            _scale(gradient, offset, exists, coefficient, TYPE0, COMPUTE)
+        if tl.program_id(1) == 0:
+            offset, exists = rest_of(numel)
+            _scale(gradient, offset, exists, coefficient, TYPE0, COMPUTE)
 
 
 def clip_grad_norm(norm: Tensor, gradients: Sequence[Tensor], max_norm: float, only_finite: bool) -> None:

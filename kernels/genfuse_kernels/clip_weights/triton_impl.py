@@ -8,7 +8,22 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.tensor_table import dense, number_of, run_of, tables, tile_of
+from genfuse_kernels.common.tensor_table import (
+    dense,
+    in_chunks,
+    number_of,
+    rest_of,
+    run_of,
+    tables,
+    tile_of,
+)
+
+
+@triton.jit
+def _clip(parameter, offset, exists, bound, TYPE: tl.constexpr, COMPUTE: tl.constexpr):
+    value = tl.load(parameter + offset, mask=exists, other=0.0).to(COMPUTE)
+    value = tl.where(value < -bound, -bound, tl.where(value > bound, bound, value))
+    tl.store(parameter + offset, value.to(TYPE), mask=exists)
 
 
 @triton.jit
@@ -20,11 +35,13 @@ def clip_weights_kernel(
     parameter = run_of(row, 0, TYPE0, ALIGNED)
     numel = tl.load(row + 1)
     bound = number_of(row, 2).to(COMPUTE)
-    for tile in range(tl.program_id(1), tl.cdiv(numel, TILE), tl.num_programs(1)):
-        offset, exists = tile_of(tile, numel, TILE)
-        value = tl.load(parameter + offset, mask=exists, other=0.0).to(COMPUTE)
-        value = tl.where(value < -bound, -bound, tl.where(value > bound, bound, value))
-        tl.store(parameter + offset, value.to(TYPE0), mask=exists)
+    chunks = in_chunks(numel)
+    for tile in range(tl.program_id(1), tl.cdiv(chunks, TILE), tl.num_programs(1)):
+        offset, exists = tile_of(tile, chunks, TILE)
+        _clip(parameter, offset, exists, bound, TYPE0, COMPUTE)
+    if tl.program_id(1) == 0:
+        offset, exists = rest_of(numel)
+        _clip(parameter, offset, exists, bound, TYPE0, COMPUTE)
 
 
 def clip_weights(parameters: Sequence[Tensor], bound: float) -> None:

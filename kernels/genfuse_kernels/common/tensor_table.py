@@ -102,7 +102,24 @@ def number_of(row, COLUMN: tl.constexpr):
 
 
 @triton.jit
-def tile_of(tile, numel, TILE: tl.constexpr):
-    """Offsets of a tile's elements, int64 as `numel` and what counts up to it, and which of them exist."""
+def in_chunks(numel):
+    """How many elements come in whole chunks of 128 bits, of any dtype.
+
+    A mask that ends at this number, which the compiler sees to be a multiple of 16, keeps a chunk's loads together; one
+    that ends at `numel` would take them apart. The rest is a tile of its own, `rest_of`.
+    """
+    return numel // 16 * 16
+
+
+@triton.jit
+def tile_of(tile, end, TILE: tl.constexpr):
+    """Offsets of a tile's elements, int64 as `end` and what counts up to it, and which of them are before it."""
     offset = tile * TILE + tl.arange(0, TILE)
+    return offset, offset < end
+
+
+@triton.jit
+def rest_of(numel):
+    """Offsets of the elements behind whole chunks, and which of them exist."""
+    offset = in_chunks(numel) + tl.arange(0, 16)
     return offset, offset < numel

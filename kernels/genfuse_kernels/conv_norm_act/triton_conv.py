@@ -274,16 +274,17 @@ class Blocks(NamedTuple):
     def by(self, way: Way) -> Blocks:
         """What a way makes of it."""
         pixels, outputs = max(16, self.pixels >> way.pixels), max(16, self.outputs >> way.outputs)
-        return Blocks(pixels, outputs, self.inputs, 12 - self.warps if way.warps else self.warps, way.stages)
+        warps = 12 - self.warps if way.warps else self.warps
+        return Blocks(pixels, outputs, self.inputs, warps, way.stages or self.stages)
 
 
 class Way(NamedTuple):
-    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4 or 4 for 8, stages."""
+    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4 or 4 for 8, other stages."""
 
     pixels: int = 0
     outputs: int = 0
     warps: int = 0
-    stages: int = 3
+    stages: int = 0
 
 
 WAYS = {
@@ -303,7 +304,20 @@ def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: boo
     block_m = min(max(triton.next_power_of_2(pixels), 16), most)
     block_n = min(max(triton.next_power_of_2(outputs), 16), most)
     block_k = min(max(triton.next_power_of_2(inputs), 16), 64 if half else 16 if precision == "ieee" else 32)
-    return Blocks(block_m, block_n, block_k, 8 if block_m * block_n >= 128 * 128 else 4)
+    warps = 8 if block_m * block_n >= 128 * 128 else 4
+    return Blocks(block_m, block_n, block_k, warps, stages_for(precision))
+
+
+def stages_for(precision: str) -> int:
+    """Blocks of factors on their way: three, which change no bit.
+
+    Two on sm_100 where each takes three products, as with three the assembler spills two registers there, to make room
+    for another program.
+    """
+    if precision != "tf32x3" or triton.knobs.runtime.interpret:
+        return 3
+    target = triton.runtime.driver.active.get_current_target()
+    return 2 if (target.backend, target.arch) == ("cuda", 100) else 3
 
 
 def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:

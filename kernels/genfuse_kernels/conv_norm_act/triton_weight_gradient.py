@@ -24,6 +24,7 @@ from genfuse_kernels.conv_norm_act.triton_conv import (
     precision_of,
     read,
     source_pixel,
+    stages_for,
 )
 from genfuse_kernels.conv_norm_act.triton_impl import staged
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table
@@ -147,7 +148,7 @@ def weight_gradient(
         BLOCK_P=block_p,
         WIDE=is_wide(dense, gathered),
         num_warps=8 if block_a * block_b >= 128 * 128 or in_registers else 4,
-        num_stages=3,
+        num_stages=stages_for(precision),
         enable_fp_fusion=True,
     )
     fold_weights_kernel[(triton.cdiv(weight.numel(), 256),)](

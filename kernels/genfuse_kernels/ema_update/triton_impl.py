@@ -8,7 +8,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.tensor_table import dense, number_of, ordered_as, run_of, tables, tile_of
+from genfuse_kernels.common.tensor_table import (
+    dense,
+    in_chunks,
+    number_of,
+    ordered_as,
+    rest_of,
+    run_of,
+    tables,
+    tile_of,
+)
+
+
+@triton.jit
+def _move(average, parameter, offset, exists, decay, TYPE: tl.constexpr, COMPUTE: tl.constexpr):
+    far = decay <= 0.5
+    factor = tl.where(far, -decay, 1.0 - decay).to(COMPUTE)
+    a = tl.load(average + offset, mask=exists, other=0.0).to(COMPUTE)
+    p = tl.load(parameter + offset, mask=exists, other=0.0).to(COMPUTE)
+    moved = tl.where(far, p, a) + factor * (p - a)
+    tl.store(average + offset, moved.to(TYPE), mask=exists)
 
 
 @triton.jit
@@ -25,14 +44,13 @@ def ema_update_kernel(
     average, parameter = run_of(row, 0, TYPE0, ALIGNED), run_of(row, 1, TYPE1, ALIGNED)
     numel = tl.load(row + 2)
     decay = number_of(row, 3)
-    far = decay <= 0.5
-    factor = tl.where(far, -decay, 1.0 - decay).to(COMPUTE)
-    for tile in range(tl.program_id(1), tl.cdiv(numel, TILE), tl.num_programs(1)):
-        offset, exists = tile_of(tile, numel, TILE)
-        a = tl.load(average + offset, mask=exists, other=0.0).to(COMPUTE)
-        p = tl.load(parameter + offset, mask=exists, other=0.0).to(COMPUTE)
-        moved = tl.where(far, p, a) + factor * (p - a)
-        tl.store(average + offset, moved.to(TYPE0), mask=exists)
+    chunks = in_chunks(numel)
+    for tile in range(tl.program_id(1), tl.cdiv(chunks, TILE), tl.num_programs(1)):
+        offset, exists = tile_of(tile, chunks, TILE)
+        _move(average, parameter, offset, exists, decay, TYPE0, COMPUTE)
+    if tl.program_id(1) == 0:
+        offset, exists = rest_of(numel)
+        _move(average, parameter, offset, exists, decay, TYPE0, COMPUTE)
 
 
 def ema_update(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: float) -> None:

@@ -19,7 +19,8 @@ from genfuse_kernels.common.planes import INT32_LIMIT
 from genfuse_kernels.upfirdn2d.spec import filter_size
 
 _ROWS, _LANES, _WARPS = 8, 256, 4
-"""Of a tile, at most. With a filter of one axis half the warps, and a thread has 128 bits of each row."""
+"""Of a tile, at most. With a filter of one axis half the warps, and a thread has 128 bits of each row; of a small
+tile as many warps as have 128 bits a thread."""
 
 
 @triton.jit
@@ -122,5 +123,5 @@ def upfirdn2d(
         UP_X=up[0], UP_Y=up[1], DOWN_X=down[0], DOWN_Y=down[1], TAPS_X=filter_size(f)[1], TAPS_Y=filter_size(f)[0],
         FLIP=flip_filter, SEPARABLE=f.ndim == 1, COMPUTE=tl.float64 if x.dtype == torch.float64 else tl.float32,
         WIDE=max(height * width, out_height * out_width) * inner >= INT32_LIMIT, ROWS=rows, LANES=lanes,
-        num_warps=max(1, min(warps, lanes * rows // 128)), enable_fp_fusion=True,
+        num_warps=max(1, min(warps, lanes * rows * x.element_size() // 512)), enable_fp_fusion=True,
     )  # fmt: skip
