@@ -104,7 +104,7 @@ class _Sides(NamedTuple):
     warps: int
 
 
-_HALF = {64: _Sides(64, 64, 4), 128: _Sides(64, 32, 4), 256: _Sides(64, 16, 8), 512: _Sides(16, 16, 8)}
+_HALF = {64: _Sides(64, 32, 4), 128: _Sides(64, 32, 4), 256: _Sides(64, 16, 8), 512: _Sides(16, 16, 8)}
 _FLOAT32 = {64: _Sides(32, 32, 4), 128: _Sides(16, 16, 8)}
 
 
