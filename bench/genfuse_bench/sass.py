@@ -32,9 +32,9 @@ _STORES = ("STG", "RED", "REDG", "ATOMG", "UTMASTG")
 
 def read(cubin: bytes, reserved: int) -> Binary:
     """What one compiled kernel is. `reserved`: bytes of shared memory that its count has of the system's."""
-    usage = _tool("cuobjdump", cubin, "--dump-resource-usage")
+    usage = tool("cuobjdump", cubin, "--dump-resource-usage")
     resources = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", usage.split("Function")[-1])}
-    code, labels = _parsed(_tool("nvdisasm", cubin, "-c"))
+    code, labels = _parsed(tool("nvdisasm", cubin, "-c"))
     counts = Counter(instruction.name for instruction in code)
     tensor = Counter(found[0] for name in counts.elements() if (found := re.match(r"\w*MMA", name)))
     loads = _widths(counts, "LDG") + _widths(counts, "LDGSTS")
@@ -56,7 +56,7 @@ def read(cubin: bytes, reserved: int) -> Binary:
     )
 
 
-def _tool(name: str, cubin: bytes, *options: str) -> str:
+def tool(name: str, cubin: bytes, *options: str) -> str:
     import triton
 
     path = Path(triton.__file__).parent / "backends/nvidia/bin" / name

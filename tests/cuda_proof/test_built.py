@@ -55,7 +55,7 @@ def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_target_has_every_kernel_and_ptx_is_for_the_newest(made: Path) -> None:
     pytest.importorskip("triton")  # which brings cuobjdump
-    from genfuse_bench.card import _tool
+    from genfuse_bench.sass import tool
 
     index = json.loads((made / "index.json").read_text())
     assert index["targets"] == [*TARGETS, "compute_100"]
@@ -65,9 +65,9 @@ def test_every_target_has_every_kernel_and_ptx_is_for_the_newest(made: Path) -> 
         function = named[name].function
         for target in TARGETS:
             binary = (made / of[target]["file"]).read_bytes()
-            symbols = _tool("cuobjdump", binary, "-symbols")
+            symbols = tool("cuobjdump", binary, "-symbols")
             assert re.search(rf"STO_ENTRY\s+{function}\n", symbols), symbols
-            assert f" sm={target.removeprefix('sm_')}, " in _tool("cuobjdump", binary, "-elf").splitlines()[1]
+            assert f" sm={target.removeprefix('sm_')}, " in tool("cuobjdump", binary, "-elf").splitlines()[1]
         ptx = (made / of["compute_100"]["file"]).read_text()
         assert f".entry {function}(" in ptx and ".target sm_100\n" in ptx
     assert {path.name for path in made.iterdir()} == {

@@ -20,7 +20,7 @@ def rotating(count: int, of: int) -> list[int]:
     return [(first + i) % of for i in range(count)]
 
 
-def keep_a_sample(config: pytest.Config, items: list[pytest.Item], most: int = 6) -> None:
+def keep_a_sample(config: pytest.Config, items: list[pytest.Item], most: int = 3) -> None:
     """Of each test's cases leave at most so many, others every day, where GENFUSE_PROOF is not set.
 
     For the files that a process of its own runs, on an interpreter or an emulation: there a case costs a compilation,
