@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from genfuse.data.dataset import ImageDataset, to_unit_range
+from genfuse.data.dataset import ImageDataset, check_size, to_unit_range
 from genfuse.data.picture import read_picture
 
 PHOTOGRAPHS = {
@@ -32,9 +32,8 @@ def photograph(source: str | Path, size: int = 96) -> ImageDataset:
         ValueError: the file cannot be read as a picture, or ``size`` is below 8.
         ModuleNotFoundError: scikit-learn is not installed, for one of its own.
     """
-    if size < 8:
-        raise ValueError(f"size is {size}, expected at least 8 pixels")
-    images = _named(str(source)) if source in PHOTOGRAPHS else pixels(Path(source))
+    check_size(size)
+    images = packaged(str(source)) if source in PHOTOGRAPHS else pixels(Path(source))
     _, _, height, width = images.shape
     share = size / max(height, width)
     shape = [max(8, round(share * side)) for side in (height, width)]
@@ -50,7 +49,8 @@ def pixels(file: Path) -> Tensor:
     return to_unit_range(torch.from_numpy(np.asarray(read_picture(file)).copy())[None])
 
 
-def _named(name: str) -> Tensor:
+def packaged(name: str) -> Tensor:
+    """scikit-learn's of that name: (1, 3, 427, 640). ModuleNotFoundError where it is not installed."""
     try:
         from sklearn.datasets import load_sample_image
     except ModuleNotFoundError as error:

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genfuse.data.dataset import ImageDataset, check_size, to_unit_range
+from genfuse.data.dataset import ImageDataset, check_size
+from genfuse.data.photograph import packaged
 
-DOMAINS = {"temple": "china.jpg", "flower": "flower.jpg"}
+DOMAINS = {"temple": "china", "flower": "flower"}
 CROP, STRIDE = 96, 16
 """Sides of a crop and from one to the next, of photographs of 427 x 640 pixels."""
 HELD_OUT_FROM = 480
@@ -26,13 +27,9 @@ def photographs(size: int = 32) -> ImageDataset:
         ModuleNotFoundError: scikit-learn is not installed.
     """
     check_size(size)
-    try:
-        from sklearn.datasets import load_sample_image
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("scikit-learn is not installed: pip install 'genfuse[data]'") from error
-    whole = [torch.from_numpy(load_sample_image(file).copy())[None] for file in DOMAINS.values()]
+    whole = torch.cat([packaged(name) for name in DOMAINS.values()])
     parts = [
-        _crops(to_unit_range(torch.cat(whole))[:, :, :, columns], size)
+        _crops(whole[:, :, :, columns], size)
         for columns in (slice(HELD_OUT_FROM), slice(HELD_OUT_FROM, None))
     ]
     return _dataset(parts[0], held_out=_dataset(parts[1], None))

@@ -98,6 +98,12 @@ def count(name: str, value: int, least: int = 1) -> None:
         raise ValueError(f"{name} is {value}, expected {least} or more")
 
 
+def not_negative(name: str, value: float) -> None:
+    """ValueError for one below 0, and for NaN."""
+    if not value >= 0:
+        raise ValueError(f"{name} is {value}, expected 0 or more")
+
+
 def counts(name: str, values: Sequence[int]) -> None:
     """Whole numbers, at least one of them, each 1 or more: the widths of a network, for example."""
     if not isinstance(values, tuple | list) or not values:

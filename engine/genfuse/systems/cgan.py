@@ -121,7 +121,7 @@ class CGAN(Adversarial[CGANConfig]):
                 fake = self.generator(self.latents(now, len(real)), labels)
             of_fake = self.critic(fake, labels)
             if self.config.mismatched and classes > 1:
-                others = (labels + 1 + now.integers(classes - 1, len(labels))) % classes
+                others = now.others(labels, classes)
                 of_fake = torch.cat((of_fake, self.critic(real, others)))
             now.minimise("critic", loss.critic(self.critic(real, labels), of_fake))
         now.minimise("generator", self.generator_loss(now, labels))

@@ -42,8 +42,7 @@ class CommonLatentConfig:
     def check_weights(self, *names: str) -> None:
         """ValueError where a weight of the loss is negative, or no number."""
         for name in names:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            check.not_negative(name, getattr(self, name))
 
 
 ConfigT = TypeVar("ConfigT", bound=CommonLatentConfig)

@@ -49,8 +49,7 @@ class CycleGANConfig:
         for name in ("num_blocks", "halvings", "pool"):
             check.count(name, getattr(self, name), 0)
         for name in ("cycle_weight", "identity_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            check.not_negative(name, getattr(self, name))
 
 
 class CycleGAN(Translator[CycleGANConfig]):

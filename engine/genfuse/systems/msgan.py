@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from genfuse import losses
+from genfuse.ops import check
 from genfuse.systems.cgan import CGAN, CGANConfig
 from genfuse.train import Step
 
@@ -30,8 +31,7 @@ class MSGANConfig(CGANConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seeking >= 0:
-            raise ValueError(f"seeking is {self.seeking}, expected 0 or more")
+        check.not_negative("seeking", self.seeking)
 
 
 class MSGAN(CGAN):

@@ -62,8 +62,7 @@ class SinGANConfig:
         if not 0 < self.factor < 1:
             raise ValueError(f"factor is {self.factor}, expected a share in (0, 1)")
         for name in ("penalty", "reconstruction", "noise"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            check.not_negative(name, getattr(self, name))
 
 
 def sizes(config: SinGANConfig, height: int, width: int) -> list[tuple[int, int]]:

@@ -53,8 +53,7 @@ class StarGANConfig:
             check.count(name, getattr(self, name))
         check.count("num_blocks", self.num_blocks, 0)
         for name in ("class_weight", "reconstruction_weight", "penalty_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            check.not_negative(name, getattr(self, name))
 
 
 class DomainCritic(nn.Module):

@@ -55,8 +55,7 @@ class TextStyleConfig:
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}, expected more than 0")
         for name in ("cycle", "identity"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+            check.not_negative(name, getattr(self, name))
 
 
 class Reading(nn.Module):
@@ -135,7 +134,7 @@ class TextStyle(System[TextStyleConfig]):
             raise ValueError(f"styles is {c.styles}, expected {int(own.max()) + 1} or more as the texts have")
         if now.number == 0:
             self.generator.examples.copy_(tokens[torch.arange(SHOWN) % len(tokens)])
-        texts, other = self._one_hot(tokens), (own + 1 + now.integers(c.styles - 1, len(own))) % c.styles
+        texts, other = self._one_hot(tokens), now.others(own, c.styles)
         made = self._drawn(now, self.generator(texts, other))
         real, fake = self._score(texts, own), self._score(made.detach(), other)
         now.minimise("critic", loss.critic(real, fake))

@@ -46,8 +46,7 @@ class TextToImageConfig(AdversarialConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.count("projection", self.projection)
-        if not self.interpolation >= 0:
-            raise ValueError(f"interpolation is {self.interpolation}, expected 0 or more")
+        check.not_negative("interpolation", self.interpolation)
 
 
 class ToldGenerator(nn.Module):
@@ -131,7 +130,7 @@ class TextToImage(Adversarial[TextToImageConfig]):
         for _ in range(c.critic_steps):
             real, labels = now.batch()
             texts = self.told(now, labels)
-            others = self.told(now, (labels + 1 + now.integers(classes - 1, len(labels))) % classes)
+            others = self.told(now, now.others(labels, classes))
             with torch.no_grad():
                 fake = self.generator(self.latents(now, len(real)), texts)
             matched, mismatched = self.critic(real, texts), self.critic(real, others)

@@ -43,8 +43,7 @@ class VAEConfig(LatentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check.count("width", self.width)
-        if not self.beta >= 0:
-            raise ValueError(f"beta is {self.beta}, expected 0 or more")
+        check.not_negative("beta", self.beta)
         if not self.deviation > 0:
             raise ValueError(f"deviation is {self.deviation}, expected more than 0")
 

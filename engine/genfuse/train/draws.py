@@ -36,6 +36,10 @@ class Draws:
         """Whole numbers of [0, stop), int64."""
         return self._own(torch.randint(stop, self._whole(shape), generator=self.generator))
 
+    def others(self, labels: Tensor, classes: int) -> Tensor:
+        """For each label (N,) int64 one of the ``classes - 1`` others."""
+        return (labels + 1 + self.integers(classes - 1, len(labels))) % classes
+
     def seed(self) -> int:
         """For what draws by a seed of its own, as `genfuse.gradient_penalty` does; the same for all shares."""
         return int(self.integers(2**62))
