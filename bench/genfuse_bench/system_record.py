@@ -22,10 +22,12 @@ from genfuse.data.scatter import scatter
 from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid, frechet_distance
 from genfuse.systems import ngrams
 from genfuse.systems.cogan import CoGAN
+from genfuse.systems.ebgan import EBGAN
 from genfuse.systems.text_style import TextStyle
 from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
+from genfuse_bench.anomaly_record import of_anomalies
 from genfuse_bench.pair_record import of_pairs
 from genfuse_bench.translation_record import of_translations
 
@@ -79,7 +81,10 @@ def _measured(system: System[Any], source: Data) -> dict[str, Any]:
         return of_translations(system, source)
     if isinstance(system, CoGAN):
         return of_pairs(system, source, COUNT)
-    return _of_photograph(system, source) if len(source) == 1 else _of_pictures(system, source)
+    if len(source) == 1:
+        return _of_photograph(system, source)
+    found = _of_pictures(system, source)
+    return found | of_anomalies(system, source) if isinstance(system, EBGAN) else found
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
