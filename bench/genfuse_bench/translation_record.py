@@ -17,9 +17,10 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
     """Of each direction, over all that was held out in every domain; nothing where no truth is known.
 
     ``distance`` is the mean absolute difference to the truth, pixels in [-1, 1], ``untouched`` that of the input. The
-    least distance is a mean of all that could be, and grey; so of pictures ``fid`` to the truth, and ``saturation``, how
-    far a pixel's channels differ, as a part of the truth's. Of digits ``accuracy`` is how many the shipped encoder reads right once the guise is undone, ``of_the_truth`` how
-    many of what they should be, ``if_untouched`` how many of the input, had it not been translated.
+    least distance is a mean of all that could be, and grey; so of pictures ``fid`` to the truth, and ``saturation``,
+    how far a pixel's channels differ, as a part of the truth's. Of digits ``accuracy`` is how many the shipped encoder
+    reads right once the guise is undone, ``of_the_truth`` how many of what they should be, ``if_untouched`` how many of
+    the input, had it not been translated.
     """
     held_out, found = source.held_out, {}
     if held_out is None or held_out.views != len(system.domains):
