@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from genfuse.samplers import libm
 from genfuse.samplers.quadrature import gauss_legendre, ordered_sum
 from genfuse.samplers.sigmas import _log_gamma
