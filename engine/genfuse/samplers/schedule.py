@@ -44,7 +44,7 @@ class NoiseSchedule:
     def sigmas(self) -> NDArray[np.float64]:
         """(T,) noise to signal, sqrt((1 − alphas_cumprod)/alphas_cumprod); inf at zero terminal SNR."""
         alphas_cumprod = torch.from_numpy(self.alphas_cumprod).to(_DTYPES[self.precision])
-        return _lift(((1 - alphas_cumprod) / alphas_cumprod) ** 0.5)
+        return _lift(_root((1 - alphas_cumprod) / alphas_cumprod))
 
     @property
     def log_sigmas(self) -> NDArray[np.float64]:
@@ -106,7 +106,7 @@ def noise_schedule(
 
 def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
     """(T,) betas whose last alphas_cumprod is 0 and whose first is kept (Lin et al. 2024, algorithm 1)."""
-    signal = torch.cumprod(1.0 - betas, dim=0).sqrt()
+    signal = _root(torch.cumprod(1.0 - betas, dim=0))
     first, last = signal[0].clone(), signal[-1].clone()
     alphas_cumprod = ((signal - last) * (first / (first - last))) ** 2
     return 1 - torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
@@ -117,6 +117,11 @@ def _even(start: float, end: float, steps: int, dtype: torch.dtype) -> Tensor:
     if dtype == torch.float64:
         return torch.from_numpy(np.linspace(start, end, steps))
     return torch.linspace(start, end, steps, dtype=dtype, device="cpu")
+
+
+def _root(values: Tensor) -> Tensor:
+    """√values; in float32 as PyTorch rounds, correctly rounded in float64, where PyTorch's is not everywhere."""
+    return torch.from_numpy(np.sqrt(values.numpy())) if values.dtype == torch.float64 else values**0.5
 
 
 def _linear(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:

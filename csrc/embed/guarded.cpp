@@ -1,4 +1,4 @@
-#include "embed/error.h"
+#include "embed/guarded.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,34 +1,12 @@
-// Errors of the C interface: thrown inside, a status and the thread's message outside.
+// The border of the C interface: what is thrown inside becomes a status and the thread's message.
 #pragma once
-
-#include <stdio.h>
 
 #include <exception>
 #include <new>
 
-#include "include/genfuse_tensor.h"
+#include "common/error.h"
 
 namespace genfuse {
-
-constexpr size_t kErrorText = 512;
-
-// What was wrong, what was expected, what to do; without an allocation of its own.
-struct Error {
-    genfuse_status status;
-    char text[kErrorText];
-};
-
-template <class... Values>
-[[noreturn]] void fail(genfuse_status status, const char* format, Values... values) {
-    Error error{status, {}};
-    snprintf(error.text, sizeof error.text, format, values...);
-    throw error;
-}
-
-template <class... Values>
-[[noreturn]] void refuse(const char* format, Values... values) {
-    fail(GENFUSE_INVALID_ARGUMENT, format, values...);
-}
 
 // Keeps the calling thread's message, and returns the status.
 genfuse_status report(genfuse_status status, const char* text) noexcept;
