@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -59,29 +60,40 @@ class Record:
 
 
 def json_line(row: Row, machine: Machine) -> str:
-    """The row, and where it was measured; NaN and infinity as Python's json writes them."""
+    """The row, and where it was measured; null for what is no finite number, which JSON does not have."""
     where = {
         "commit": machine.commit,
         "dirty": machine.dirty,
         "machine": machine.describe(),
         "versions": machine.versions,
     }
-    return json.dumps({**asdict(row), **where}, ensure_ascii=False)
+    return json.dumps(_finite({**asdict(row), **where}), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+CASE = (
+    "op",
+    "workload",
+    "solver",
+    "shape",
+    "dtype",
+    "accuracy",
+    "threads",
+    "device",
+    "peer",
+    "who",
+    "gradients",
+)
+"""What two rows share that measure the same; and whether caches were cold."""
 
 
 def _case(line: dict[str, Any]) -> str:
-    """What two rows share that measure the same."""
-    names = (
-        "op",
-        "workload",
-        "solver",
-        "shape",
-        "dtype",
-        "accuracy",
-        "threads",
-        "device",
-        "peer",
-        "who",
-        "gradients",
-    )
-    return str([line.get(name) for name in names])
+    timing = line.get("timing") or {}
+    return str([*(line.get(name) for name in CASE), timing.get("cache") == "cold"])
