@@ -18,6 +18,7 @@ from genfuse_bench.loop import LoopRow
 from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
+from genfuse_bench.results import case_of
 from genfuse_bench.sampler_step import StepRow
 from genfuse_bench.stylegan import StyleRow
 from genfuse_bench.tensor_lists import ListRow
@@ -49,13 +50,13 @@ class Record:
         path.touch()
         self._lines: dict[str, str] = {}
         for line in path.read_text(encoding="utf-8").splitlines():
-            self._lines[_case(json.loads(line))] = line
+            self._lines[case_of(json.loads(line))] = line
 
     def add(self, rows: Iterable[Row], machine: Machine) -> None:
         """Put rows into the file."""
         for row in rows:
             line = json_line(row, machine)
-            self._lines[_case(json.loads(line))] = line
+            self._lines[case_of(json.loads(line))] = line
         self.path.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
 
 
@@ -76,24 +77,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-CASE = (
-    "op",
-    "workload",
-    "solver",
-    "shape",
-    "dtype",
-    "accuracy",
-    "threads",
-    "device",
-    "peer",
-    "who",
-    "gradients",
-)
-"""What two rows share that measure the same; and whether caches were cold."""
-
-
-def _case(line: dict[str, Any]) -> str:
-    timing = line.get("timing") or {}
-    return str([*(line.get(name) for name in CASE), timing.get("cache") == "cold"])
