@@ -17,9 +17,10 @@ from genfuse.systems.registry import NAMES
 RECORDS = Path(__file__).parents[1] / "results" / "systems"
 HEAD = """# What the systems came to
 
-Each run by one command, from its seed, on a processor shared with other work. The records beside this page have every
-setting (`python -m genfuse_bench.system_record RUN COMMAND` writes one, `python -m genfuse_bench.systems_page` this page).
-Distances are by the shipped encoder, of 1,000 samples; "of halves of the data" is what two halves of the real data have.
+Each run by one command, from its seed, on a processor shared with other work. The records beside this page have
+every setting (`python -m genfuse_bench.system_record RUN COMMAND` writes one, `python -m genfuse_bench.systems_page`
+this page). Distances are by the shipped encoder, of 1,000 samples; "of halves of the data" is what two halves of the
+real data have.
 """
 
 
