@@ -16,6 +16,7 @@ from rich.console import Console
 from genfuse import dispatch
 from genfuse_bench import report
 from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.compare_command import compare
 from genfuse_bench.gallery import gallery
 from genfuse_bench.gpu_command import ops
 from genfuse_bench.gradient_penalty_command import gradient_penalty
@@ -91,6 +92,7 @@ app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)
 app.command("systems")(systems)
 app.command("gallery")(gallery)
+app.command("compare")(compare)
 
 
 @app.command("sampler_step")
