@@ -8,6 +8,7 @@ from __future__ import annotations
 from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.exporting import export, load_network
 from genfuse.ops.explain import explain
 from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.penalties import gradient_penalty, path_length_penalty
@@ -27,8 +28,10 @@ __all__ = [
     "backend",
     "empty_cache",
     "explain",
+    "export",
     "gradient_penalty",
     "graph",
+    "load_network",
     "losses",
     "nn",
     "ops",
