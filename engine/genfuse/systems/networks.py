@@ -34,7 +34,9 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
     """
     if network == "mlp":
         values = MLP((inputs, *(width,) * 3, math.prod(shape)))
-        return values if len(shape) == 1 else nn.Sequential(values, Activation("tanh"), nn.Unflatten(1, shape))
+        return (
+            values if len(shape) == 1 else nn.Sequential(values, Activation("tanh"), nn.Unflatten(1, shape))
+        )
     doublings = doublings_of(network, shape)
     if network == "resnet":
         return ResNetGenerator(inputs, width, doublings, shape[0])
