@@ -1,6 +1,6 @@
 // Fuzzes what loads a network: by its first byte, the rest is a whole file ('F'), or a plan in the JSON of
 // csrc/network/plan.cpp beside the tensors of tensors.safetensors, its checksum put right (any other byte), so
-// that mutations reach what stands behind the checksum. What loads is run. tests/csrc/fuzz/run.sh builds it.
+// that mutations reach what stands behind the checksum. What loads is run. run.sh builds it.
 #include <unistd.h>
 
 #include <fstream>

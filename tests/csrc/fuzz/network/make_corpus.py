@@ -1,4 +1,4 @@
-"""Writes the seeds of network.cpp beside it: a plan for each kind of step, their tensors, and whole files."""
+"""Writes the seeds of fuzz.cpp beside it: a plan for each kind of step, their tensors, and whole files."""
 
 from __future__ import annotations
 
