@@ -254,6 +254,53 @@ enum { GENFUSE_NOISE_STEP = 0, GENFUSE_NOISE_INIT = 1, GENFUSE_NOISE_FORWARD = 2
 GENFUSE_API genfuse_status genfuse_noise(const genfuse_shape* shape, const int64_t* seeds, int64_t row,
                                          uint32_t stream, int32_t threads, const genfuse_tensor* out);
 
+/* ---- Networks ---------------------------------------------------------------------------------------------
+ */
+
+/* A network that genfuse.export, or `genfuse export`, wrote: its weights and a plan for each form of its
+ * inputs. Beside what is said of handles above: several threads may run one at once. */
+typedef struct genfuse_network genfuse_network;
+
+/* The dtype of an input of whole numbers, such as labels. */
+enum { GENFUSE_INT64 = 4 };
+
+/* An input or output: contiguous memory of that shape. */
+typedef struct {
+    const char* name;
+    genfuse_shape shape; /* dtype: a genfuse_dtype, or GENFUSE_INT64 */
+    size_t bytes;
+} genfuse_port;
+
+/* Maps the file, checks all of it and packs the weights for this processor. A file that is cut off, changed
+ * anywhere, of another version, or whose plan would reach beyond its memory, is GENFUSE_BAD_FILE. The file
+ * must stay as it is while the network lives: to replace it, rename a new one into its place. threads as in
+ * genfuse_sampler_options. `*network` is NULL where the call fails. */
+GENFUSE_API genfuse_status genfuse_network_load(genfuse_network** network, const char* path, int32_t threads);
+
+/* NULL is allowed. */
+GENFUSE_API void genfuse_network_free(genfuse_network* network);
+
+/* How many plans the network has, numbered from 0. */
+GENFUSE_API int64_t genfuse_network_plans(const genfuse_network* network);
+
+/* The plan whose first input has `batch` samples, or -1. */
+GENFUSE_API int64_t genfuse_network_plan_for(const genfuse_network* network, int64_t batch);
+
+/* What a plan takes and what it makes, `*count` of them; NULL, and 0, where there is no such plan. */
+GENFUSE_API const genfuse_port* genfuse_network_inputs(const genfuse_network* network, int64_t plan,
+                                                       int64_t* count);
+GENFUSE_API const genfuse_port* genfuse_network_outputs(const genfuse_network* network, int64_t plan,
+                                                        int64_t* count);
+
+/* Bytes that a run of the plan works in, beside the weights: kept for the next run. -1: no such plan. */
+GENFUSE_API int64_t genfuse_network_memory(const genfuse_network* network, int64_t plan);
+
+/* One inference: inputs and outputs in the order of the plan's. Bit for bit what the exported module gives in
+ * Python on the same machine, whatever the threads. A call that fails has not written the outputs. */
+GENFUSE_API genfuse_status genfuse_network_run(const genfuse_network* network, int64_t plan,
+                                               const void* const inputs[], void* const outputs[],
+                                               int32_t threads);
+
 #ifdef __cplusplus
 }
 #endif

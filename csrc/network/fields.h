@@ -13,7 +13,10 @@ namespace genfuse {
 
 // Why a network is refused.
 struct Refused : std::runtime_error {
-    using std::runtime_error::runtime_error;
+    explicit Refused(const std::string& why, genfuse_status what = GENFUSE_BAD_FILE)
+        : std::runtime_error(why), status(what) {}
+
+    genfuse_status status;
 };
 
 // Numbers of a plan stay below these, so that sums and products of a few of them fit 64 bits.

@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kLengthBytes = 8, kMostHeader = size_t{32} << 20;
 
 [[noreturn]] void refuse_system(const char* path, const char* what) {
-    throw Refused(std::string(path) + " cannot be " + what + ": " + strerror(errno));
+    throw Refused(std::string(path) + " cannot be " + what + ": " + strerror(errno), GENFUSE_IO_ERROR);
 }
 
 FileTensor read_tensor(const std::string& name, const Json& entry, std::string_view data) {
@@ -72,7 +72,7 @@ Mapped::Mapped(const char* path) {
     const bool known = fstat(file, &found) == 0;
     if (!known || !S_ISREG(found.st_mode)) {
         close(file);
-        throw Refused(std::string(path) + " is no file");
+        throw Refused(std::string(path) + " is no file", GENFUSE_IO_ERROR);
     }
     size_ = static_cast<size_t>(found.st_size);
     data_ = size_ ? mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0) : nullptr;

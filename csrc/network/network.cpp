@@ -10,15 +10,16 @@ constexpr int64_t kVersion = 1;
 
 void check_run(genfuse_status status, const genfuse_message& message) {
     if (status == GENFUSE_OUT_OF_MEMORY) throw std::bad_alloc();
-    if (status != GENFUSE_OK) throw Refused(message.text);
+    if (status != GENFUSE_OK) throw Refused(message.text, status);
 }
 
 void check_buffers(const char* kind, const std::vector<Port>& ports, const Buffer* buffers) {
     for (size_t i = 0; i < ports.size(); ++i) {
         if (!buffers[i].data || buffers[i].bytes != static_cast<size_t>(ports[i].bytes())) {
             throw Refused(std::string(kind) + " '" + ports[i].name + "' has " +
-                          std::to_string(buffers[i].data ? buffers[i].bytes : 0) + " bytes, expected " +
-                          std::to_string(ports[i].bytes()));
+                              std::to_string(buffers[i].data ? buffers[i].bytes : 0) + " bytes, expected " +
+                              std::to_string(ports[i].bytes()),
+                          GENFUSE_INVALID_ARGUMENT);
         }
     }
 }
@@ -59,10 +60,10 @@ class Network::Arena {
 
 Network::Network(const char* path, int32_t threads)
     : file_(std::make_unique<Mapped>(path)), packed_(threads) {
-    try {
+    try {  // what the system says of the file has its name already
         read(file_->bytes());
     } catch (const Refused& why) {
-        throw Refused(std::string(path) + ": " + why.what());
+        throw Refused(std::string(path) + ": " + why.what(), why.status);
     }
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `genfuse sample | train | systems | evaluate | tune | bench | explain | doctor`."""
+"""The command line: `genfuse sample | export | train | systems | evaluate | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
+from genfuse.commands.export import export
 from genfuse.commands.sample import sample
 from genfuse.commands.singan import commands as singan_commands
 from genfuse.doctor import ask_driver, gpu_findings
@@ -85,6 +86,7 @@ def _is_allocation(error: Exception) -> bool:
 
 
 app.command()(_user_errors()(sample))
+app.command()(_user_errors()(export))
 app.command()(_user_errors()(evaluate))
 app.add_typer(singan_commands(_user_errors()), name="singan")
 

@@ -17,6 +17,9 @@ Place = int | list[int]
 """Bytes into the arena, or [tensor, bytes into it]."""
 
 
+_ALIGNED = 64
+
+
 class Tensors:
     """The tensors of a file, each once, in the order of their first use."""
 
@@ -43,11 +46,23 @@ class Memory:
     def __init__(self, plan: Plan, tensors: Tensors) -> None:
         self._plan, self._tensors = plan, tensors
         self._starts, self._offsets, self.arena_bytes = plan.pool.laid_out()
+        self._made: dict[int, int] = {}
         constants = [*plan.held, *(weight.memory for weight in plan.weights.values())]
         self._constants = sorted(_whole(constants), key=lambda tensor: tensor.data_ptr())
 
+    def is_constant(self, address: int) -> bool:
+        """Whether what lies there is the same in every run."""
+        return address not in self._made and not self._plan.pool.covers(address)
+
+    def make(self, address: int, nbytes: int) -> None:
+        """Room in the arena for what a step writes outside the plan's pool."""
+        self._made[address] = self.arena_bytes
+        self.arena_bytes += -(-nbytes // _ALIGNED) * _ALIGNED
+
     def place(self, address: int, nbytes: int) -> Place:
         """Of what lies there. UnsupportedError for memory that no run would find again."""
+        if address in self._made:
+            return self._made[address]
         buffer = bisect_right(self._starts, address) - 1
         if buffer >= 0 and self._plan.pool.covers(address):
             return self._offsets[buffer] + address - self._starts[buffer]

@@ -32,7 +32,9 @@ def signature(recorded: Recorded, tensors: Tensors) -> dict[str, Any]:
     steps = []
     for step in plan.steps:
         assert isinstance(step, tuple)
-        steps += [_step(plan.program.described(place), memory) for place in range(*step)]
+        steps += [
+            _step(call, memory) for call in map(plan.program.described, range(*step)) if _recurs(call, memory)
+        ]
     names = (
         ["output"] if len(recorded.outputs) == 1 else [f"output.{i}" for i in range(len(recorded.outputs))]
     )
@@ -50,6 +52,18 @@ def tensor_entry(name: str, tensor: Tensor, data: bytes) -> dict[str, Any]:
     """What the plan says of a tensor of the file."""
     dtype = {**DTYPES, torch.uint8: "U8", torch.bool: "BOOL", torch.int32: "I32"}[tensor.dtype]
     return {"name": name, "dtype": dtype, "shape": list(tensor.shape), "crc32": zlib.crc32(data)}
+
+
+def _recurs(call: tuple[str, dict[str, Any], list[Any]], memory: Memory) -> bool:
+    """Whether every run has to make the call: small tensors are widened into memory of their own, weights once."""
+    op, _, operands = call
+    if op != "widen":
+        return True
+    (_, source, *_), (_, to, nbytes, _) = operands
+    if memory.is_constant(source):
+        return False
+    memory.make(to, nbytes)
+    return True
 
 
 def _step(call: tuple[str, dict[str, Any], list[Any]], memory: Memory) -> dict[str, Any]:
