@@ -25,7 +25,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"dispatch"},
     {"tuned"},
     {"measured", "doctor"},
-    {"data", "evaluate", "env", "errors", "names", "processes", "rollback"},
+    {"data", "evaluate", "env", "errors", "names", "processes", "registry", "rollback"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
