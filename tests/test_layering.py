@@ -21,6 +21,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"compat", "export"},
     {"systems", "rewrite", "schedulers"},
     {"samplers", "nn", "penalties", "losses", "augment", "train"},
+    {"tracing"},
     {"ops", "lab"},
     {"dispatch"},
     {"tuned"},

@@ -15,6 +15,7 @@ from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, graph, sample
+from genfuse.tracing import trace
 
 __version__ = "0.1.0"
 
@@ -41,5 +42,6 @@ __all__ = [
     "sample",
     "samplers",
     "set_cache_limit",
+    "trace",
     "unregister",
 ]

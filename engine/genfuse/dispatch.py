@@ -319,6 +319,42 @@ def select(
     limits: Mapping[Backend, str] = MappingProxyType({}),
 ) -> Launcher:
     """The launcher that runs. UnsupportedError, naming the obstacles, where there is none."""
+    launch = _launcher_for(op, device, dtype, gradients, limits)
+    observer = _observer
+    return launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
+
+
+Observer = Callable[
+    [str, Launcher, torch.device, torch.dtype, bool, Mapping[Backend, str]],
+    Launcher,
+]
+_observer: Observer | None = None
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Inside, on all threads, every launcher goes through `observer` before it runs."""
+    global _observer
+    _observer = observer
+    try:
+        yield
+    finally:
+        _observer = None
+
+
+def is_observed() -> bool:
+    """Whether every launch is to go through `select`."""
+    return _observer is not None
+
+
+def _launcher_for(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> Launcher:
+    """The user's, or that of the rule."""
     user = registry.of(op)
     if user is None or _why_not_user(user, device, dtype) is not None:
         return _selected(op, device, dtype, gradients, limits)
@@ -336,8 +372,8 @@ def select(
 
 
 def bypasses(op: str) -> bool:
-    """Whether a call may go straight to the C++ kernel: nothing else is forced or registered."""
-    return forced() in (None, "cpu") and registry.of(op) is None
+    """Whether a call may go straight to the C++ kernel: nothing else is forced or registered, and nobody looks on."""
+    return forced() in (None, "cpu") and registry.of(op) is None and _observer is None
 
 
 def _selected(

@@ -91,8 +91,9 @@ def headers(op: str) -> Path:
     return path
 
 
-def _headers(op: str) -> tuple[bytes, bytes]:
-    return header.text(op).encode(), (header.INCLUDE / "genfuse" / "kernel.h").read_bytes()
+def _headers(op: str) -> list[bytes]:
+    ours = sorted((header.INCLUDE / "genfuse").glob("*.h"))
+    return [header.text(op).encode(), *(path.read_bytes() for path in ours)]
 
 
 def include_options(source: Source) -> list[str]:

@@ -137,7 +137,8 @@ def _of_header(file: Path, text: str, asked: str | None) -> tuple[str, int]:
     included = {
         found[1]: number
         for number, line in enumerate(text.splitlines(), 1)
-        if (found := re.match(r'\s*#\s*include\s*["<]genfuse/(\w+)\.h[">]', line)) and found[1] != "kernel"
+        if (found := re.match(r'\s*#\s*include\s*["<]genfuse/(\w+)\.h[">]', line))
+        and found[1] not in ("kernel", "unit")
     }
     for op, number in included.items():
         if op not in OPS:

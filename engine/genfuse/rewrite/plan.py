@@ -227,11 +227,11 @@ def lasts(value: Any) -> bool:
 
 def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
     """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart, and
-    where an op may run a kernel of the user's, which no plan holds.
+    where an op may run a kernel of the user's, which no plan holds, or is traced.
     """
     from genfuse_kernels import _cpu
 
-    if not registry.is_empty():
+    if not registry.is_empty() or dispatch.is_observed():
         return None
 
     forms: list[Any] = []

@@ -37,7 +37,7 @@ class Call(NamedTuple):
         """|x·scale| + |noise| + |bias|, at least 1."""
         absolute: list[Any] = [None if t is None else t.double().abs() for t in self.tensors]
         plain = self.settings._replace(activation="none", gain=1.0, clamp=None)
-        return reference.bias_act(*absolute, settings=plain).clamp(min=1)
+        return reference.bias_act(absolute[0], absolute[1], absolute[2], absolute[3], plain).clamp(min=1)
 
 
 def generated(seed: int, dtype: torch.dtype) -> Call:
@@ -73,7 +73,7 @@ def generated(seed: int, dtype: torch.dtype) -> Call:
 def expected(call: Call) -> tuple[Tensor, Tensor]:
     """The result in float64, and what each element may be off by."""
     wide: list[Any] = [double(t) for t in call.tensors]
-    want = reference.bias_act(*wide, settings=call.settings)
+    want = reference.bias_act(wide[0], wide[1], wide[2], wide[3], call.settings)
     of_value, of_result = spec.tolerance(call.x.dtype)
     allowed = of_value * abs(call.settings.gain) * call.magnitude + of_result * want.abs()
     return want, allowed + smallest(call.x.dtype)

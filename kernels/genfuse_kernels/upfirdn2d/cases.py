@@ -46,10 +46,12 @@ def generated(
 
 def defined(x: Tensor, f: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """The definition in float64, and the same sum of absolute values."""
-    rest: Any = tuple(options[name] for name in ("up", "down", "padding", "flip_filter"))
-    want = reference.upfirdn2d(x.double(), f.double(), *rest, gain=options["gain"])
-    bound = reference.upfirdn2d(x.double().abs(), f.double().abs(), *rest, gain=abs(options["gain"]))
-    return want, bound
+    up, down, padding, flip_filter, gain = (
+        options[name] for name in ("up", "down", "padding", "flip_filter", "gain")
+    )
+    want = reference.upfirdn2d(x.double(), f.double(), up, down, padding, flip_filter, gain)
+    wide = x.double().abs(), f.double().abs()
+    return want, reference.upfirdn2d(*wide, up, down, padding, flip_filter, abs(gain))
 
 
 def allowed(bound: Tensor, dtype: torch.dtype, taps: Sequence[int]) -> Tensor:

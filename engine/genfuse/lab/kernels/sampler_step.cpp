@@ -1,13 +1,26 @@
 #include "genfuse/sampler_step.h"
 
-// One step, element by element as the contract says it: every coefficient is asked for in every element, and every
-// element's place is computed anew. What is to be gained: rows of coefficients looked at once, runs of memory.
+// One step, element by element as the contract says it: every coefficient is asked for in every element, and
+// every element's place is computed anew. What is to be gained: rows of coefficients looked at once, runs of
+// memory.
 
 namespace {
 
 enum Column {  // genfuse_kernels/sampler_step/row.py
-    X0_X, X0_M, CLIP_MIN, CLIP_MAX, GUIDANCE, RESCALE, QUANTILE, THRESHOLD_MAX, LOG_STD, LOG_STD_V, Y, S = Y + 9,
-    STORE = S + 9, ROW = 32
+    X0_X,
+    X0_M,
+    CLIP_MIN,
+    CLIP_MAX,
+    GUIDANCE,
+    RESCALE,
+    QUANTILE,
+    THRESHOLD_MAX,
+    LOG_STD,
+    LOG_STD_V,
+    Y,
+    S = Y + 9,
+    STORE = S + 9,
+    ROW = 32
 };
 
 struct Element {
@@ -68,17 +81,20 @@ struct Element {
 
 GENFUSE_KERNEL(args) {
     const int64_t samples = args.x.size[0], per_sample = samples ? genfuse::numel(args.x) / samples : 0;
-    if (args.table.dtype != GENFUSE_FLOAT64 || args.table.stride[1] != 1) return "the table is not dense float64";
+    if (args.table.dtype != GENFUSE_FLOAT64 || args.table.stride[1] != 1)
+        return "the table is not dense float64";
     if (!args.model_output.data) return "a step without a model's output";
     for (int64_t n = 0; n < samples; ++n) {
         const int64_t index = args.index_of_sample ? args.index_of_sample[n] : args.index;
         if (index < 0 || index >= args.table.size[0]) return "a row that the table does not have";
         const double* row = static_cast<const double*>(args.table.data) + index * args.table.stride[0];
-        if (row[STORE] >= 0 && !args.stored.data && !args.history.data) return "a row that stores, and no history";
+        if (row[STORE] >= 0 && !args.stored.data && !args.history.data)
+            return "a row that stores, and no history";
     }
     genfuse::parallel(args.threads, samples * per_sample, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-            const int64_t n = i / per_sample, index = args.index_of_sample ? args.index_of_sample[n] : args.index;
+            const int64_t n = i / per_sample,
+                          index = args.index_of_sample ? args.index_of_sample[n] : args.index;
             const double* row = static_cast<const double*>(args.table.data) + index * args.table.stride[0];
             const Element element{args, row, n, i % per_sample, per_sample, index};
             const double y = element.combined(row + Y);

@@ -4,12 +4,14 @@
  *
  *     #include "genfuse/norm_stats.h"
  *     GENFUSE_KERNEL(args) {
- *         if (args.x.dtype != GENFUSE_FLOAT32) return "takes float32 alone";   // declined: another kernel runs
+ *         if (args.x.dtype != GENFUSE_FLOAT32) return "takes float32 alone";   // declined: another kernel
+ * runs
  *         ...
  *         return nullptr;                                                      // done
  *     }
  *
- * A message is returned before anything is written. A CUDA file defines the `__global__` function of the same name.
+ * A message is returned before anything is written. A CUDA file defines the `__global__` function of the same
+ * name.
  */
 #pragma once
 
@@ -55,14 +57,14 @@ typedef struct {
 #if defined(__CUDACC_RTC__) || defined(GENFUSE_EMULATED)
 #define GENFUSE_KERNEL(args) extern "C" __global__ void genfuse_kernel(const genfuse_args args)
 #else
-#define GENFUSE_KERNEL(args)                                             \
-    extern "C" int64_t genfuse_args_bytes() {                            \
-        return static_cast<int64_t>(sizeof(genfuse_args));               \
-    }                                                                    \
-    static const char* genfuse_body(const genfuse_args&);                \
-    extern "C" const char* genfuse_kernel(const genfuse_args* a) {       \
-        return genfuse_body(*a);                                         \
-    }                                                                    \
+#define GENFUSE_KERNEL(args)                                       \
+    extern "C" int64_t genfuse_args_bytes() {                      \
+        return static_cast<int64_t>(sizeof(genfuse_args));         \
+    }                                                              \
+    static const char* genfuse_body(const genfuse_args&);          \
+    extern "C" const char* genfuse_kernel(const genfuse_args* a) { \
+        return genfuse_body(*a);                                   \
+    }                                                              \
     static const char* genfuse_body(const genfuse_args& args)
 #endif
 
@@ -110,7 +112,8 @@ GENFUSE_INLINE uint16_t to_bfloat16(float value) {
 GENFUSE_INLINE float from_float16(uint16_t half) {
     const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16, low = half & 0x7fffu;
     if (low >= 0x7c00u) return bits<float>(sign | 0x7f800000u | (low & 0x3ffu) << 13);
-    if (low < 0x400u) return bits<float>(sign | bits<uint32_t>(static_cast<float>(low) * 5.9604644775390625e-8f));
+    if (low < 0x400u)
+        return bits<float>(sign | bits<uint32_t>(static_cast<float>(low) * 5.9604644775390625e-8f));
     return bits<float>(sign | ((low << 13) + 0x38000000u));
 }
 GENFUSE_INLINE uint16_t to_float16(float value) {
@@ -127,24 +130,33 @@ GENFUSE_INLINE uint16_t to_float16(float value) {
 /* An element of any dtype. */
 GENFUSE_INLINE double load(const genfuse_tensor& t, int64_t place) {
     switch (t.dtype) {
-        case GENFUSE_FLOAT32: return static_cast<const float*>(t.data)[place];
-        case GENFUSE_FLOAT64: return static_cast<const double*>(t.data)[place];
-        case GENFUSE_BFLOAT16: return from_bfloat16(static_cast<const uint16_t*>(t.data)[place]);
-        case GENFUSE_FLOAT16: return from_float16(static_cast<const uint16_t*>(t.data)[place]);
-        case GENFUSE_INT64: return static_cast<double>(static_cast<const int64_t*>(t.data)[place]);
-        default: return static_cast<const uint8_t*>(t.data)[place];
+        case GENFUSE_FLOAT32:
+            return static_cast<const float*>(t.data)[place];
+        case GENFUSE_FLOAT64:
+            return static_cast<const double*>(t.data)[place];
+        case GENFUSE_BFLOAT16:
+            return from_bfloat16(static_cast<const uint16_t*>(t.data)[place]);
+        case GENFUSE_FLOAT16:
+            return from_float16(static_cast<const uint16_t*>(t.data)[place]);
+        case GENFUSE_INT64:
+            return static_cast<double>(static_cast<const int64_t*>(t.data)[place]);
+        default:
+            return static_cast<const uint8_t*>(t.data)[place];
     }
 }
 GENFUSE_INLINE void store(const genfuse_tensor& t, int64_t place, double value) {
     switch (t.dtype) {
-        case GENFUSE_FLOAT64: static_cast<double*>(t.data)[place] = value; break;
+        case GENFUSE_FLOAT64:
+            static_cast<double*>(t.data)[place] = value;
+            break;
         case GENFUSE_BFLOAT16:
             static_cast<uint16_t*>(t.data)[place] = to_bfloat16(static_cast<float>(value));
             break;
         case GENFUSE_FLOAT16:
             static_cast<uint16_t*>(t.data)[place] = to_float16(static_cast<float>(value));
             break;
-        default: static_cast<float*>(t.data)[place] = static_cast<float>(value);
+        default:
+            static_cast<float*>(t.data)[place] = static_cast<float>(value);
     }
 }
 
@@ -153,7 +165,8 @@ GENFUSE_INLINE void philox(uint64_t seed, uint64_t block, uint32_t row, uint32_t
     uint32_t low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(seed >> 32);
     w[0] = static_cast<uint32_t>(block), w[1] = static_cast<uint32_t>(block >> 32), w[2] = row, w[3] = stream;
     for (int round = 0; round < 10; ++round) {
-        const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * w[0], b = static_cast<uint64_t>(0xCD9E8D57u) * w[2];
+        const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * w[0],
+                       b = static_cast<uint64_t>(0xCD9E8D57u) * w[2];
         const uint32_t first = static_cast<uint32_t>(b >> 32) ^ w[1] ^ low;
         const uint32_t third = static_cast<uint32_t>(a >> 32) ^ w[3] ^ high;
         w[0] = first, w[1] = static_cast<uint32_t>(b), w[2] = third, w[3] = static_cast<uint32_t>(a);
@@ -186,7 +199,8 @@ void parallel(int64_t threads, int64_t count, const Body& body) {
     if (threads > count) threads = count;
     std::vector<std::thread> others;
     for (int64_t i = 1; i < threads; ++i)
-        others.emplace_back([&body, i, threads, count] { body(count * i / threads, count * (i + 1) / threads); });
+        others.emplace_back(
+            [&body, i, threads, count] { body(count * i / threads, count * (i + 1) / threads); });
     if (count > 0) body(0, count / (threads > 1 ? threads : 1));
     for (std::thread& other : others) other.join();
 }
