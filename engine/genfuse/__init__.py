@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
-from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.errors import CheckpointError, GenfuseError, KernelError, UnsupportedError
 from genfuse.exporting import export, load_network
+from genfuse.lab import register, unregister
 from genfuse.ops.explain import explain
 from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, graph, sample
+from genfuse.tracing import trace
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",
     "GenfuseError",
+    "KernelError",
     "Sampler",
     "UnsupportedError",
     "__version__",
@@ -37,8 +40,11 @@ __all__ = [
     "ops",
     "optimize",
     "path_length_penalty",
+    "register",
     "rollback_on_failure",
     "sample",
     "samplers",
     "set_cache_limit",
+    "trace",
+    "unregister",
 ]

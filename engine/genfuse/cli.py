@@ -304,6 +304,23 @@ def explain(
         _console.print(str(choice), highlight=False, markup=False)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def trace(
+    context: typer.Context,
+    command: Annotated[
+        str, typer.Argument(help="sample, train, evaluate, ... and its own options behind it.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--trace-output", "-o", help="The trace, for ui.perfetto.dev.")
+    ] = Path("trace.json"),
+) -> None:
+    """Run another command, and record what its ops ran on, moved and took: genfuse trace sample -n 4 -o trace.json."""
+    with _user_errors(), genfuse.trace(output) as found:
+        app([command, *context.args], prog_name="genfuse", standalone_mode=False)
+    _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _console.print(f"-> {output}: open it in ui.perfetto.dev", highlight=False, soft_wrap=True)
+
+
 @app.command()
 def doctor() -> None:
     """Show what this machine has, what stands between it and the kernels, and what to do about that."""
