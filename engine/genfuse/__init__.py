@@ -5,6 +5,9 @@ Importing defines names and nothing else: no compilation, no change of the envir
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
@@ -15,7 +18,13 @@ from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, graph, sample
 
+if TYPE_CHECKING:
+    from genfuse import compat, diffusers, evaluate, schedulers, systems
+
 __version__ = "0.1.0"
+
+_WHEN_ASKED = ("compat", "diffusers", "evaluate", "schedulers", "systems")
+"""Modules that are imported at their first use: some bring diffusers along, where it is installed."""
 
 __all__ = [
     "CheckpointError",
@@ -25,7 +34,10 @@ __all__ = [
     "__version__",
     "augment",
     "backend",
+    "compat",
+    "diffusers",
     "empty_cache",
+    "evaluate",
     "explain",
     "gradient_penalty",
     "graph",
@@ -37,5 +49,17 @@ __all__ = [
     "rollback_on_failure",
     "sample",
     "samplers",
+    "schedulers",
     "set_cache_limit",
+    "systems",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHEN_ASKED:
+        return importlib.import_module(f"genfuse.{name}")
+    raise AttributeError(f"module 'genfuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
