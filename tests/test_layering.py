@@ -18,6 +18,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"cli", "__main__"},
     {"commands"},
     {"genfuse"},
+    {"diffusers"},
     {"compat", "exporting"},
     {"systems", "rewrite", "schedulers"},
     {"samplers", "nn", "penalties", "losses", "augment", "train"},

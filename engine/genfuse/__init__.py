@@ -5,6 +5,9 @@ Importing defines names and nothing else: no compilation, no change of the envir
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
 from genfuse.errors import CheckpointError, GenfuseError, KernelError, UnsupportedError
@@ -18,7 +21,13 @@ from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, graph, sample
 from genfuse.tracing import trace
 
+if TYPE_CHECKING:
+    from genfuse import compat, diffusers, evaluate, schedulers, systems
+
 __version__ = "0.1.0"
+
+_WHEN_ASKED = ("compat", "diffusers", "evaluate", "schedulers", "systems")
+"""Modules that are imported at their first use: some bring diffusers along, where it is installed."""
 
 __all__ = [
     "CheckpointError",
@@ -29,7 +38,10 @@ __all__ = [
     "__version__",
     "augment",
     "backend",
+    "compat",
+    "diffusers",
     "empty_cache",
+    "evaluate",
     "explain",
     "export",
     "gradient_penalty",
@@ -44,7 +56,19 @@ __all__ = [
     "rollback_on_failure",
     "sample",
     "samplers",
+    "schedulers",
     "set_cache_limit",
+    "systems",
     "trace",
     "unregister",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHEN_ASKED:
+        return importlib.import_module(f"genfuse.{name}")
+    raise AttributeError(f"module 'genfuse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

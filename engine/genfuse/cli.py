@@ -27,9 +27,7 @@ from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
 
-app = typer.Typer(
-    help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -83,6 +81,25 @@ def _is_allocation(error: Exception) -> bool:
     """Whether Python or PyTorch, whose allocator on the CPU raises a plain RuntimeError, is out of memory."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or "can't allocate memory" in str(error)
+
+
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    _console.print(f"genfuse {genfuse.__version__}", highlight=False)
+    for what, found in env.build().items():
+        _console.print(f"{what}: {found}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="What was built, and how."),
+    ] = False,
+) -> None:
+    """Kernel engine for generative image models."""
 
 
 app.command()(_user_errors()(sample))
