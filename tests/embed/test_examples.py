@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import genfuse
 from embed import library
 
 ROOT = Path(__file__).parents[2]
@@ -99,4 +100,46 @@ def test_go(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/go", tmp_path / "go")
     run([go, "build", "-o", "../sample", "."], tmp_path / "go")
     run(["./sample", "sample.ppm"], tmp_path)
+    assert_disc(tmp_path / "sample.ppm")
+
+
+def disc_model(path: Path) -> None:
+    """The exact network of the other examples as ONNX: the noise in x where data are a Gaussian around a disc."""
+    onnx = pytest.importorskip("onnx")
+    helper, array = onnx.helper, onnx.numpy_helper.from_array
+    y, x = np.mgrid[:64, :64] - 32
+    inside = x * x + y * y < 400
+    mean = np.where(inside, (0.9 - 0.6 * np.arange(3))[:, None, None], -0.5).astype(np.float32)[None]
+    a = genfuse.samplers.noise_schedule().alphas_cumprod
+    gain = 0.05**2 * np.sqrt(a) / (a * 0.05**2 + 1 - a)
+    # (x − √a·x0)/√(1 − a) with x0 = mean + gain·(x − √a·mean), by one factor of each a timestep
+    of_x = (1 - np.sqrt(a) * gain) / np.sqrt(1 - a)
+    of_mean = -np.sqrt(a) * (1 - gain * np.sqrt(a)) / np.sqrt(1 - a)
+    tables = {"of_x": of_x, "of_mean": of_mean}
+    nodes = [helper.make_node("Cast", ["t"], ["index"], to=onnx.TensorProto.INT64)]
+    for name in tables:
+        nodes.append(helper.make_node("Gather", [f"{name}_table", "index"], [name]))
+    nodes.append(helper.make_node("Mul", ["x", "of_x"], ["first"]))
+    nodes.append(helper.make_node("Mul", ["mean", "of_mean"], ["second"]))
+    nodes.append(helper.make_node("Add", ["first", "second"], ["output"]))
+    constants = [array(values.astype(np.float32), f"{name}_table") for name, values in tables.items()]
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 3, 64, 64]), ("t", [1]), ("output", [1, 3, 64, 64]))
+    ]
+    graph = helper.make_graph(nodes, "disc", values[:2], values[2:], [*constants, array(mean, "mean")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+
+
+def test_onnxruntime(tmp_path: Path) -> None:
+    """Where ONNX Runtime's C interface is: ONNXRUNTIME_PREFIX has include/ and lib/, as its releases are laid out."""
+    prefix = os.environ.get("ONNXRUNTIME_PREFIX")
+    if prefix is None:
+        pytest.skip("ONNXRUNTIME_PREFIX is not set: its Python package brings no header")
+    disc_model(tmp_path / "model.onnx")
+    source = str(ROOT / "examples/onnxruntime/sample.c")
+    theirs = [f"-I{prefix}/include", f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lonnxruntime"]
+    run([tool("cc"), source, "-Wall", "-O1", *flags("--cflags", "--libs"), *theirs, "-o", "sample"], tmp_path)
+    run(["./sample", "model.onnx", "sample.ppm"], tmp_path)
     assert_disc(tmp_path / "sample.ppm")

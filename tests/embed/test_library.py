@@ -13,10 +13,14 @@ import pytest
 from embed import library
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.skipif(library.LIBRARY is None, reason="libgenfuse.so is not built"),
-    pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
-]
+needs_library = pytest.mark.skipif(
+    library.LIBRARY is None or shutil.which("cc") is None, reason="needs libgenfuse.so and a C compiler"
+)
+
+
+@pytest.mark.skipif("cpu" not in os.environ.get("GENFUSE_REQUIRE_BACKENDS", ""), reason="not required here")
+def test_the_library_is_there() -> None:
+    assert library.LIBRARY is not None, f"{library.path()} is not installed; pip install builds it"
 
 
 def output(*command: str | Path, **environment: str) -> str:
@@ -38,6 +42,7 @@ def compiled(source: str, to: Path, *options: str | Path) -> Path:
     return program
 
 
+@needs_library
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
 def test_exports_are_the_headers_functions_with_a_version() -> None:
     header = (ROOT / "csrc/include/genfuse.h").read_text()
@@ -48,6 +53,7 @@ def test_exports_are_the_headers_functions_with_a_version() -> None:
     assert {name for name in exported if "@@" not in name} == {"GENFUSE_0.1"}
 
 
+@needs_library
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
 def test_it_needs_the_c_library_alone() -> None:
     dynamic = output("readelf", "-d", library.path())
@@ -65,11 +71,13 @@ def test_it_needs_the_c_library_alone() -> None:
     assert "NODELETE" in dynamic
 
 
+@needs_library
 def test_each_allocation_may_fail(tmp_path: Path) -> None:
     program = compiled("tests/csrc/embed_faults.c", tmp_path, "-ldl", "-pthread")
     assert int(output(program, library.path()).split()[0]) > 400
 
 
+@needs_library
 def test_inputs_of_any_kind(tmp_path: Path) -> None:
     """The fuzzer's corpus, and changes of it; as many as GENFUSE_FUZZ_RUNS says for each file."""
     folder = library.path().parent

@@ -147,7 +147,8 @@ class _Interval:
 
 def _from_moments(nodes: Array, moments: Array) -> Array:
     """w of Σ_j w_j·nodes_j^i = moments_i, i = 0, 1, .. (Björck & Pereyra 1970; Golub & Van Loan, 4.6.2)."""
-    w, last = moments.copy(), len(nodes) - 1
+    w: Array = moments.copy()
+    last = len(nodes) - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         for k in range(last):
             for i in range(last, k, -1):
