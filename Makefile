@@ -15,13 +15,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
 SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name 'CMakeLists.txt')
 
-.PHONY: sample test lint sanitize cards proof gpu-check clean
+.PHONY: sample test examples lint sanitize cards proof gpu-check clean
 
 sample: $(VENV)/.installed
 	$(BIN)/genfuse sample --output samples.png $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+examples: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/embed/test_examples.py $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
