@@ -7,6 +7,7 @@ the decile is away, which is the spread of laps and wider than the median's own.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -202,10 +203,10 @@ def _without_intervals(line: Mapping[str, Any]) -> dict[str, Interval]:
     fastest = _scaled(line.get("fastest_us") or {}, 1) or _scaled(line.get("fastest_ms") or {}, 1e3)
     if "floor" in fastest:  # else it was not measured but counted
         milliseconds["floor"] = line.get("floor_ms")
-    us = {name: line.get(f"{name}_us") for name in ("ours", "face", "peer", "floor")}
+    us: dict[str, Any] = {name: line.get(f"{name}_us") for name in ("ours", "face", "peer", "floor")}
     if "who" in line:
         us[line["who"]] = line.get("us")
-        fastest[line["who"]] = line.get("fastest_us") or line.get("us")
+        fastest[line["who"]] = line.get("fastest_us") or math.inf
     us |= {name: 1e3 * ms for name, ms in milliseconds.items() if ms is not None}
     return {
         name: Interval(

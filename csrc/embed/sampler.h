@@ -59,6 +59,7 @@ struct genfuse_sampler {
     void place_history(const genfuse_tensor& like);
     bool nothing_stored() const;
     void check_memory(const genfuse_step_inputs& inputs, const genfuse_tensor& out) const;
+    void run(int64_t i, const genfuse_step_inputs& inputs, bool reduces);
     void reduce(int64_t i, const genfuse_step_inputs& inputs) const;
     void scale(double factor, const genfuse_shape& shape, const void* from, void* to) const;
 };

@@ -62,7 +62,6 @@ void genfuse_sampler::check_memory(const genfuse_step_inputs& inputs, const genf
 
 void genfuse_sampler::step(int64_t i, const genfuse_step_inputs& inputs) {
     const int64_t samples = shape_.size[0];
-    const genfuse_tensor& out = inputs.out.data ? inputs.out : inputs.x;
     if (!begun_) refuse("the sampler has not begun, expected genfuse_sampler_begin before its first step");
     if (!inputs.rows) check_row(i);
     bool reduces = false;
@@ -77,7 +76,15 @@ void genfuse_sampler::step(int64_t i, const genfuse_step_inputs& inputs) {
                 static_cast<long long>(row), static_cast<long long>(n));
         }
     }
-    if (samples == 0 || numel_ == 0) return;
+    if (elements() > 0) run(i, inputs, reduces);
+    for (int64_t n = 0; n < samples; ++n) {
+        written_[static_cast<size_t>(n)] |= stores_[static_cast<size_t>(inputs.rows ? inputs.rows[n] : i)];
+    }
+}
+
+// The kernels of a step whose rows are right.
+void genfuse_sampler::run(int64_t i, const genfuse_step_inputs& inputs, bool reduces) {
+    const genfuse_tensor& out = inputs.out.data ? inputs.out : inputs.x;
     check_memory(inputs, out);
     if (nothing_stored()) place_history(inputs.x);
     if (reduces) reduce(i, inputs);
@@ -102,9 +109,6 @@ void genfuse_sampler::step(int64_t i, const genfuse_step_inputs& inputs) {
     args.scales = reduces ? scales_.get() : nullptr;
     args.threads = threads_;
     call<genfuse_sampler_step_args>(genfuse_sampler_step, args);
-    for (int64_t n = 0; n < samples; ++n) {
-        written_[static_cast<size_t>(n)] |= stores_[static_cast<size_t>(inputs.rows ? inputs.rows[n] : i)];
-    }
 }
 
 // What guidance rescale and dynamic threshold need of each sample before the step.

@@ -42,8 +42,7 @@
 extern "C" {
 #endif
 
-/* ---- The library ------------------------------------------------------------------------------------------
- */
+/* ---- The library ---- */
 
 /* "0.1.0". Within a major version functions and fields are added, never changed or taken away. */
 GENFUSE_API const char* genfuse_version(void);
@@ -58,8 +57,7 @@ GENFUSE_API const char* genfuse_status_name(genfuse_status status);
  * stays as it is until another of its calls fails. */
 GENFUSE_API const char* genfuse_last_error(void);
 
-/* ---- Noise schedules --------------------------------------------------------------------------------------
- */
+/* ---- Noise schedules ---- */
 
 /* The levels of noise that a network was trained on. */
 typedef struct {
@@ -91,8 +89,7 @@ GENFUSE_API void genfuse_schedule_init(genfuse_schedule* schedule, size_t size);
 GENFUSE_API genfuse_status genfuse_schedule_alphas_cumprod(const genfuse_schedule* schedule,
                                                            double* alphas_cumprod, int64_t count);
 
-/* ---- Samplers ---------------------------------------------------------------------------------------------
- */
+/* ---- Samplers ---- */
 
 /* A solver's own option: a number (0 or 1 where it is a switch), or a name. Given twice, the last counts.
  *
@@ -174,7 +171,8 @@ GENFUSE_API void genfuse_sampler_free(genfuse_sampler* sampler);
 /* Rows of the table: calls of the network in a whole run (some solvers have two a step). */
 GENFUSE_API int64_t genfuse_sampler_rows(const genfuse_sampler* sampler);
 
-/* (rows,) what the network is given as time before each row. */
+/* (rows,) what the network is given as time before each row. Python's networks get it as float32, but for
+ * samples of float64: where a picture is to be the same as there, round to float first. */
 GENFUSE_API const double* genfuse_sampler_timesteps(const genfuse_sampler* sampler);
 
 /* (rows,) what the sample is multiplied by before the network sees it: 1, but for "edm". See
@@ -217,8 +215,7 @@ GENFUSE_API genfuse_status genfuse_sampler_scale_input(const genfuse_sampler* sa
 GENFUSE_API genfuse_status genfuse_sampler_add_noise(const genfuse_sampler* sampler, int64_t i,
                                                      const int64_t* seeds, const void* x0, void* noisy);
 
-/* ---- A step with everything -------------------------------------------------------------------------------
- */
+/* ---- A step with everything ---- */
 
 /* What a step reads and writes: tensors of the sampler's shape and dtype, of any strides. */
 typedef struct {
@@ -247,8 +244,7 @@ GENFUSE_API genfuse_status genfuse_sampler_step_with(genfuse_sampler* sampler, i
 GENFUSE_API genfuse_status genfuse_sampler_step_cuda(genfuse_sampler* sampler, int64_t i,
                                                      const genfuse_step_inputs* inputs, void* stream);
 
-/* ---- Noise ------------------------------------------------------------------------------------------------
- */
+/* ---- Noise ---- */
 
 /* What noise is for: independent of one another. */
 enum { GENFUSE_NOISE_STEP = 0, GENFUSE_NOISE_INIT = 1, GENFUSE_NOISE_FORWARD = 2 };

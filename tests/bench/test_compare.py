@@ -127,7 +127,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
 
 def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, list(arguments))
-    return result.exit_code, " ".join(result.output.split())
+    return result.exit_code, " ".join(result.output.replace("│", " ").split())
 
 
 def test_files_and_revisions(repository: Callable[[dict[str, Any]], str], tmp_path: Path) -> None:

@@ -63,9 +63,8 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     "lcm": {"timestep_scaling": (10.0, 3.3), "sigma_data": (0.5, 1.1)},
     "tcd": {"eta": (0.3, 0.0, 1.0, 0.71)},
     "flow_heun": {"churn": (None, Churn(8.0), Churn(30.0, 0.1, 0.8, 1.01))},
-    **dict.fromkeys(
-        ("dpm_2m", "dpm_3m", "dpm_2m_sde", "dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "dpmpp_3m_sde"), _MULTISTEP
-    ),
+    **dict.fromkeys(("dpm_2m", "dpm_3m", "dpm_2m_sde"), _MULTISTEP),
+    **dict.fromkeys(("dpmpp_2m", "dpmpp_3m", "dpmpp_2m_sde", "dpmpp_3m_sde"), _MULTISTEP),
     **dict.fromkeys(("dpm_2s", "dpm_3s", "dpmpp_2s", "dpmpp_3s"), _DPM),
 }  # fmt: skip
 
