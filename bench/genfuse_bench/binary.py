@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from genfuse_kernels.common.cuda_kernel import cache_directory
+from genfuse_kernels.common.cache_directory import cache_directory
 
 
 @dataclass(frozen=True)

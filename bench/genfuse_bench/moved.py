@@ -18,12 +18,20 @@ from typing import Any
 import torch
 
 from genfuse_bench.steps import ROOT
-from genfuse_kernels.common.cuda_kernel import cache_directory, write
+from genfuse_kernels.common.cache_directory import cache_directory
+from genfuse_kernels.common.cuda_kernel import write
 
 SECTOR = 32
 """Bytes of a sector, the least that memory moves."""
 
-SOURCES = ("kernels/genfuse_kernels", "csrc", "tests/triton_proof", "tests/cuda_proof", "bench/genfuse_bench")
+SOURCES = (
+    "kernels/genfuse_kernels",
+    "csrc",
+    "engine/genfuse/lab",
+    "tests/triton_proof",
+    "tests/cuda_proof",
+    "bench/genfuse_bench",
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from genfuse_bench.conv_norm_act import UnitRow
 from genfuse_bench.gpu_command import OpRow
 from genfuse_bench.gradient_penalty import PenaltyRow
 from genfuse_bench.graphs import GraphRow
+from genfuse_bench.lab import LabRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
 from genfuse_bench.loss_curves import LossCurveRow
@@ -37,6 +38,7 @@ Row = (
     | PenaltyRow
     | StyleRow
     | OpRow
+    | LabRow
 )
 
 

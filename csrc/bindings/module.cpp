@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 
 #include "bindings/bindings.h"
+#include "build_facts.h"
 #include "common/cpuid.h"
 #include "common/thread_pool.h"
 #include "philox_normal/params.h"
@@ -106,6 +107,8 @@ PYBIND11_MODULE(_cpu, module) {
                "Run on PyTorch's OpenMP threads, or on a pool of our own; whether it is PyTorch's now.");
     module.def("shares_torch_threads", &in_team, "Whether kernels run on PyTorch's OpenMP threads.");
     share_torch_threads(true);
+    module.attr("COMMIT") = GENFUSE_BUILD_COMMIT;
+    module.attr("COMPILER") = GENFUSE_BUILD_COMPILER;
     module.attr("COLUMNS") = columns();
     module.attr("ROW") = GENFUSE_ROW;
     module.attr("HISTORY_SLOTS") = GENFUSE_HISTORY_SLOTS;

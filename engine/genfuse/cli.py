@@ -27,9 +27,7 @@ from genfuse.errors import GenfuseError
 from genfuse.names import check_name
 from genfuse.ops import check
 
-app = typer.Typer(
-    help="Kernel engine for generative image models.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 _console = Console()
 _errors = Console(stderr=True)
 
@@ -83,6 +81,25 @@ def _is_allocation(error: Exception) -> bool:
     """Whether Python or PyTorch, whose allocator on the CPU raises a plain RuntimeError, is out of memory."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or "can't allocate memory" in str(error)
+
+
+def _print_version(asked: bool) -> None:
+    if not asked:
+        return
+    _console.print(f"genfuse {genfuse.__version__}", highlight=False)
+    for what, found in env.build().items():
+        _console.print(f"{what}: {found}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="What was built, and how."),
+    ] = False,
+) -> None:
+    """Kernel engine for generative image models."""
 
 
 app.command()(_user_errors()(sample))
@@ -302,6 +319,23 @@ def explain(
         check_name("dtype", dtype, ("float32", "float64", "bfloat16", "float16"))
         choice = dispatch.choose(op, check.device("device", device), getattr(torch, dtype))
         _console.print(str(choice), highlight=False, markup=False)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def trace(
+    context: typer.Context,
+    command: Annotated[
+        str, typer.Argument(help="sample, train, evaluate, ... and its own options behind it.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--trace-output", "-o", help="The trace, for ui.perfetto.dev.")
+    ] = Path("trace.json"),
+) -> None:
+    """Run another command, and record what its ops ran on, moved and took: genfuse trace sample -n 4 -o trace.json."""
+    with _user_errors(), genfuse.trace(output) as found:
+        app([command, *context.args], prog_name="genfuse", standalone_mode=False)
+    _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _console.print(f"-> {output}: open it in ui.perfetto.dev", highlight=False, soft_wrap=True)
 
 
 @app.command()

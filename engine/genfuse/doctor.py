@@ -17,8 +17,8 @@ import torch
 
 from genfuse import env
 from genfuse.data.atomic import check_folder
-from genfuse.data.cache import cache_directory
 from genfuse_kernels.common import cuda_built, cuda_driver, nvrtc
+from genfuse_kernels.common.cache_directory import cache_directory
 
 PATIENCE = 20.0
 """Seconds that the driver has to answer."""

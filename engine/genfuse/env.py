@@ -163,6 +163,21 @@ def workers() -> str:
     return "PyTorch's OpenMP threads" if shared else "a pool of our own"
 
 
+def build() -> dict[str, str]:
+    """What this genfuse was built from and with, and the PyTorch that it runs on, by name: for a bug report."""
+    facts = {"torch": torch.__version__, "python": platform.python_version()}
+    missing = backend_missing("cpu")
+    if missing is not None:
+        return {"CPU kernels": missing, **facts}
+    cpu = importlib.import_module("genfuse_kernels._cpu")
+    return {
+        "commit": cpu.COMMIT or "not known",
+        "compiler": cpu.COMPILER,
+        "instruction sets": ", ".join(cpu.available_isas()),
+        **facts,
+    }
+
+
 def scratch_peak_bytes() -> int:
     """The most scratch memory that the CPU kernels have held so far, on all threads of this process together."""
     if backend_missing("cpu") is not None:

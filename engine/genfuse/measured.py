@@ -6,6 +6,7 @@ measured differs from machine to machine and from day to day, and kernels that a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -24,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from genfuse import env
 from genfuse.data.atomic import atomic_path
-from genfuse.data.cache import cache_directory
+from genfuse_kernels.common.cache_directory import cache_directory, private_folder
 
 _SECONDS = 0.03  # for each kernel that is still in the running
 _ROUNDS, _LEAST_ROUNDS = 15, 5
@@ -319,20 +320,30 @@ def loaded(place: Place) -> Choices:
 
 
 def _read(place: Place) -> Choices:
-    """What the file says; nothing where it is another build's, or cannot be read."""
+    """What the file says; nothing where it is another build's, or cannot be read, or is not what was written."""
     try:
         kept = json.loads(place.file.read_text(encoding="utf-8"))
+        if kept["sha256"] != digest(kept["measured"]):
+            return {}
         found = [Measured(**{**each, "way": tuple(each["way"])}) for each in kept["measured"]]
         return {(each.op, each.call): each for each in found} if kept["build"] == place.build else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
+def digest(entries: list[dict[str, Any]]) -> str:
+    """The SHA-256 of a file's measurements."""
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
 def save(place: Place) -> None:
     """With what other processes measured meanwhile. Where the folder cannot be written, each process measures anew."""
     whole = _read(place) | loaded(place)
-    text = json.dumps({"build": place.build, "measured": [asdict(each) for each in whole.values()]}, indent=1)
+    entries = [asdict(each) for each in whole.values()]
+    kept = {"build": place.build, "sha256": digest(entries), "measured": entries}
+    text = json.dumps(kept, indent=1)
     try:
+        private_folder(place.file.parent)
         with atomic_path(place.file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError:

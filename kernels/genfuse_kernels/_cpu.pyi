@@ -3,6 +3,8 @@
 from torch import Tensor
 from typing_extensions import Buffer
 
+COMMIT: str  # that it was built from, "-dirty" where files were changed; empty where no checkout told
+COMPILER: str
 COLUMNS: tuple[str, ...]
 ROW: int
 HISTORY_SLOTS: int

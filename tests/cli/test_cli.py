@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+import genfuse
 from genfuse import cli, dispatch, env, systems
 from genfuse.nn.unet import UNetConfig
 from genfuse.systems.ddpm import DDPM, DDPMConfig
@@ -306,3 +308,15 @@ def test_explain_refuses_a_device_that_is_not_here() -> None:
 
 def _not_called(*_: object, **__: object) -> None:
     raise RuntimeError("pictures were sampled")
+
+
+def test_version_tells_how_it_was_built() -> None:
+    result = run("--version")
+    assert result.exit_code == 0, result.output
+    facts = dict(line.split(": ", 1) for line in result.output.splitlines()[1:])
+    assert result.output.splitlines()[0] == f"genfuse {genfuse.__version__}"
+    assert facts["torch"] == torch.__version__
+    if HAS_CPU:
+        assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|not known", facts["commit"])
+        assert re.search(r"\d+\.\d+", facts["compiler"])
+        assert facts["instruction sets"].startswith("baseline")

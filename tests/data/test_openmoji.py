@@ -55,9 +55,9 @@ def test_bad_cache_is_drawn_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path))
     wanted = torch.arange(6, dtype=torch.uint8).numpy()
     cached_array("key", lambda: wanted)
-    (tmp_path / "key.npy").write_bytes((tmp_path / "key.npy").read_bytes()[:-3])
+    (tmp_path / "key.npz").write_bytes((tmp_path / "key.npz").read_bytes()[:-3])
     assert (cached_array("key", lambda: wanted + 1) == wanted + 1).all()
-    assert [file.name for file in tmp_path.iterdir()] == ["key.npy"]
+    assert [file.name for file in tmp_path.iterdir()] == ["key.npz"]
 
 
 def test_size_too_small() -> None:

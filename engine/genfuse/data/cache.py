@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import zipfile
+import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from genfuse.data.atomic import atomic_path
+from genfuse_kernels.common.cache_directory import cache_directory, private_folder
 
 Item = TypeVar("Item", bound=np.generic)
-
-
-def cache_directory() -> Path:
-    """``$GENFUSE_CACHE`` where it is set, else the platform's place (``~/.cache/genfuse`` on Linux)."""
-    named = os.environ.get("GENFUSE_CACHE")
-    return Path(named) if named else user_cache_path("genfuse")
 
 
 def cached_array(key: str, make: Callable[[], NDArray[Item]]) -> NDArray[Item]:
     """The array kept under ``key``, or ``make()``'s, kept for the next time.
 
-    A file that cannot be read is made anew.
+    A file that cannot be read, or whose checksum (each array's CRC-32 in the archive) is not its content's, is made
+    anew.
     """
-    path = cache_directory() / f"{key}.npy"
+    path = private_folder(cache_directory()) / f"{key}.npz"
     try:
-        kept: NDArray[Item] = np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            kept: NDArray[Item] = archive["array"]
         return kept
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         array = make()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.savez(file, array=array)
     return array

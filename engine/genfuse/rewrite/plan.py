@@ -21,7 +21,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from genfuse import dispatch, env
+from genfuse import dispatch, env, registry
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by, empty_like
 from genfuse.rewrite.glue import duplicate, everything, glued
@@ -229,8 +229,13 @@ def lasts(value: Any) -> bool:
 
 
 def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
-    """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart."""
+    """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart, and
+    where an op may run a kernel of the user's, which no plan holds, or is traced.
+    """
     from genfuse_kernels import _cpu
+
+    if not registry.is_empty() or dispatch.is_observed():
+        return None
 
     forms: list[Any] = []
     for value in inputs:

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from genfuse_kernels.common.cuda_kernel import Kernel, cache_directory, fingerprint
+from genfuse_kernels.common.cache_directory import cache_directory
+from genfuse_kernels.common.cuda_kernel import Kernel, fingerprint
 from genfuse_kernels.common.nvrtc import named
 
 INDEX = "index.json"

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import uuid
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from platformdirs import user_cache_path
 
 from genfuse_kernels.common import nvrtc
+from genfuse_kernels.common.cache_directory import cache_directory, private_folder
 from genfuse_kernels.common.cuda_walk import Order
 
 STORED = {
@@ -97,16 +96,21 @@ def compiled(kernel: Kernel, target: str) -> bytes:
 
 
 def cached(kernel: Kernel, target: str) -> Path:
-    """The file of the kernel's binary, made where it is not there. Errors as `compile_to`."""
-    path = cache_directory() / "cuda" / f"{kernel.function}-{target}-{key(kernel, target)}.bin"
-    if not path.is_file():
+    """The file of the kernel's binary, made where it is not there or its hash, kept beside it, is another.
+
+    Errors as `compile_to`, and those of `private_folder`: a binary runs.
+    """
+    folder = private_folder(cache_directory() / "cuda")
+    path = folder / f"{kernel.function}-{target}-{key(kernel, target)}.bin"
+    seal = path.with_suffix(".sha256")
+    if not (path.is_file() and seal.is_file() and seal.read_bytes() == _seal(path)):
         compile_to(path, kernel, target)
+        write(seal, _seal(path))
     return path
 
 
-def cache_directory() -> Path:
-    """``$GENFUSE_CACHE`` where it is set, else the platform's place."""
-    return Path(os.environ.get("GENFUSE_CACHE") or user_cache_path("genfuse"))
+def _seal(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
 
 
 def compile_to(path: Path, kernel: Kernel, target: str) -> None:
