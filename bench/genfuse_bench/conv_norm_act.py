@@ -139,8 +139,8 @@ def _better(taken: Mapping[str, Measurement]) -> dict[str, float]:
 def _timing(taken: Mapping[str, Measurement], ours: str, fine: bool) -> Timing:
     """Of both allocators' processes: ours from the one as it comes, each peer from the one that suits it."""
     usual = taken.get("default", next(iter(taken.values())))
-    shown = [name for name in usual.us if not name.startswith("ours") or name.startswith(ours)]
-    timing = usual.only(*shown).timing(ours if fine else None)
+    shown = {name: name for name in usual.us if not name.startswith("ours") or name.startswith(ours)}
+    timing = usual.only(shown).timing(ours if fine else None)
     us, ends, ratio = dict(timing.us), dict(timing.interval_us), dict(timing.ratio)
     for other in taken.values():
         for name in (name for name in us if not name.startswith("ours") and other.us[name] < us[name]):
