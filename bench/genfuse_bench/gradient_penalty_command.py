@@ -13,7 +13,7 @@ from rich.table import Table
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.critics import SECTIONS
 from genfuse_bench.gemm_peak import gemm_peak
-from genfuse_bench.gradient_penalty import PEERS, PenaltyRow, peaks_mb, penalty_rows
+from genfuse_bench.gradient_penalty import OURS, PEERS, PenaltyRow, penalty_rows, prepared
 from genfuse_bench.options import (
     Cold,
     Device,
@@ -27,6 +27,7 @@ from genfuse_bench.options import (
     peers_of,
     some_of,
 )
+from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.session import session
 from genfuse_bench.timing import Effort
 
@@ -60,7 +61,9 @@ def gradient_penalty(
                     torch.manual_seed(0)
                     made = penalty_rows(name, make(), side, pictures, chosen, effort, peak)
                     if not quick:
-                        made[0] = replace(made[0], peak_mb=peaks_mb(section, name, pictures, chosen))
+                        made[0] = replace(
+                            made[0], peak_mb=peaks_mb(prepared, (OURS, *chosen), section, name, pictures)
+                        )
                     rows += made
                     run.add(made)
             run.console.print(_table(section, rows))

@@ -26,10 +26,11 @@ from genfuse_bench.options import (
     peers_of,
     some_of,
 )
+from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.session import session
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import LOW, OURS, PEERS, TrainingRow, gradient_rows, step_row
-from genfuse_bench.training_memory import peaks_mb
+from genfuse_bench.training_memory import prepared
 from genfuse_bench.training_networks import NETWORKS, network
 from genfuse_bench.training_system import system_row
 
@@ -103,7 +104,8 @@ def _rows(
         torch._dynamo.reset()
         rows.append(step_row(*network(section), peers, effort, dtype))
         if peaks:
-            rows[-1] = replace(rows[-1], peak_mb=peaks_mb(section, peers, dtype))
+            who = (OURS, LOW, *(peer for peer in peers if peer != "compile"))
+            rows[-1] = replace(rows[-1], peak_mb=peaks_mb(prepared, who, section, dtype))
     return rows
 
 

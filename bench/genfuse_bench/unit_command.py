@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from genfuse_bench import sections as workloads
-from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows
+from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows, with_peak
 from genfuse_bench.module_peers import MODULE_PEERS
 from genfuse_bench.options import (
     Cold,
@@ -52,6 +52,7 @@ def conv_norm_act(
             help="In the sections' place: units of these pictures, as 8x128x32x32 (multiples of 32 channels)."
         ),
     ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Peaks of memory, too.")] = False,
     device: Device = "cpu",
     threads: Threads = None,
     cold: Cold = False,
@@ -85,6 +86,7 @@ def conv_norm_act(
                 rows: list[UnitRow] = []
                 for number in range(workloads.size(section)):
                     made = unit_rows(measurers, section, number, kind, chosen, peak, effort)
+                    made = [with_peak(row, section, number) for row in made] if memory else made
                     run.add(made)
                     rows += made
                 if rows:
