@@ -233,7 +233,12 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     described = json.dumps({"format_version": FORMAT_VERSION, **metadata}, sort_keys=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"genfuse": described})
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"genfuse": described}
+        )
+    except SafetensorError as error:  # of a full disk, say
+        raise OSError(f"{path} cannot be written ({error}); earlier checkpoints are whole") from None
 
 
 def _model_file(path: Path) -> Path:
