@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
 SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name 'CMakeLists.txt')
 
-.PHONY: sample test lint sanitize cards proof gpu-check clean
+.PHONY: sample test lint sanitize docs reliability cards proof gpu-check clean
 
 sample: $(VENV)/.installed
 	$(BIN)/genfuse sample --output samples.png $(ARGS)
@@ -30,6 +30,20 @@ lint: $(VENV)/.installed-test
 
 sanitize: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh --numprocesses $(JOBS) $(ARGS)
+
+# The pages, built strictly: a link, an anchor or a name that is not there fails. They lie in build/docs.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+	@echo "docs: build/docs/index.html"
+
+# What docs/reliability.md tells of, measured again: SECONDS_EACH for each that counts by time, TIMES for each that counts kills.
+SECONDS_EACH ?= 600
+TIMES ?= 1000
+reliability: $(VENV)/.installed-test
+	$(BIN)/python tests/reliability/fuzzed_calls.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/reliability/killed_writes.py --times $(TIMES)
+	$(BIN)/python tests/reliability/sampling_threads.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/reliability/other_runtimes.py
 
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
@@ -71,6 +85,10 @@ $(VENV)/.installed-test: $(SOURCES) | $(VENV)/.build-tools
 	@echo "Installing genfuse with its test dependencies: about 500 MB of Python packages (triton is 40 % of it)"
 	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed-test
+	$(PIP) install --quiet --constraint constraints.txt 'mkdocs-material>=9.6,<10' 'mkdocstrings-python>=1.16,<3'
+	@touch $@
 
 clean:
 	rm -rf build $(VENV) samples.png
