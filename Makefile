@@ -32,7 +32,7 @@ sanitize: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh --numprocesses $(JOBS) $(ARGS)
 
 # The pages, built strictly: a link, an anchor or a name that is not there fails. They lie in build/docs.
-docs: $(VENV)/.installed-docs
+docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
 	@echo "docs: build/docs/index.html"
 
@@ -85,10 +85,6 @@ $(VENV)/.installed-test: $(SOURCES) | $(VENV)/.build-tools
 	@echo "Installing genfuse with its test dependencies: about 500 MB of Python packages (triton is 40 % of it)"
 	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
-
-$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed-test
-	$(PIP) install --quiet --constraint constraints.txt 'mkdocs-material>=9.6,<10' 'mkdocstrings-python>=1.16,<3'
-	@touch $@
 
 clean:
 	rm -rf build $(VENV) samples.png

@@ -205,7 +205,8 @@ def upfirdn2d(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str
 def noise(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     n = case.size()
     seeds = torch.randint(-(2**62), 2**62, (n,), generator=case.values)
-    shape = tuple(case.draw.choice((*SIZES, -1)) for _ in range(case.draw.randrange(4)))
+    batch = case.sometimes(0.9, lambda: n, case.size())
+    shape = (batch, *(case.draw.choice((*SIZES, -1)) for _ in range(case.draw.randrange(4))))
     return (
         ops.philox_normal,
         (seeds, shape),
