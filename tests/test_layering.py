@@ -19,14 +19,15 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"commands"},
     {"genfuse"},
     {"diffusers"},
-    {"compat", "export"},
+    {"compat", "exporting"},
     {"systems", "rewrite", "schedulers"},
     {"samplers", "nn", "penalties", "losses", "augment", "train"},
+    {"tracing"},
     {"ops", "lab"},
     {"dispatch"},
     {"tuned"},
     {"measured", "doctor"},
-    {"data", "evaluate", "env", "errors", "names", "processes", "rollback"},
+    {"data", "evaluate", "env", "errors", "names", "processes", "registry", "rollback"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -58,7 +58,7 @@ def step_accuracy(solver: Solver, x: Tensor, model_output: Tensor, row: int) -> 
     }
     expected, magnitude = reference.sampler_step(**exact)[0], reference.magnitude(**exact)[0]
     got = _run(sampler, x, model_output, row)[ends].double().cpu()
-    relative, absolute = tolerance(x.dtype, _terms(sampler.table.rows[row]))
+    relative, absolute = tolerance(x.dtype, terms(sampler.table.rows[row]))
     error = ((got - expected).abs() - absolute).clamp(min=0) / magnitude.clamp(
         min=torch.finfo(torch.float64).tiny
     )
@@ -102,7 +102,7 @@ def _replay(sampler: Sampler, x: Tensor, model_output: Tensor, row: int) -> tupl
     return y, history
 
 
-def _terms(row: Tensor) -> int:
+def terms(row: Tensor) -> int:
     """Products in a row's next sample: one a term, two more inside x0."""
     live = int((row[Y : Y + len(TERMS)] != 0).sum())
     return live + 2 * bool(row[COLUMN["y_x0"]] != 0)

@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 
 from genfuse import dispatch
-from genfuse_bench import report
+from genfuse_bench import step_report
 from genfuse_bench.allocator import keep_freed_memory
+from genfuse_bench.compare_command import compare
 from genfuse_bench.gallery import gallery
 from genfuse_bench.gpu_command import ops
 from genfuse_bench.gradient_penalty_command import gradient_penalty
@@ -29,6 +30,7 @@ from genfuse_bench.memory import memory_row
 from genfuse_bench.options import device_of, some_of
 from genfuse_bench.peers import PEERS, Peer
 from genfuse_bench.record import Record, Row
+from genfuse_bench.report_command import report
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.spectral_norm_command import spectral_norm
@@ -91,6 +93,8 @@ app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)
 app.command("systems")(systems)
 app.command("gallery")(gallery)
+app.command("compare")(compare)
+app.command("report")(report)
 
 
 @app.command("sampler_step")
@@ -149,7 +153,7 @@ def sampler_step(
 
 def _steps(plan: Plan) -> Sequence[Row]:
     rows = list(step_rows(plan.solvers, plan.shapes, plan.dtypes, plan.device, plan.peer, plan.effort))
-    report.show_steps(rows, _console)
+    step_report.show_steps(rows, _console)
     return rows
 
 
@@ -157,7 +161,7 @@ def _grid(plan: Plan) -> Sequence[Row]:
     effort = Effort(windows=2, window=0.03, limit=1.5)
     cases = _few(plan), GRID, plan.dtypes[:1], plan.device, plan.peer, effort
     rows = list(step_rows(*cases, op="grid", timed=GRID_TIMED))
-    report.show_grid(rows, _console)
+    step_report.show_grid(rows, _console)
     return rows
 
 
@@ -173,7 +177,7 @@ def _loop(plan: Plan) -> Sequence[Row]:
         for solver in plan.solvers
         if solver.sampler != "lcm"  # has no schedule of that many steps
     ]
-    report.show_loops(rows, _console)
+    step_report.show_loops(rows, _console)
     return rows
 
 
@@ -183,19 +187,19 @@ def _memory(plan: Plan) -> Sequence[Row]:
         return []
     shape, threads = max(plan.shapes, key=lambda shape: torch.Size(shape).numel()), torch.get_num_threads()
     rows = [memory_row(solver.sampler, shape, who, threads) for solver in _few(plan) for who in plan.who]
-    report.show_memory(rows, _console)
+    step_report.show_memory(rows, _console)
     return rows
 
 
 def _launches(plan: Plan) -> Sequence[Row]:
     rows = [row for solver in plan.solvers for row in launch_rows(solver, plan.peer)]
-    report.show_launches(rows, _console)
+    step_report.show_launches(rows, _console)
     return rows
 
 
 def _graphs(plan: Plan) -> Sequence[Row]:
     rows = [row for solver in plan.solvers for row in graph_rows(solver, plan.peer)]
-    report.show_graphs(rows, _console)
+    step_report.show_graphs(rows, _console)
     return rows
 
 

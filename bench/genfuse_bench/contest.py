@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import genfuse
+from genfuse_bench.measurement import Window
 from genfuse_bench.module_peers import ModulePeer
-from genfuse_bench.timing import Call, Effort, Trajectory, Window, warm_up, window
+from genfuse_bench.timing import Call, Effort, Trajectory, warm_up, window
 from genfuse_bench.traffic import Traffic
 from genfuse_bench.workload import Inputs, Run, Workload, cast, channels_last, first
 from genfuse_kernels.conv_norm_act import spec

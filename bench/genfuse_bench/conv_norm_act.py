@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from genfuse_bench.contest import ACCURACIES, Facts, bare, label
+from genfuse_bench.measurement import Measurement, TimedRow, Timing, interval, quotient
 from genfuse_bench.module_peers import MODULE_PEERS
-from genfuse_bench.timing import Effort, Measurement, collect
+from genfuse_bench.timing import Effort, collect
 from genfuse_bench.worker import Measurer
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in ACCURACIES}
 
 
 @dataclass(frozen=True)
-class UnitRow:
+class UnitRow(TimedRow):
     """Milliseconds of one call, medians; None where nothing may be reported."""
 
     op: str
@@ -59,9 +60,6 @@ class UnitRow:
     peer_errors: dict[str, float]
     unfit: dict[str, str]
     """peers that cannot run it, or run it wrong"""
-    windows: int
-    dropped: int
-    contended: bool
 
     @property
     def refused(self) -> bool:
@@ -125,9 +123,7 @@ def _row(facts: Sequence[Facts], taken: Mapping[str, Measurement], accuracy: str
         torch_error=common.torch_error,
         peer_errors={who: e for who, e in common.errors.items() if not who.startswith("ours")},
         unfit=common.unfit,
-        windows=min(m.windows for m in taken.values()),
-        dropped=sum(m.dropped for m in taken.values()),
-        contended=any(m.contended for m in taken.values()),
+        timing=_timing(taken, name, fine),
     )
 
 
@@ -138,6 +134,28 @@ def _better(taken: Mapping[str, Measurement]) -> dict[str, float]:
         for name, us in measurement.us.items():
             times[name] = min(times.get(name, us / 1e3), us / 1e3)
     return times
+
+
+def _timing(taken: Mapping[str, Measurement], ours: str, fine: bool) -> Timing:
+    """Of both allocators' processes: ours from the one as it comes, each peer from the one that suits it."""
+    usual = taken.get("default", next(iter(taken.values())))
+    shown = [name for name in usual.us if not name.startswith("ours") or name.startswith(ours)]
+    timing = usual.only(*shown).timing(ours if fine else None)
+    us, ends, ratio = dict(timing.us), dict(timing.interval_us), dict(timing.ratio)
+    for other in taken.values():
+        for name in (name for name in us if not name.startswith("ours") and other.us[name] < us[name]):
+            own = interval(other.rounds_us[name])
+            us[name], ends[name] = own.median, (own.low, own.high)
+            if fine:
+                ratio[name] = quotient(own, interval(usual.rounds_us[ours]))  # not of the same rounds
+    return replace(
+        timing,
+        us=us,
+        interval_us=ends,
+        ratio=ratio,
+        dropped=sum(m.dropped for m in taken.values()),
+        contended=any(m.contended for m in taken.values()),
+    )
 
 
 def _best(times: Mapping[str, float]) -> str | None:

@@ -19,6 +19,7 @@ import genfuse
 from genfuse import dispatch
 from genfuse_bench.gpu_ops import OPS, Made, Subject, subjects
 from genfuse_bench.machine import Machine
+from genfuse_bench.measurement import TimedRow
 from genfuse_bench.options import device_of, some_of
 from genfuse_bench.timing import Call, Effort, measure
 
@@ -36,7 +37,7 @@ DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float16, torch.bfloat
 
 
 @dataclass(frozen=True)
-class OpRow:
+class OpRow(TimedRow):
     """One competitor on one call; no time where its error is too large."""
 
     op: str
@@ -52,7 +53,6 @@ class OpRow:
     error: float | None
     """relative to the largest number of the exact result; None where there is nothing to compare"""
     tolerance: float | None
-    contended: bool
 
 
 def ops(
@@ -110,7 +110,7 @@ def contest(
         name: made for name, made in (ours | others).items() if _holds(errors[name], tolerance, name in ours)
     }
     measured = measure({name: Call(made) for name, made in right.items()}, CALLS, device, effort)
-    best = min(measured.us[name] for name in others if name in right)
+    best = min((name for name in others if name in right), key=measured.us.__getitem__)
     return [
         OpRow(
             subject.op,
@@ -121,10 +121,10 @@ def contest(
             name,
             measured.us.get(name),
             measured.fastest_us.get(name),
-            best / measured.us[name] if name in ours and name in right else None,
+            measured.us[best] / measured.us[name] if name in ours and name in right else None,
             errors[name],
             tolerance if name in ours else None,
-            measured.contended,
+            timing=measured.only(name, best).timing(name) if name in right else None,
         )
         for name in (*ours, *others)
     ]

@@ -53,12 +53,17 @@ QUICK = ((2, 32, 8, 8),)
 
 
 def subjects(
-    ops: Sequence[str], dtype: torch.dtype, device: torch.device, *, quick: bool = False
+    ops: Sequence[str],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    quick: bool = False,
+    shapes: Sequence[tuple[int, ...]] | None = None,
 ) -> Iterator[Subject]:
-    """The calls of these ops; `quick`: of small tensors."""
+    """The calls of these ops, on images of these shapes; `quick`: of small tensors."""
     torch.manual_seed(0)
     for op in ops:
-        for shape in QUICK if quick else IMAGES:
+        for shape in shapes or (QUICK if quick else IMAGES):
             yield _MAKERS[op](torch.randn(shape, device=device, dtype=dtype))
 
 

@@ -24,6 +24,7 @@ from genfuse import env
 from genfuse.penalties.points import point_of
 from genfuse_bench.critics import SECTIONS
 from genfuse_bench.largest_error import largest_error
+from genfuse_bench.measurement import TimedRow
 from genfuse_bench.memory import resident_growth
 from genfuse_bench.timing import Call, Effort, measure
 from genfuse_bench.training import KINK
@@ -37,7 +38,7 @@ GROWTH, LEAST = 2.0, 1e-5
 
 
 @dataclass(frozen=True)
-class PenaltyRow:
+class PenaltyRow(TimedRow):
     """Milliseconds, medians; errors are of the penalty's weight gradients against float64."""
 
     op: str
@@ -61,9 +62,6 @@ class PenaltyRow:
     torch_error: float
     peak_mb: dict[str, float] = field(default_factory=dict)
     """how far it raises the peak of resident memory, each in a process of its own, and our kernels' working memory"""
-    windows: int = 0
-    dropped: int = 0
-    contended: bool = False
     kinked: bool = False
     """whether the critic's activations have a kink"""
 
@@ -188,9 +186,7 @@ def penalty_rows(
             error=error,
             torch_error=theirs,
             kinked=kinked,
-            windows=taken.windows,
-            dropped=taken.dropped,
-            contended=taken.contended,
+            timing=taken.timing(OURS if ours else None),
         )
         rows.append(row)
     return rows

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import genfuse
+from genfuse_bench.accuracy import Accuracy, terms
+from genfuse_bench.largest_error import largest_error
+from genfuse_bench.measurement import Measurement, TimedRow
 from genfuse_bench.peers import Peer
 from genfuse_bench.solvers import Solver
-from genfuse_bench.timing import Call, Effort, Measurement, Trajectory, measure
+from genfuse_bench.timing import Call, Effort, Trajectory, measure
 from genfuse_bench.trajectories import inputs, make_sampler
+from genfuse_kernels.sampler_step.spec import tolerance
 
 SHORT, LONG = 20, 220
 """Steps of the two loops whose difference is what steps cost; what a loop costs once falls out."""
 
 
 @dataclass(frozen=True)
-class LoopRow:
+class LoopRow(TimedRow):
     """A loop's cost a step, µs, beside a model that costs nothing."""
 
     op: str
@@ -29,12 +35,17 @@ class LoopRow:
     threads: int
     device: str
     peer: str | None
-    ours_us: float
+    ours_us: float | None
     peer_us: float | None
     ratio: float | None
-    windows: int
-    dropped: int
-    contended: bool
+    error: float
+    """of a loop's samples against the reference's in float64, relative to the largest of them"""
+    tolerance: float
+
+    @property
+    def refused(self) -> bool:
+        """Whether the error forbids to report a speed."""
+        return not self.error <= self.tolerance
 
 
 def loop_row(
@@ -57,8 +68,9 @@ def loop_row(
         if peer:
             loops[f"peer {steps}"] = Call(_peer_loop(solver, steps, free, x, peer))
     with torch.no_grad():
-        measurement = measure(loops, range(1), device, effort)
-    ours, theirs = _slope(measurement, "ours"), _slope(measurement, "peer") if peer else None
+        off = _accuracy(solver, x, model_output)
+        taken = _slopes(measure(loops, range(1), device, effort))
+    ours, theirs = taken.us["ours"] if off.holds else None, taken.us.get("peer")
     return LoopRow(
         op="sample",
         solver=solver.sampler,
@@ -69,10 +81,10 @@ def loop_row(
         peer=peer.name if peer else None,
         ours_us=ours,
         peer_us=theirs,
-        ratio=theirs / ours if theirs else None,
-        windows=measurement.windows,
-        dropped=measurement.dropped,
-        contended=measurement.contended,
+        ratio=theirs / ours if theirs and ours else None,
+        error=off.error,
+        tolerance=off.tolerance,
+        timing=taken.timing("ours" if off.holds else None),
     )
 
 
@@ -98,5 +110,24 @@ def _peer_loop(
     return loop
 
 
-def _slope(measurement: Measurement, name: str) -> float:
-    return (measurement.us[f"{name} {LONG}"] - measurement.us[f"{name} {SHORT}"]) / (LONG - SHORT)
+def _accuracy(solver: Solver, x: Tensor, model_output: Tensor) -> Accuracy:
+    """Of the shorter loop, two samples of it: each depends on its own seed alone."""
+    sampler = make_sampler(solver, SHORT)
+    shape, few = (min(x.shape[0], 2), *x.shape[1:]), model_output[:2]
+    got: Any = genfuse.sample(lambda x, t: few, shape, sampler=sampler, dtype=x.dtype, device=x.device)
+    exact = few.double().cpu()
+    with genfuse.backend("reference"):
+        want: Any = genfuse.sample(lambda x, t: exact, shape, sampler=sampler, dtype=torch.float64)
+    relative = max(tolerance(x.dtype, terms(row))[0] for row in sampler.table.rows)
+    return Accuracy(largest_error([got.cpu()], [want]), SHORT * relative)
+
+
+def _slopes(taken: Measurement) -> Measurement:
+    """What a step costs, from round to round."""
+    steps = LONG - SHORT
+    long = {name.split()[0]: each for name, each in taken.rounds_us.items() if name.endswith(f" {LONG}")}
+    rounds = {
+        who: [(b - a) / steps for a, b in zip(taken.rounds_us[f"{who} {SHORT}"], each, strict=True)]
+        for who, each in long.items()
+    }
+    return replace(taken, rounds_us=rounds, us={who: statistics.median(each) for who, each in rounds.items()})

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from genfuse import env
+from genfuse_bench import energy
 
 PACKAGES = ("genfuse", "torch", "diffusers", "triton", "numpy", "openvino", "onnxruntime", "ncnn", "MNN")
 
@@ -96,3 +97,12 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given; nothing to wait for on the CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def clock_mhz(device: torch.device) -> float | None:
+    """Of the processor's cores now, as the system tells it, or of the GPU; None where nobody tells."""
+    if device.type == "cuda":
+        meter = energy.meter_of(device)
+        return meter.clock_mhz() if isinstance(meter, energy.Nvml) else None
+    frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    return None if frequency is None or not frequency.current else float(frequency.current)

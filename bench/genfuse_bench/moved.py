@@ -24,7 +24,14 @@ from genfuse_kernels.common.cuda_kernel import write
 SECTOR = 32
 """Bytes of a sector, the least that memory moves."""
 
-SOURCES = ("kernels/genfuse_kernels", "csrc", "tests/triton_proof", "tests/cuda_proof", "bench/genfuse_bench")
+SOURCES = (
+    "kernels/genfuse_kernels",
+    "csrc",
+    "engine/genfuse/lab",
+    "tests/triton_proof",
+    "tests/cuda_proof",
+    "bench/genfuse_bench",
+)
 
 
 @dataclass(frozen=True)

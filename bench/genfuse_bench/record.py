@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +13,13 @@ from genfuse_bench.conv_norm_act import UnitRow
 from genfuse_bench.gpu_command import OpRow
 from genfuse_bench.gradient_penalty import PenaltyRow
 from genfuse_bench.graphs import GraphRow
+from genfuse_bench.lab import LabRow
 from genfuse_bench.launches import LaunchRow
 from genfuse_bench.loop import LoopRow
 from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.memory import MemoryRow
+from genfuse_bench.results import case_of
 from genfuse_bench.sampler_step import StepRow
 from genfuse_bench.stylegan import StyleRow
 from genfuse_bench.tensor_lists import ListRow
@@ -35,6 +38,7 @@ Row = (
     | PenaltyRow
     | StyleRow
     | OpRow
+    | LabRow
 )
 
 
@@ -48,40 +52,30 @@ class Record:
         path.touch()
         self._lines: dict[str, str] = {}
         for line in path.read_text(encoding="utf-8").splitlines():
-            self._lines[_case(json.loads(line))] = line
+            self._lines[case_of(json.loads(line))] = line
 
     def add(self, rows: Iterable[Row], machine: Machine) -> None:
         """Put rows into the file."""
         for row in rows:
             line = json_line(row, machine)
-            self._lines[_case(json.loads(line))] = line
+            self._lines[case_of(json.loads(line))] = line
         self.path.write_text("".join(f"{line}\n" for line in self._lines.values()), encoding="utf-8")
 
 
 def json_line(row: Row, machine: Machine) -> str:
-    """The row, and where it was measured; NaN and infinity as Python's json writes them."""
+    """The row, and where it was measured; null for what is no finite number, which JSON does not have."""
     where = {
         "commit": machine.commit,
         "dirty": machine.dirty,
         "machine": machine.describe(),
         "versions": machine.versions,
     }
-    return json.dumps({**asdict(row), **where}, ensure_ascii=False)
+    return json.dumps(_finite({**asdict(row), **where}), ensure_ascii=False, allow_nan=False)
 
 
-def _case(line: dict[str, Any]) -> str:
-    """What two rows share that measure the same."""
-    names = (
-        "op",
-        "workload",
-        "solver",
-        "shape",
-        "dtype",
-        "accuracy",
-        "threads",
-        "device",
-        "peer",
-        "who",
-        "gradients",
-    )
-    return str([line.get(name) for name in names])
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value

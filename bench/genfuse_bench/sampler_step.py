@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from genfuse_bench.accuracy import Accuracy, face_accuracy, step_accuracy
+from genfuse_bench.measurement import Measurement, TimedRow
 from genfuse_bench.peers import Peer
 from genfuse_bench.solvers import TIMED, Solver
-from genfuse_bench.timing import Effort, Measurement, Trajectory, measure
+from genfuse_bench.timing import Effort, Trajectory, measure
 from genfuse_bench.trajectories import Floor, StepObject, face, inputs
 
 Shape = tuple[int, ...]
@@ -29,7 +30,7 @@ CHECKED = 5
 
 
 @dataclass(frozen=True)
-class StepRow:
+class StepRow(TimedRow):
     """A line of the table; times in µs, None where nothing may be reported."""
 
     op: str
@@ -54,9 +55,6 @@ class StepRow:
     tolerance: float
     face_error: float | None
     face_tolerance: float | None
-    windows: int
-    dropped: int
-    contended: bool
 
     @property
     def floor_bytes(self) -> int:
@@ -129,9 +127,7 @@ def step_row(
         tolerance=step.tolerance,
         face_error=against_peer.error if against_peer else None,
         face_tolerance=against_peer.tolerance if against_peer else None,
-        windows=measurement.windows if measurement else 0,
-        dropped=measurement.dropped if measurement else 0,
-        contended=measurement.contended if measurement else False,
+        timing=measurement.timing("ours") if measurement else None,
     )
 
 

@@ -98,9 +98,7 @@ def spectral_row(name: str, layers: Sequence[nn.Module], effort: Effort) -> List
         fastest_ms={who: us / 1e3 for who, us in taken.fastest_us.items()},
         error=error,
         torch_error=torch_error,
-        windows=taken.windows,
-        dropped=taken.dropped,
-        contended=taken.contended,
+        timing=taken.timing(OURS if ours else None),
     )
 
 

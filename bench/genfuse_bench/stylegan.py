@@ -15,6 +15,7 @@ from torch import Tensor
 from genfuse.ops import bias_act, conv_norm_act, modulated_conv2d, upfirdn2d
 from genfuse_bench import stylegan_peers as peers
 from genfuse_bench.largest_error import largest_error
+from genfuse_bench.measurement import TimedRow
 from genfuse_bench.tensor_lists import FLOOR, OURS
 from genfuse_bench.timing import Call, Effort, measure
 
@@ -38,7 +39,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class StyleRow:
+class StyleRow(TimedRow):
     """Milliseconds, medians."""
 
     op: str
@@ -56,9 +57,6 @@ class StyleRow:
     """first deciles of all"""
     error: float
     torch_error: float
-    windows: int
-    dropped: int
-    contended: bool
 
     @property
     def refused(self) -> bool:
@@ -201,9 +199,7 @@ def style_row(case: Case, gradients: bool, effort: Effort) -> StyleRow:
         fastest_ms={who: us / 1e3 for who, us in taken.fastest_us.items()},
         error=errors[OURS],
         torch_error=max(errors[name] for name in names),
-        windows=taken.windows,
-        dropped=taken.dropped,
-        contended=taken.contended,
+        timing=taken.timing(OURS if ours else None),
     )
 
 

@@ -21,10 +21,14 @@ from genfuse.data.grid import save_grid
 from genfuse.data.scatter import scatter
 from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid, frechet_distance
 from genfuse.systems import ngrams
+from genfuse.systems.cogan import CoGAN
+from genfuse.systems.ebgan import EBGAN
 from genfuse.systems.text_style import TextStyle
 from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
+from genfuse_bench.anomaly_record import of_anomalies
+from genfuse_bench.pair_record import of_pairs
 from genfuse_bench.translation_record import of_translations
 
 COUNT = 1000
@@ -53,7 +57,7 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "metrics": _last(logged),
         "measured": _measured(system, source),
     }
-    if isinstance(source, ImageDataset) and not isinstance(system, Translator):
+    if isinstance(source, ImageDataset) and not isinstance(system, Translator | CoGAN):
         found["over_steps"] = _over_steps(run, source, logged)
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -75,7 +79,12 @@ def _measured(system: System[Any], source: Data) -> dict[str, Any]:
         return _of_style(system, source) if isinstance(system, TextStyle) else _of_texts(system, source)
     if isinstance(system, Translator):
         return of_translations(system, source)
-    return _of_photograph(system, source) if len(source) == 1 else _of_pictures(system, source)
+    if isinstance(system, CoGAN):
+        return of_pairs(system, source, COUNT)
+    if len(source) == 1:
+        return _of_photograph(system, source)
+    found = _of_pictures(system, source)
+    return found | of_anomalies(system, source) if isinstance(system, EBGAN) else found
 
 
 def _last(logged: list[dict[str, Any]]) -> dict[str, float]:

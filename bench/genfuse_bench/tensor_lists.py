@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genfuse.ops import clip_grad_norm, clip_weights, ema_update
 from genfuse_bench.largest_error import largest_error
+from genfuse_bench.measurement import TimedRow
 from genfuse_bench.timing import Call, Effort, measure
 from genfuse_kernels.clip_grad_norm import spec as clip_grad_norm_spec
 from genfuse_kernels.clip_weights import spec as clip_weights_spec
@@ -27,7 +28,7 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class ListRow:
+class ListRow(TimedRow):
     """Milliseconds, medians."""
 
     op: str
@@ -49,9 +50,6 @@ class ListRow:
     """first deciles of all"""
     error: float
     torch_error: float
-    windows: int = 0
-    dropped: int = 0
-    contended: bool = False
 
     @property
     def refused(self) -> bool:
@@ -235,7 +233,5 @@ def _row(
         fastest_ms={name: us / 1e3 for name, us in taken.fastest_us.items()},
         error=error,
         torch_error=eager,
-        windows=taken.windows,
-        dropped=taken.dropped,
-        contended=taken.contended,
+        timing=taken.timing(OURS if ours else None),
     )

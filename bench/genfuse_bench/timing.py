@@ -1,29 +1,36 @@
 """Round-robin timing of competitors in one process, and which of its windows to believe.
 
 Every round gives each competitor a turn, so that what disturbs the machine disturbs all alike. Rounds are
-grouped into windows; a window in which other processes took more than a tenth of a core is dropped.
+grouped into windows; a window in which other processes took more than a tenth of a core is dropped. What is kept is
+summed up by `genfuse_bench.measurement`.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from genfuse_bench.machine import synchronize
+from genfuse_bench.cold_cache import flush_of
+from genfuse_bench.energy import meter_of
+from genfuse_bench.load import Load
+from genfuse_bench.machine import clock_mhz, synchronize
+from genfuse_bench.measurement import Measurement, Window, summary
 
 TURN = 0.005
 """Seconds that a competitor runs, in whole trajectories, before the next one's turn: caches and branch
 predictors are its own for most of them."""
+
+POWER = 0.2
+"""Seconds that a competitor runs alone in each window where energy is measured: NVML's counter moves every 100 ms."""
 
 
 class Trajectory(Protocol):
@@ -38,39 +45,21 @@ class Trajectory(Protocol):
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: `windows` clean windows of at least `window` seconds, at most `limit` seconds."""
+    """How long to measure: `windows` clean windows of at least `window` seconds, at most `limit` seconds.
+
+    rest    seconds of sleep before a turn, and then a lap that does not count: where competitors have threads of their
+            own, those of the last one still spin, and would run against the next one's
+    rounds  windows are added until there are so many: fewer have no interval of 95 %
+    cold    empty the caches before each step
+    """
 
     windows: int = 5
     window: float = 0.15
     limit: float = 4.0
     turn: float = TURN
     rest: float = 0.0
-    """Seconds of sleep before a turn, and then a lap that does not count: where competitors have threads of their own,
-    those of the last one still spin, and would run against the next one's."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Median time of a step by competitor, in µs, and how quiet the machine was."""
-
-    us: dict[str, float]
-    fastest_us: dict[str, float]
-    """first decile: what a quieter machine would give"""
-    spread: dict[str, float]
-    """(third − first quartile) / median"""
-    windows: int
-    dropped: int
-    contended: bool
-    """Every window was disturbed: these figures come from disturbed ones."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Times of steps in ns, by competitor."""
-
-    laps: dict[str, list[float]]
-    disturbed: bool
-    """whether others took part of the machine meanwhile"""
+    rounds: int = 6
+    cold: bool = False
 
 
 def measure(
@@ -87,10 +76,10 @@ def collect(sources: Mapping[str, Callable[[], Window]], effort: Effort) -> dict
     end = time.monotonic() + effort.limit * len(sources)
     while True:
         for name, take in sources.items():
-            if _clean(windows[name]) < effort.windows:
+            if not _enough(windows[name], effort):
                 windows[name].append(take())
-        if time.monotonic() >= end or all(_clean(taken) >= effort.windows for taken in windows.values()):
-            return {name: _summary(taken) for name, taken in windows.items()}
+        if time.monotonic() >= end or all(_enough(taken, effort) for taken in windows.values()):
+            return {name: summary(taken) for name, taken in windows.items()}
 
 
 def warm_up(trajectories: Mapping[str, Trajectory], steps: range, device: torch.device) -> None:
@@ -107,34 +96,28 @@ def window(
     with _no_collection():
         before = Load.now()
         taken = _window(trajectories, steps, device, effort)
-        return Window(taken, Load.now().disturbed_since(before))
+        disturbed = Load.now().disturbed_since(before)
+        clock = clock_mhz(device)
+        watts = {name: _watts(each, steps, device) for name, each in trajectories.items()}
+        known = {name: power for name, power in watts.items() if power is not None}
+        return Window(taken, disturbed, "cold" if effort.cold else "warm", known, clock)
 
 
-def _clean(windows: list[Window]) -> int:
-    return sum(not window.disturbed for window in windows)
+def _enough(windows: list[Window], effort: Effort) -> bool:
+    clean = [window for window in windows if not window.disturbed]
+    return len(clean) >= effort.windows and sum(window.rounds for window in clean) >= effort.rounds
 
 
-def _summary(windows: list[Window]) -> Measurement:
-    clean = [window.laps for window in windows if not window.disturbed]
-    kept = clean or [window.laps for window in windows]
-    times = {name: [lap for laps in kept for lap in laps[name]] for name in kept[0]}
-    return Measurement(
-        us={name: statistics.median(laps) / 1e3 for name, laps in times.items()},
-        fastest_us={name: _first_decile(laps) / 1e3 for name, laps in times.items()},
-        spread={name: _spread(laps) for name, laps in times.items()},
-        windows=len(kept),
-        dropped=len(windows) - len(kept),
-        contended=not clean,
-    )
-
-
-def laps(trajectory: Trajectory, steps: range, device: torch.device) -> list[float]:
-    """The time of each step, in ns; on a GPU, between events in its stream."""
+def laps(trajectory: Trajectory, steps: range, device: torch.device, *, cold: bool = False) -> list[float]:
+    """The time of each step, in ns; on a GPU, between events in its stream. `cold`: caches are emptied before each."""
     trajectory.begin()
     for i in range(steps.start):
         trajectory.step(i)
+    flush = _flush(device) if cold else None
     if device.type == "cuda":
-        return _event_laps(trajectory, steps, device)
+        return _event_laps(trajectory, steps, device, flush)
+    if flush is not None:
+        return [_cold_lap(trajectory, i, flush) for i in steps]
     marks = [time.perf_counter_ns()]
     for i in steps:
         trajectory.step(i)
@@ -142,22 +125,36 @@ def laps(trajectory: Trajectory, steps: range, device: torch.device) -> list[flo
     return [float(b - a) for a, b in itertools.pairwise(marks)]
 
 
-def _event_laps(trajectory: Trajectory, steps: range, device: torch.device) -> list[float]:
+_flush = functools.cache(flush_of)
+
+
+def _cold_lap(trajectory: Trajectory, i: int, flush: Callable[[], object]) -> float:
+    flush()
+    begin = time.perf_counter_ns()
+    trajectory.step(i)
+    return float(time.perf_counter_ns() - begin)
+
+
+def _event_laps(
+    trajectory: Trajectory, steps: range, device: torch.device, flush: Callable[[], object] | None
+) -> list[float]:
     make_event: Any = torch.cuda.Event  # untyped in PyTorch
-    events = [make_event(enable_timing=True) for _ in range(len(steps) + 1)]
+    pairs = [(make_event(enable_timing=True), make_event(enable_timing=True)) for _ in steps]
     synchronize(device)
-    events[0].record()
-    for event, i in zip(events[1:], steps, strict=True):
+    for (begin, end), i in zip(pairs, steps, strict=True):
+        if flush is not None:
+            flush()
+        begin.record()
         trajectory.step(i)
-        event.record()
+        end.record()
     synchronize(device)
-    return [1e6 * float(a.elapsed_time(b)) for a, b in itertools.pairwise(events)]
+    return [1e6 * float(begin.elapsed_time(end)) for begin, end in pairs]
 
 
 def _window(
     trajectories: Mapping[str, Trajectory], steps: range, device: torch.device, effort: Effort
-) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in trajectories}
+) -> dict[str, list[list[float]]]:
+    turns: dict[str, list[list[float]]] = {name: [] for name in trajectories}
     order = list(trajectories)
     end = time.monotonic() + effort.window
     while True:
@@ -165,14 +162,29 @@ def _window(
             if effort.rest:
                 time.sleep(effort.rest)
                 laps(trajectories[name], steps, device)
-            turn = time.monotonic() + effort.turn
-            while True:
-                times[name] += laps(trajectories[name], steps, device)
-                if time.monotonic() >= turn:
-                    break
+            turns[name].append(_turn(trajectories[name], steps, device, effort))
         order.append(order.pop(0))  # nobody always follows the same neighbour
         if time.monotonic() >= end:
-            return times
+            return turns
+
+
+def _turn(trajectory: Trajectory, steps: range, device: torch.device, effort: Effort) -> list[float]:
+    times: list[float] = []
+    end = time.monotonic() + effort.turn
+    while not times or time.monotonic() < end:
+        times += laps(trajectory, steps, device, cold=effort.cold)
+    return times
+
+
+def _watts(trajectory: Trajectory, steps: range, device: torch.device) -> float | None:
+    """Power while it runs alone for `POWER` seconds; None where nothing measures it."""
+    meter = meter_of(device)
+    if meter is None:
+        return None
+    joules, begin = meter.joules(), time.monotonic()
+    while time.monotonic() < begin + POWER:
+        laps(trajectory, steps, device)
+    return (meter.joules() - joules) / (time.monotonic() - begin)
 
 
 def _warm_up(trajectory: Trajectory, steps: range, device: torch.device, rounds: int = 12) -> None:
@@ -182,48 +194,6 @@ def _warm_up(trajectory: Trajectory, steps: range, device: torch.device, rounds:
         previous, last = last, statistics.median(laps(trajectory, steps, device))
         if abs(last - previous) < 0.1 * previous:
             return
-
-
-def _first_decile(values: list[float]) -> float:
-    return statistics.quantiles(values, n=10)[0] if len(values) > 1 else values[0]
-
-
-def _spread(values: list[float]) -> float:
-    if len(values) < 2:
-        return 0.0
-    first, middle, third = statistics.quantiles(values, n=4)
-    return (third - first) / middle
-
-
-@dataclass(frozen=True)
-class Load:
-    """Processor seconds so far: of the whole machine (None off Linux) and of this process; and the time."""
-
-    machine: float | None
-    own: float
-    at: float
-
-    @classmethod
-    def now(cls) -> Load:
-        """Read the counters."""
-        return cls(_busy_seconds(), time.process_time(), time.monotonic())
-
-    def disturbed_since(self, before: Load) -> bool:
-        """Whether others took more than a tenth of a core; two ticks of 10 ms are let pass."""
-        if self.machine is None or before.machine is None:
-            return False
-        others = (self.machine - before.machine) - (self.own - before.own)
-        return others > 0.1 * (self.at - before.at) + 0.02
-
-
-def _busy_seconds() -> float | None:
-    """Busy time of all cores together, what the hypervisor took included."""
-    try:
-        with Path("/proc/stat").open(encoding="ascii") as lines:
-            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, lines.readline().split()[1:9])
-    except (OSError, ValueError):
-        return None
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import genfuse
 from genfuse_bench.largest_error import largest_error
-from genfuse_bench.timing import Call, Effort, Measurement, measure
+from genfuse_bench.measurement import Measurement, TimedRow
+from genfuse_bench.timing import Call, Effort, measure
 from genfuse_bench.workload import Inputs, cast, channels_last, first
 
 OURS, LOW, PEERS = "ours", "ours low", ("eager", "eager channels-last", "compile")
@@ -44,7 +45,7 @@ _STEPS, _CPU = range(1), torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class TrainingRow:
+class TrainingRow(TimedRow):
     """Milliseconds, medians; errors are of gradients against float64, relative to the largest of them."""
 
     op: str
@@ -68,9 +69,6 @@ class TrainingRow:
     """what autograd keeps from forward to backward, beside the parameters; of a step"""
     peak_mb: dict[str, float] = field(default_factory=dict)
     """how far a step raises the peak of resident memory, each in a process of its own"""
-    windows: int = 0
-    dropped: int = 0
-    contended: bool = False
     kinked: bool = False
     """whether the network's activations have a kink"""
 
@@ -255,8 +253,6 @@ def row_of(
         torch_error=torch_error,
         low_ms=low,
         activation_mb=kept,
-        windows=taken.windows,
-        dropped=taken.dropped,
-        contended=taken.contended,
+        timing=taken.timing(OURS if ours else None),
         kinked=kinked,
     )

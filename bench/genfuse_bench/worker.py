@@ -21,8 +21,9 @@ from genfuse_bench import sections
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.contest import Contest, Facts
 from genfuse_bench.gemm_peak import gemm_peak
+from genfuse_bench.measurement import Window
 from genfuse_bench.module_peers import MODULE_PEERS
-from genfuse_bench.timing import Effort, Window
+from genfuse_bench.timing import Effort
 
 ALLOCATORS = ("tuned", "default")
 """glibc told to keep freed memory; as it comes."""

@@ -31,14 +31,15 @@ void attention(int32_t dtype, const py::tuple& sizes, float scale, const py::tup
     args.k = heads_from(k);
     args.v = heads_from(v);
     args.out = heads_from(out);
-    run_recorded(genfuse_attention, args, {args.q.data, args.k.data, args.v.data, args.out.data});
+    run_recorded(genfuse_attention, args);
 }
 
-void timestep_embedding(uintptr_t t, int64_t batch, int64_t channels, bool flip_sin_to_cos,
+void timestep_embedding(uintptr_t t, bool t_is_double, int64_t batch, int64_t channels, bool flip_sin_to_cos,
                         double downscale_freq_shift, double scale, double max_period, uintptr_t out,
                         bool is_double) {
     genfuse_timestep_embedding_args args{};
-    args.t = static_cast<const double*>(address(t));
+    args.t = address(t);
+    args.t_dtype = t_is_double ? GENFUSE_FLOAT64 : GENFUSE_FLOAT32;
     args.batch = batch;
     args.channels = channels;
     args.flip_sin_to_cos = flip_sin_to_cos;
@@ -47,7 +48,7 @@ void timestep_embedding(uintptr_t t, int64_t batch, int64_t channels, bool flip_
     args.max_period = max_period;
     args.out = address(out);
     args.dtype = is_double ? GENFUSE_FLOAT64 : GENFUSE_FLOAT32;
-    run_recorded(genfuse_timestep_embedding, args, {args.t, args.out});
+    run_recorded(genfuse_timestep_embedding, args);
 }
 
 }  // namespace
@@ -55,9 +56,10 @@ void timestep_embedding(uintptr_t t, int64_t batch, int64_t channels, bool flip_
 void bind_attention(py::module_& module) {
     module.def("attention", &attention, py::arg("dtype"), py::arg("sizes"), py::arg("scale"), py::arg("q"),
                py::arg("k"), py::arg("v"), py::arg("out"), py::arg("threads"));
-    module.def("timestep_embedding", &timestep_embedding, py::arg("t"), py::arg("batch"), py::arg("channels"),
-               py::arg("flip_sin_to_cos"), py::arg("downscale_freq_shift"), py::arg("scale"),
-               py::arg("max_period"), py::arg("out"), py::arg("is_double"));
+    module.def("timestep_embedding", &timestep_embedding, py::arg("t"), py::arg("t_is_double"),
+               py::arg("batch"), py::arg("channels"), py::arg("flip_sin_to_cos"),
+               py::arg("downscale_freq_shift"), py::arg("scale"), py::arg("max_period"), py::arg("out"),
+               py::arg("is_double"));
 }
 
 }  // namespace genfuse

@@ -37,7 +37,7 @@ void bias_act(int32_t dtype, int32_t threads, bool channels_last, const Sizes& s
     args.clamp = clamp;
     args.bias_sums = doubles(bias_sums);
     args.scale_sums = doubles(scale_sums);
-    call_released(genfuse_bias_act, &args);
+    run_recorded(genfuse_bias_act, args);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "common/image.h"
 #include "common/tensor.h"
+#include "network/describe.h"
 
 namespace genfuse {
 
@@ -21,6 +22,7 @@ void bind_glue(pybind11::module_& module);
 void bind_gradient(pybind11::module_& module);
 void bind_lists(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);
+void bind_network(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_plan(pybind11::module_& module);
 void bind_program(pybind11::module_& module);
@@ -53,21 +55,25 @@ void raise_unless_ok(genfuse_status status, const genfuse_message& message);
 class Program {
   public:
     using Call = std::function<genfuse_status(genfuse_message*)>;
+    using Description = std::function<void(Fields&)>;
 
     void start();
     void stop();
-    void add(Call call, std::vector<uintptr_t> addresses);
+    void add(const char* name, Call call, Description description);
     size_t size() const { return steps_.size(); }
     void shorten(size_t size);
-    const std::vector<uintptr_t>& addresses(size_t step) const;
+    const char* name(size_t step) const { return steps_.at(step).name; }
+    // Visits the fields of a call; what the visitor sets is lost.
+    void describe(size_t step, Fields& fields) const { steps_.at(step).description(fields); }
     void watch(uintptr_t data, int64_t bytes);
     bool unchanged() const;
     void run(size_t begin, size_t end) const;
 
   private:
     struct Step {
+        const char* name;
         Call call;
-        std::vector<uintptr_t> addresses;
+        Description description;
     };
     struct Watched {
         uintptr_t data;
@@ -93,18 +99,17 @@ void call_released(Function function, Args... args) {
     raise_unless_ok(status, message);
 }
 
-// Runs function(args, &message) without the interpreter's lock, and records it with all that it points to.
+// Runs function(args, &message) without the interpreter's lock, and records it.
 template <class Args>
-void run_recorded(genfuse_status (*function)(const Args*, genfuse_message*), const Args& args,
-                  std::initializer_list<const void*> pointers) {
+void run_recorded(genfuse_status (*function)(const Args*, genfuse_message*), const Args& args) {
     call_released(function, &args);
     if (!recording()) return;
-    std::vector<uintptr_t> addresses;
-    for (const void* pointer : pointers) {
-        if (pointer) addresses.push_back(reinterpret_cast<uintptr_t>(pointer));
-    }
-    recording()->add([function, args](genfuse_message* text) { return function(&args, text); },
-                     std::move(addresses));
+    recording()->add(
+        name_of(args), [function, args](genfuse_message* text) { return function(&args, text); },
+        [args](Fields& fields) {
+            Args copy = args;
+            describe(fields, copy);
+        });
 }
 
 // Calls function(args, &message), without the interpreter's lock where the work outweighs letting go of it.

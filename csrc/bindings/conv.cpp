@@ -62,6 +62,7 @@ class Conv {
                                         std::to_string(ways_) + ", from 0 on");
         }
         conv_ = ways[way];
+        accuracy_ = accuracy;
     }
 
     // A unit of `channels` channels without a convolution.
@@ -139,12 +140,7 @@ class Conv {
         args.epilogue.residual = image_from(residual);
         args.epilogue.residual_skip = image_from(residual_skip);
         args.out = image_from(out);
-        const genfuse_prologue& p = args.prologue;
-        const genfuse_epilogue& e = args.epilogue;
-        run_recorded(genfuse_conv_norm_act, args,
-                     {args.x.data, args.skip.data, p.stats, p.mean, p.variance, p.weight, p.bias,
-                      p.film_scale, p.film_shift, p.seeds, args.packed, args.weight.data, e.bias, e.shift,
-                      e.stats, e.residual.data, e.residual_skip.data, e.projection, args.out.data});
+        run_recorded(run_conv, ConvCall{args, accuracy_});
     }
 
     void weight_gradient(int32_t dtype, int32_t threads, int64_t batch, int64_t height, int64_t width,
@@ -171,7 +167,7 @@ class Conv {
 
   private:
     genfuse_conv conv_{};
-    int32_t ways_ = 1;
+    int32_t ways_ = 1, accuracy_ = GENFUSE_CLOSE;
 };
 
 genfuse_prologue make_prologue(int32_t kind, int32_t groups, bool centred, int32_t activation, float slope,
@@ -240,7 +236,7 @@ void norm_stats(int32_t dtype, int32_t threads, int64_t batch, int64_t height, i
     args.width = width;
     args.x = image_from(x);
     args.stats = static_cast<float*>(address(stats));
-    run_recorded(genfuse_norm_stats, args, {args.x.data, args.stats});
+    run_recorded(genfuse_norm_stats, args);
 }
 
 }  // namespace

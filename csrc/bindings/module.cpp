@@ -123,6 +123,7 @@ PYBIND11_MODULE(_cpu, module) {
     bind_gradient(module);
     bind_lists(module);
     bind_memory(module);
+    bind_network(module);
     bind_ops(module);
     bind_plan(module);
     bind_program(module);

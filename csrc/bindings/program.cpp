@@ -1,6 +1,8 @@
 // Calls of kernels that were made once, to be made again with the same addresses.
 #include <pybind11/stl.h>
 
+#include <cstring>
+
 #include "bindings/bindings.h"
 #include "common/checksum.h"
 
@@ -11,14 +13,66 @@ namespace {
 
 thread_local Program* recorder = nullptr;
 
+// The pointer at this place.
+uintptr_t held(const void* place) {
+    uintptr_t data;
+    std::memcpy(&data, place, sizeof data);
+    return data;
+}
+
+// What a call says of itself: its numbers by name, and its operands as (name, address, bytes, writes).
+class Written : public Fields {
+  public:
+    using Fields::number;
+    using Fields::real;
+
+    void number(const char* name, int64_t& value, int64_t, int64_t) override { numbers[name] = value; }
+    void real(const char* name, double& value) override { numbers[name] = py::float_(value); }
+    void memory(const char* name, void* place, const Reach& reach, Access access, bool) override {
+        const bool writes = access == Access::writes || access == Access::writes_in_place;
+        const uintptr_t data = held(place);
+        operands.append(py::make_tuple(name, data, data ? reach.bytes() : 0, writes));
+    }
+
+    py::dict numbers;
+    py::list operands;
+};
+
+py::tuple described(const Program& program, size_t step) {
+    Written written;
+    program.describe(step, written);
+    return py::make_tuple(program.name(step), written.numbers, written.operands);
+}
+
+// All memory that a call reaches.
+class Reached : public Fields {
+  public:
+    using Fields::number;
+    using Fields::real;
+
+    void number(const char*, int64_t&, int64_t, int64_t) override {}
+    void real(const char*, double&) override {}
+    void memory(const char*, void* place, const Reach&, Access, bool) override {
+        if (const uintptr_t data = held(place)) addresses.push_back(data);
+    }
+
+    std::vector<uintptr_t> addresses;
+};
+
+std::vector<uintptr_t> reached(const Program& program, size_t step) {
+    Reached all;
+    program.describe(step, all);
+    return all.addresses;
+}
+
 }  // namespace
 
 Program* recording() {
     return recorder;
 }
 
-void Program::add(Call call, std::vector<uintptr_t> addresses) {
-    steps_.push_back({std::move(call), std::move(addresses)});
+void Program::add(const char* name, Call call, Description description) {
+    steps_.push_back({name, std::move(call), std::move(description)});
 }
 
 void Program::start() {
@@ -31,10 +85,6 @@ void Program::stop() {
 
 void Program::shorten(size_t size) {
     if (size < steps_.size()) steps_.resize(size);
-}
-
-const std::vector<uintptr_t>& Program::addresses(size_t step) const {
-    return steps_.at(step).addresses;
 }
 
 void Program::watch(uintptr_t data, int64_t bytes) {
@@ -69,7 +119,9 @@ void bind_program(py::module_& module) {
         .def("start", &Program::start, "Record what this thread calls from now on.")
         .def("stop", &Program::stop)
         .def("shorten", &Program::shorten, py::arg("size"), "Forget the calls from this one on.")
-        .def("addresses", &Program::addresses, py::arg("step"), "All memory that a call reads or writes.")
+        .def("addresses", &reached, py::arg("step"), "All memory that a call reads or writes.")
+        .def("described", &described, py::arg("step"),
+             "A call's name, its numbers by name, and its operands: (name, address, bytes, written).")
         .def("watch", &Program::watch, py::arg("data"), py::arg("bytes"),
              "Remember the checksum of this memory.")
         .def("unchanged", &Program::unchanged, "Whether all watched memory has its checksum.")

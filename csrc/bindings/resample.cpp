@@ -29,7 +29,7 @@ void upfirdn2d(int32_t dtype, int32_t threads, bool channels_last, int64_t batch
     std::tie(args.up_x, args.up_y) = up;
     std::tie(args.down_x, args.down_y) = down;
     std::tie(args.pad_x, args.pad_y) = padding;
-    call_released(genfuse_upfirdn2d, &args);
+    run_recorded(genfuse_upfirdn2d, args);
 }
 
 }  // namespace

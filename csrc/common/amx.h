@@ -65,9 +65,16 @@ class Use {
 
 #else
 
-inline uint8_t (&registers())[8][kRegisterBytes] {
-    static thread_local uint8_t all[8][kRegisterBytes];
+using Registers = uint8_t[8][kRegisterBytes];
+
+// A pointer alone: of a library that dlopen loads, what is thread_local may have to fit a few bytes.
+inline Registers*& in_use() {
+    static thread_local Registers* all = nullptr;
     return all;
+}
+
+inline Registers& registers() {
+    return *in_use();
 }
 
 template <int to>
@@ -115,8 +122,15 @@ GENFUSE_INLINE void store_factors(void* to, f32 first, f32 second) {
     narrow(static_cast<bfloat16*>(to) + kLanes<float>, second);
 }
 
-struct Use {
-    Use() {}
+class Use {
+  public:
+    Use() { in_use() = &all_; }
+    ~Use() { in_use() = nullptr; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+  private:
+    Registers all_;
 };
 
 #endif

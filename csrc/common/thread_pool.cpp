@@ -6,10 +6,12 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
+
+#include "common/scratch.h"
 
 namespace genfuse {
 namespace {
@@ -94,7 +96,9 @@ class Pool {
         awake_.notify_all();
     }
 
-    [[noreturn]] void serve(int number) {
+    // Until the process ends; a thread without memory to work in leaves its part to the others.
+    void serve(int number) {
+        if (!has_scratch()) return;
         const auto wanted = [&] {
             return open(ticket_.load()) && number < invited_.load(std::memory_order_relaxed);
         };
@@ -113,8 +117,8 @@ class Pool {
         while (workers_ < workers && workers_ < kMaxWorkers) {
             try {
                 std::thread([this, number = workers_] { serve(number); }).detach();
-            } catch (const std::system_error&) {
-                return;  // the caller does what the missing worker would have done
+            } catch (const std::exception&) {  // no more threads, or no memory for one
+                return;                        // the caller does what the missing worker would have done
             }
             ++workers_;
         }
@@ -147,7 +151,9 @@ class TeamCall {
     }
 };
 
-Pool* pool = nullptr;  // never destroyed: workers may outlive every static object
+// Never destroyed, as workers may outlive every static object, and not allocated, so that it cannot fail.
+alignas(Pool) unsigned char pool_memory[sizeof(Pool)];
+Pool* pool = nullptr;
 
 // A fork waits for the job in flight; the child has no workers and starts with a fresh pool.
 void before_fork() {
@@ -157,13 +163,13 @@ void after_fork_in_parent() {
     pool->submission.unlock();
 }
 void after_fork_in_child() {
-    pool = new Pool;
+    pool = new (pool_memory) Pool;
     team = {};
 }
 
 Pool& the_pool() {
     static const bool registered = [] {
-        pool = new Pool;
+        pool = new (pool_memory) Pool;
         return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
     }();
     (void)registered;

@@ -1,4 +1,4 @@
-/* The C interface of sampler_step. Plain C; kernels/genfuse_kernels/sampler_step/spec.py says what is
+/* The interface of sampler_step; kernels/genfuse_kernels/sampler_step/spec.py says what is
  * computed. */
 #ifndef GENFUSE_SAMPLER_STEP_PARAMS_H
 #define GENFUSE_SAMPLER_STEP_PARAMS_H
@@ -26,11 +26,12 @@ typedef struct {
     int32_t threads;
 } genfuse_sampler_step_args;
 
-/* One step. Any status but GENFUSE_OK has written nothing but the message. */
-genfuse_status genfuse_sampler_step(const genfuse_sampler_step_args* args, genfuse_message* message);
-
 #ifdef __cplusplus
 }
 #endif
+
+/* One step. Any status but GENFUSE_OK has written nothing but the message. Of C++ linkage: in the C library
+ * the name is a sampler's. */
+genfuse_status genfuse_sampler_step(const genfuse_sampler_step_args* args, genfuse_message* message);
 
 #endif

@@ -11,6 +11,11 @@ namespace {
 
 using Args = genfuse_timestep_embedding_args;
 
+double time_at(const Args& args, int64_t n) {
+    if (args.t_dtype == GENFUSE_FLOAT32) return static_cast<double>(static_cast<const float*>(args.t)[n]);
+    return static_cast<const double*>(args.t)[n];
+}
+
 template <class T>
 void embed(const Args& args) {
     const int64_t half = args.channels / 2;
@@ -24,7 +29,7 @@ void embed(const Args& args) {
     for (int64_t n = 0; n < args.batch; ++n) {
         T* const out = static_cast<T*>(args.out) + n * args.channels;
         for (int64_t i = 0; i < half; ++i) {
-            const double angle = args.scale * args.t[n] * frequency[static_cast<size_t>(i)];
+            const double angle = args.scale * time_at(args, n) * frequency[static_cast<size_t>(i)];
             out[cosine + i] = static_cast<T>(std::cos(angle));
             out[sine + i] = static_cast<T>(std::sin(angle));
         }
@@ -43,6 +48,9 @@ genfuse_status genfuse_timestep_embedding(const genfuse_timestep_embedding_args*
     }
     if (args->dtype != GENFUSE_FLOAT32 && args->dtype != GENFUSE_FLOAT64) {
         return invalid(message, "dtype is code %d, expected float32 or float64", args->dtype);
+    }
+    if (args->t_dtype != GENFUSE_FLOAT32 && args->t_dtype != GENFUSE_FLOAT64) {
+        return invalid(message, "dtype of t is code %d, expected float32 or float64", args->t_dtype);
     }
     try {
         args->dtype == GENFUSE_FLOAT32 ? embed<float>(*args) : embed<double>(*args);

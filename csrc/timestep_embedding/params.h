@@ -10,7 +10,8 @@ extern "C" {
 #endif
 
 typedef struct {
-    const double* t; /* (batch,) */
+    const void* t;   /* (batch,) */
+    int32_t t_dtype; /* float32 or float64 */
     int64_t batch, channels;
     int32_t flip_sin_to_cos;
     double downscale_freq_shift, scale, max_period;

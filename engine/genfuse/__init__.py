@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from genfuse import augment, losses, nn, ops, samplers
 from genfuse.dispatch import backend
-from genfuse.errors import CheckpointError, GenfuseError, UnsupportedError
+from genfuse.errors import CheckpointError, GenfuseError, KernelError, UnsupportedError
+from genfuse.exporting import export, load_network
+from genfuse.lab import register, unregister
 from genfuse.ops.explain import explain
 from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
 from genfuse.samplers import Sampler, graph, sample
+from genfuse.tracing import trace
 
 if TYPE_CHECKING:
     from genfuse import compat, diffusers, evaluate, schedulers, systems
@@ -29,6 +32,7 @@ _WHEN_ASKED = ("compat", "diffusers", "evaluate", "schedulers", "systems")
 __all__ = [
     "CheckpointError",
     "GenfuseError",
+    "KernelError",
     "Sampler",
     "UnsupportedError",
     "__version__",
@@ -39,19 +43,24 @@ __all__ = [
     "empty_cache",
     "evaluate",
     "explain",
+    "export",
     "gradient_penalty",
     "graph",
+    "load_network",
     "losses",
     "nn",
     "ops",
     "optimize",
     "path_length_penalty",
+    "register",
     "rollback_on_failure",
     "sample",
     "samplers",
     "schedulers",
     "set_cache_limit",
     "systems",
+    "trace",
+    "unregister",
 ]
 
 

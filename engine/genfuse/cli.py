@@ -1,4 +1,4 @@
-"""The command line: `genfuse sample | train | systems | evaluate | tune | bench | explain | doctor`."""
+"""The command line: `genfuse sample | export | train | systems | evaluate | tune | bench | explain | doctor`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 import genfuse
 from genfuse import dispatch, env, measured, tuned
 from genfuse.commands.evaluate import evaluate
+from genfuse.commands.export import export
 from genfuse.commands.sample import sample
 from genfuse.commands.singan import commands as singan_commands
 from genfuse.doctor import ask_driver, gpu_findings
@@ -102,6 +103,7 @@ def top(
 
 
 app.command()(_user_errors()(sample))
+app.command()(_user_errors()(export))
 app.command()(_user_errors()(evaluate))
 app.add_typer(singan_commands(_user_errors()), name="singan")
 
@@ -317,6 +319,23 @@ def explain(
         check_name("dtype", dtype, ("float32", "float64", "bfloat16", "float16"))
         choice = dispatch.choose(op, check.device("device", device), getattr(torch, dtype))
         _console.print(str(choice), highlight=False, markup=False)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def trace(
+    context: typer.Context,
+    command: Annotated[
+        str, typer.Argument(help="sample, train, evaluate, ... and its own options behind it.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--trace-output", "-o", help="The trace, for ui.perfetto.dev.")
+    ] = Path("trace.json"),
+) -> None:
+    """Run another command, and record what its ops ran on, moved and took: genfuse trace sample -n 4 -o trace.json."""
+    with _user_errors(), genfuse.trace(output) as found:
+        app([command, *context.args], prog_name="genfuse", standalone_mode=False)
+    _console.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _console.print(f"-> {output}: open it in ui.perfetto.dev", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -3,7 +3,8 @@
 The rule: the first of `ORDER[device type]` that has a kernel for the op and takes the call. `aten` composes
 PyTorch's own kernels and is chosen only where no kernel of ours can run; `strict` forbids it. `reference` is
 the definition and runs only when asked for by name. With `reproducible=False` the fastest of those that take
-the call runs instead, by a measurement: `genfuse.measured`, on GPUs `genfuse.tuned`.
+the call runs instead, by a measurement: `genfuse.measured`, on GPUs `genfuse.tuned`. A kernel that a user has
+registered for the op (`genfuse.register`) goes before all of them, where no backend is forced.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
-from genfuse import env, measured, tuned
+from genfuse import env, measured, registry, tuned
 from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
 
@@ -101,7 +102,7 @@ class Choice:
     """What `select` decided, and why each other backend was passed over."""
 
     op: str
-    backend: Backend | None
+    backend: Backend | Literal["user"] | None
     reason: str
     passed_over: Mapping[str, str]
 
@@ -190,10 +191,7 @@ def obstacle(
         incapable = env.incapable(device.index)
         if incapable is not None:
             return incapable
-    if op in FLOAT32_ALONE:
-        dtypes: tuple[torch.dtype, ...] = (torch.float32,)
-    else:
-        dtypes = _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
+    dtypes = kernel_dtypes(op)
     if dtype not in dtypes:
         return f"dtype is {dtype}, expected one of {', '.join(str(d) for d in dtypes)}"
     if gradients and name in FORWARD_ONLY.get(op, ()):
@@ -202,6 +200,13 @@ def obstacle(
 
 
 _SINGLE = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def kernel_dtypes(op: str) -> tuple[torch.dtype, ...]:
+    """What our own kernels of an op take."""
+    if op in FLOAT32_ALONE:
+        return (torch.float32,)
+    return _SINGLE if op in FLOAT32_ARITHMETIC else (*_SINGLE, torch.float64)
 
 
 def choose(
@@ -216,6 +221,31 @@ def choose(
     limits  why a backend that has a kernel for such tensors does not take this call
     """
     check_name("op", op, OPS)
+    user = registry.of(op)
+    if user is None:
+        return _by_rule(op, device, dtype, gradients, limits)
+    why = _why_not_user(user, device, dtype)
+    if why is None:
+        passed_over: dict[str, str] = dict.fromkeys(BACKENDS, f"{user} comes first")
+        of = "what it declines raises" if user.strict else "what it declines runs by rule"
+        behind = "; backward is genfuse's own" if gradients else ""
+        return Choice(op, "user", f"registered: {user}; {of}{behind}", passed_over)
+    choice = _by_rule(op, device, dtype, gradients, limits)
+    return replace(choice, passed_over={str(user): why, **choice.passed_over})
+
+
+def _why_not_user(user: registry.UserKernel, device: torch.device, dtype: torch.dtype) -> str | None:
+    return "a backend is forced" if forced() is not None else user.obstacle(device, dtype)
+
+
+def _by_rule(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> Choice:
+    """What would run if nobody had registered a kernel."""
     wanted = forced()
     call = op, device, dtype, gradients, limits
     if wanted is not None:
@@ -288,7 +318,72 @@ def select(
     gradients: bool = False,
     limits: Mapping[Backend, str] = MappingProxyType({}),
 ) -> Launcher:
-    """The launcher of the chosen backend. UnsupportedError, naming the obstacles, where there is none."""
+    """The launcher that runs. UnsupportedError, naming the obstacles, where there is none."""
+    launch = _launcher_for(op, device, dtype, gradients, limits)
+    observer = _observer
+    return launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
+
+
+Observer = Callable[
+    [str, Launcher, torch.device, torch.dtype, bool, Mapping[Backend, str]],
+    Launcher,
+]
+_observer: Observer | None = None
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Inside, on all threads, every launcher goes through `observer` before it runs."""
+    global _observer
+    _observer = observer
+    try:
+        yield
+    finally:
+        _observer = None
+
+
+def is_observed() -> bool:
+    """Whether every launch is to go through `select`."""
+    return _observer is not None
+
+
+def _launcher_for(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> Launcher:
+    """The user's, or that of the rule."""
+    user = registry.of(op)
+    if user is None or _why_not_user(user, device, dtype) is not None:
+        return _selected(op, device, dtype, gradients, limits)
+    launch = user.launcher()
+    if user.strict:
+        return launch
+
+    def declining(*arguments: Any, **options: Any) -> None:
+        try:
+            launch(*arguments, **options)
+        except UnsupportedError:
+            _selected(op, device, dtype, gradients, limits)(*arguments, **options)
+
+    return declining
+
+
+def bypasses(op: str) -> bool:
+    """Whether a call may go straight to the C++ kernel: nothing else is forced or registered, and nobody looks on."""
+    return forced() in (None, "cpu") and registry.of(op) is None and _observer is None
+
+
+def _selected(
+    op: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    gradients: bool,
+    limits: Mapping[Backend, str],
+) -> Launcher:
+    """The launcher of the chosen backend."""
     chosen = resolve(op, device, dtype, gradients, limits)
     launch = launcher(op, chosen)
     if not is_measured(op, chosen):
@@ -307,14 +402,14 @@ def resolve(
     gradients: bool = False,
     limits: Mapping[Backend, str] = MappingProxyType({}),
 ) -> Backend:
-    """The chosen backend's name. UnsupportedError, naming the obstacles, where there is none."""
+    """The backend's name, whatever is registered. UnsupportedError, naming the obstacles, where there is none."""
     chosen = _first(op, device, dtype, gradients, limits) if forced() is None else None
     if chosen is not None:
         if chosen == "aten" and device.type == "cuda":
             _warn_of_missing(op)
         return chosen
-    choice = choose(op, device, dtype, gradients, limits)
-    if choice.backend is None:
+    choice = _by_rule(op, device, dtype, gradients, limits)
+    if choice.backend is None or choice.backend == "user":
         raise UnsupportedError(f"no permitted backend can run this call; {choice}")
     return choice.backend
 
@@ -335,7 +430,7 @@ def _warn(missing: str) -> None:
     )
 
 
-def is_measured(op: str, chosen: Backend | None) -> bool:
+def is_measured(op: str, chosen: str | None) -> bool:
     """Whether a measurement decides between this backend's kernels and others."""
     ours = chosen in ("cpu", "triton", "cuda")
     return not is_reproducible() and ours and forced() is None and op in MEASURED

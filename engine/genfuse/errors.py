@@ -13,3 +13,7 @@ class UnsupportedError(GenfuseError, RuntimeError):
 
 class CheckpointError(GenfuseError, ValueError):
     """A checkpoint cannot be read: truncated, of another shape, or not safetensors."""
+
+
+class KernelError(GenfuseError, ValueError):
+    """A user's kernel file does not compile, load or fit its op's contract; the message names its own line."""

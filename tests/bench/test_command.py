@@ -26,7 +26,7 @@ KEYS = {
         "device",
         "peer",
     ),
-    *("ours_us", "face_us", "peer_us", "floor_us", "ratio", "floors", "error", "tolerance", "contended"),
+    *("ours_us", "face_us", "peer_us", "floor_us", "ratio", "floors", "error", "tolerance", "timing"),
 }
 
 

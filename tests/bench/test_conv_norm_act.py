@@ -86,7 +86,7 @@ def test_a_process_of_its_own_gives_the_same() -> None:
     try:
         facts = worker.prepare("quick", 0, FP32, ["eager"])
         assert facts == Local().prepare("quick", 0, FP32, ["eager"])
-        assert set(worker.window(QUICK).laps) == {"ours fast", "ours fast planar", "eager"}
+        assert set(worker.window(QUICK).turns) == {"ours fast", "ours fast planar", "eager"}
         with pytest.raises(RuntimeError, match="KeyError"):
             worker.prepare("nothing", 0, FP32, [])
     finally:
@@ -104,7 +104,7 @@ def test_peers_that_fail_or_compute_something_else_are_listed_and_not_timed() ->
     held = Contest(sections.make("quick", 0), FP32, peers)
     assert held.facts.unfit["failing"] == "ValueError: no such layer"
     assert held.facts.unfit["wrong"].startswith("wrong: error")
-    assert set(held.window(QUICK).laps) == {"ours fast", "ours fast planar"}
+    assert set(held.window(QUICK).turns) == {"ours fast", "ours fast planar"}
 
 
 @pytest.mark.parametrize("dtype", [FP32, BF16])

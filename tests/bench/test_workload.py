@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from genfuse import Sampler
-from genfuse_bench import report
+from genfuse_bench import step_report
 from genfuse_bench.launches import launch_rows
 from genfuse_bench.memory import allocations
 from genfuse_bench.peers import PEERS
@@ -59,7 +59,7 @@ def test_a_planted_error_reports_no_speed(monkeypatch, planted):
     assert not refused.error <= refused.tolerance
     assert refused.ours_us is refused.face_us is refused.floor_us is refused.floors is None
     console = Console(file=io.StringIO(), width=200)
-    report.show_steps([refused], console)
+    step_report.show_steps([refused], console)
     assert "no speed reported" in console.file.getvalue()
 
 

@@ -9,7 +9,7 @@ build=build/sanitize
 
 cmake=$(command -v cmake || echo "$(dirname "$python")/cmake")
 "$cmake" -S csrc -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DGENFUSE_SANITIZE=ON -DGENFUSE_EMULATE_AVX512=ON \
+    -DGENFUSE_PYTHON=ON -DGENFUSE_SANITIZE=ON -DGENFUSE_EMULATE_AVX512=ON \
     -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(command -v "$python")" >/dev/null
 "$cmake" --build "$build" --parallel "$(nproc)"
 

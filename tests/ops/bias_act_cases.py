@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-import torch
 from torch import Tensor
 
-from genfuse_kernels.bias_act import reference, spec
-from genfuse_kernels.bias_act.spec import ACTIVATIONS, Settings
+from genfuse_kernels.bias_act.cases import SHAPES, expected, generated
+from genfuse_kernels.bias_act.cases import Call as Case
 
-SHAPES = (
-    (3,), (0, 4), (5, 3), (4, 70), (2, 600), (2, 3, 5), (3, 5, 4, 7), (2, 17, 1, 1), (2, 4, 30, 41), (1, 1, 3, 3),
-    (2, 40, 5, 6), (2, 3, 2, 4, 3),
-)  # fmt: skip
-
-
-class Case(NamedTuple):
-    """Arguments of a call beside x's memory."""
-
-    x: Tensor
-    bias: Tensor | None
-    scale: Tensor | None
-    noise: Tensor | None
-    settings: Settings
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        return self.x, self.bias, self.scale, self.noise
-
-    @property
-    def magnitude(self) -> Tensor:
-        """|x·scale| + |noise| + |bias|, at least 1."""
-        absolute = [None if t is None else t.double().abs() for t in self.tensors]
-        plain = self.settings._replace(activation="none", gain=1.0, clamp=None)
-        return reference.bias_act(*absolute, plain).clamp(min=1)  # type: ignore[arg-type]
-
-
-def generated(seed: int, dtype: torch.dtype) -> Case:
-    """Any sizes, axis, activation and tensors beside x."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> Tensor:
-        values = torch.from_numpy(np.asarray(rng.standard_normal(shape))).float()
-        return values.to(dtype) if rng.random() < 0.5 else values
-
-    shape = SHAPES[seed % len(SHAPES)]
-    dim = int(rng.integers(len(shape)))
-    per_sample = len(shape) > 1 and rng.random() < 0.6
-    if per_sample:
-        dim = 1
-    settings = Settings(
-        dim,
-        ACTIVATIONS[int(rng.integers(len(ACTIVATIONS)))],
-        float(rng.choice([0.2, 1.5, 0.0, -0.3])),
-        float(rng.choice([1.0, 2**0.5, -0.7])),
-        [None, 0.9, 0.0, 256.0][int(rng.integers(4))],
-    )
-    batch = shape[0] if rng.random() < 0.5 else 1
-    return Case(
-        normal(*shape).to(dtype) * 3,
-        normal(shape[dim]) if rng.random() < 0.7 else None,
-        normal(*shape[:2]) if per_sample and rng.random() < 0.7 else None,
-        normal(batch, 1, *shape[2:]) if per_sample and rng.random() < 0.7 else None,
-        settings,
-    )
+__all__ = ["SHAPES", "Case", "assert_near", "generated"]
 
 
 def assert_near(out: Tensor, case: Case) -> None:
-    wide = [None if t is None else t.double() for t in case.tensors]
-    want = reference.bias_act(*wide, case.settings)  # type: ignore[arg-type]
-    of_value, of_result = spec.tolerance(out.dtype)
-    subnormal = torch.finfo(out.dtype).smallest_normal * torch.finfo(out.dtype).eps
-    allowed = of_value * abs(case.settings.gain) * case.magnitude + of_result * want.abs() + subnormal
+    want, allowed = expected(case)
     error = (out.double() - want).abs()
     assert out.dtype == case.x.dtype and out.shape == want.shape
     assert (error <= allowed).all(), (case.x.shape, case.settings, float((error - allowed).max()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +11,7 @@ from torch import Tensor
 
 import genfuse
 from genfuse.ops import linear
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from genfuse_kernels.linear import reference, spec
+from genfuse_kernels.linear import cases
 
 
 def check(
@@ -23,32 +21,7 @@ def check(
     product: torch.dtype | str = torch.float32,
 ) -> None:
     """One call against float64, in memory that was NaN before; product: what its factors are rounded to."""
-    rows, inputs, outputs = (int(rng.integers(1, limit)) for limit in (200, 400, 100))
-    settings = Settings(
-        activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
-        negative_slope=0.2,
-        scale=float(rng.choice([1.0, 0.5])),
-        out_activation=ACTIVATIONS[rng.integers(len(ACTIVATIONS))],
-    )
-
-    def values(*shape: int) -> torch.Tensor:
-        return torch.from_numpy(rng.standard_normal(shape)).to(dtype)
-
-    x, weight, bias, residual = (
-        values(rows, inputs),
-        values(outputs, inputs),
-        values(outputs),
-        values(rows, outputs),
-    )
-    want = reference.linear(x.double(), weight.double(), bias.double(), settings, residual.double())
-    out = torch.full((rows, outputs), math.nan, dtype=dtype)
-    launch(out, x, weight, bias, settings, residual)
-    activated = Settings(activation=settings.activation, negative_slope=0.2)
-    h = reference.linear(x.double(), torch.eye(inputs, dtype=torch.float64), None, activated, None)
-    size = F.linear(h.abs(), weight.double().abs(), bias.double().abs()) + residual.double().abs()
-    compute = spec.tolerance(torch.float32, inputs, product=product) * (size + 1)
-    store = spec.tolerance(dtype, 1) * want.abs()
-    assert ((out.double() - want).abs() <= compute + store).all()
+    assert cases.random_case(rng, dtype, product).run(launch) <= 1
 
 
 def hold_gradients(dtype: torch.dtype, device: str = "cpu") -> None:

@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import torch
-from torch import Tensor
 
 from genfuse_kernels.spectral_norm import reference, spec
+from genfuse_kernels.spectral_norm.cases import SHAPES, Layers
 from ops.cpu_cases import laid_out, untouched_elsewhere
 
-SHAPES = (
-    (64, 3, 4, 4),
-    (37, 64, 4, 4),
-    (17, 33),
-    (5, 1),
-    (1, 5),
-    (31, 7, 3, 3),
-    (70, 1100),
-    (1, 40, 4, 4),
-    (3, 5, 7, 2, 3),
-    (129, 9, 5),
-)
-LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced")
-
-
-class Layers:
-    """Weights with vectors some steps from random ones, between NaN that is not to be touched."""
-
-    def __init__(self, seed: int, dtype: torch.dtype, scale: float = 1.0) -> None:
-        rng = np.random.default_rng(seed)
-        self.weights, self.us, self.vs, self.dims = [], [], [], []
-        for shape in SHAPES:
-            weight = torch.from_numpy(rng.standard_normal(shape)) * scale
-            dim = int(rng.integers(len(shape)))
-            drawn = [
-                torch.from_numpy(rng.standard_normal(n)) for n in (shape[dim], math.prod(shape) // shape[dim])
-            ]
-            u, v = reference.iterated(weight / scale, drawn[0], drawn[1] / drawn[1].norm(), dim, 5, 0.0)
-            self.weights.append(laid_out(weight.to(dtype), LAYOUTS[rng.integers(len(LAYOUTS))]))
-            self.us.append(laid_out(u.to(dtype), "contiguous"))
-            self.vs.append(laid_out(v.to(dtype), "contiguous"))
-            self.dims.append(dim)
-
-    @property
-    def all(self) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        return self.weights, self.us, self.vs
-
-    def room(self) -> tuple[list[Tensor], Tensor, Tensor]:
-        dtype = spec.sigma_dtype(self.weights)
-        kept = sum(len(u) + len(v) for u, v in zip(self.us, self.vs, strict=True))
-        normalised = [laid_out(torch.empty_like(w).fill_(torch.nan), "contiguous") for w in self.weights]
-        nan = torch.nan
-        return normalised, torch.full((len(SHAPES),), nan, dtype=dtype), torch.full((kept,), nan, dtype=dtype)
+__all__ = ["SHAPES", "Layers", "hold", "hold_gradient"]
 
 
 def hold(launch, layers: Layers, steps: int, eps: float = 1e-12) -> None:

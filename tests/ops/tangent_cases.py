@@ -10,30 +10,11 @@ from torch import Tensor
 from genfuse.dispatch import Backend
 from genfuse.ops import norm_tangent
 from genfuse.ops.norm_tangent import by_kernels
-from genfuse_kernels.norm_tangent import reference, spec
+from genfuse_kernels.norm_tangent import cases, reference, spec
+from genfuse_kernels.norm_tangent.cases import EPS, SIZES
+from genfuse_kernels.norm_tangent.cases import sets as case
 
-EPS = 1e-3
-
-SIZES: dict[str, tuple[int, int, tuple[int, int] | None]] = {
-    "one value": (3, 1, (1, 1)),
-    "plain": (5, 77, None),
-    "one weight": (4, 130, (1, 1)),
-    "instance norm": (12, 49, (4, 1)),
-    "group norm": (6, 5 * 33, (2, 5)),
-    "groups of single pixels": (6, 5, (3, 5)),
-    "layer norm": (4, 1030, (1, 1030)),
-    "rows of weights, one a column": (6, 19, (3, 19)),
-    "large": (3, 70_000, (1, 7)),
-    "no sets": (0, 8, (2, 4)),
-}
-
-
-def case(size: str, offset: float = 0.0, scale: float = 1.0) -> tuple[list[Tensor | None], Tensor]:
-    """x, tangent and weight; and a gradient."""
-    rows, columns, weight = SIZES[size]
-    torch.manual_seed(7)
-    x, tangent, gradient = (torch.randn(rows, columns) * scale for _ in range(3))
-    return [x + offset, tangent, None if weight is None else torch.randn(weight)], gradient
+__all__ = ["EPS", "SIZES", "assert_near", "at_once", "case", "doubled", "run", "scales"]
 
 
 def run(
@@ -69,7 +50,7 @@ def scales(given: list[Tensor | None], gradient: Tensor) -> list[Tensor]:
         return of.mean(1, keepdim=True)
 
     t = tangent.abs()
-    moved = r * (t + mean(t) + normal * mean(normal * t)) * rounding
+    moved = cases.moved(x, tangent)
     projected = r * (w + mean(w) + normal * mean(normal * w)) * rounding
     of_x = (
         r

@@ -231,3 +231,15 @@ def test_convolutions_run_on_the_fused_op(name: str) -> None:
     assert not ran & {"aten::convolution", "aten::native_batch_norm", "aten::relu", "aten::leaky_relu"} - (
         {"aten::relu"} if name != "dcgan" else set()
     ), ran
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("wgan", "first_steps"), ("progressive", "stage_steps")],
+)
+def test_a_number_of_steps_may_be_larger_than_any_network(name: str, setting: str) -> None:
+    system = systems.get(name)
+    config = settings.changed(system.config_class(), {setting: 5000})
+    system.check_sizes(config, {"weight": torch.zeros(8, 8)})
+    with pytest.raises(ValueError, match="width is 2000, expected at most"):
+        system.check_sizes(settings.changed(config, {"width": 2000}), {"weight": torch.zeros(8, 8)})

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genfuse.lab import interpreter
 from genfuse_bench.call import Call
 from genfuse_bench.card_calls import all_calls
 from genfuse_bench.moved import SECTOR, Moved
-from triton_proof import interpreter
 
 
 def moved(call: Call, dtype: str) -> Iterator[Moved]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from genfuse.data.dataset import Data, ImageDataset
 from genfuse.data.digit_domains import NAMES as DIGIT_DOMAINS
 from genfuse.data.digit_domains import digit_domains
-from genfuse.data.digits import digits
+from genfuse.data.digits import WITHOUT as DIGITS_WITHOUT
+from genfuse.data.digits import digits, digits_without
 from genfuse.data.folder import Skip, folder, paired_folder
 from genfuse.data.grid import image_grid, save_grid
 from genfuse.data.mixtures import MIXTURES, Mixture, mixture
@@ -30,6 +31,7 @@ __all__ = [
     "TextDataset",
     "digit_domains",
     "digits",
+    "digits_without",
     "folder",
     "image_grid",
     "load",
@@ -62,6 +64,10 @@ PICTURES: dict[str, Callable[[int | None, Progress], ImageDataset]] = {
     **{
         name: lambda size, progress, name=name: digit_domains(name, size or 8)  # type: ignore[misc]
         for name in DIGIT_DOMAINS
+    },
+    **{
+        name: lambda size, progress, name=name: digits_without(name, size or 8)  # type: ignore[misc]
+        for name in DIGITS_WITHOUT
     },
 }
 """The packaged pictures by name, each with its own size where none is given."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
 from genfuse.data.dataset import ImageDataset, check_size
+from genfuse.names import check_name
+
+WITHOUT = tuple(f"digits-without-{digit}" for digit in range(10))
+"""Names of :func:`digits_without`, by the class that is left out."""
 
 
 def digits(size: int = 8) -> ImageDataset:
@@ -31,3 +37,23 @@ def digits(size: int = 8) -> ImageDataset:
     labels = torch.from_numpy(loaded.target).to(torch.int64)
     may_flip = torch.zeros(len(labels), dtype=torch.bool)
     return ImageDataset("digits", images.contiguous(), labels, tuple("0123456789"), may_flip)
+
+
+def digits_without(name: str, size: int = 8) -> ImageDataset:
+    """Digits but for one class, to see whether a system tells what it never saw from what it did.
+
+    Args:
+        name: "digits-without-0" to "digits-without-9".
+        size: as of :func:`digits`.
+
+    Returns:
+        Nine of ten pictures of the other classes; held out are the tenth and all of the class that is left out.
+
+    Raises:
+        ValueError: there is no such name, or ``size`` is below 8.
+        ModuleNotFoundError: scikit-learn is not installed.
+    """
+    check_name("data", name, WITHOUT)
+    every = digits(size)
+    unseen = every.labels == WITHOUT.index(name)
+    return replace(every.split(unseen | (torch.arange(len(every)) % 10 == 9)), name=name)

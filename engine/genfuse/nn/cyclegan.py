@@ -60,21 +60,37 @@ class CycleGANGenerator(nn.Sequential):
         super().__init__(*descent(in_channels, channels), *blocks, *ascent(channels, out_channels))
 
 
-def descent(in_channels: int, channels: int) -> list[nn.Module]:
-    """What stands before the blocks: (N, in_channels, H, W) → (N, 4·channels, H/4, W/4), normalised and activated."""
+def descent(in_channels: int, channels: int, halvings: int = 2) -> list[nn.Module]:
+    """What stands before the blocks, normalised and activated.
+
+    (N, in_channels, H, W) → (N, channels·2^halvings, H/2^halvings, W/2^halvings).
+    """
+    widths = [channels << place for place in range(halvings + 1)]
     return [
         ConvNormAct(in_channels, channels, 7, padding_mode="reflect", **_PLAIN),
-        ConvNormAct(channels, 2 * channels, stride=2, **_NORMAL),
-        ConvNormAct(2 * channels, 4 * channels, stride=2, **_NORMAL),
-        NormAct(4 * channels, **_NORMAL),
+        *(ConvNormAct(width, 2 * width, stride=2, **_NORMAL) for width in widths[:-1]),
+        NormAct(widths[-1], **_NORMAL),
     ]
 
 
-def ascent(channels: int, out_channels: int) -> list[nn.Module]:
-    """What stands behind the blocks: (N, 4·channels, H, W) → (N, out_channels, 4·H, 4·W) in [-1, 1]."""
+def ascent(channels: int, out_channels: int, halvings: int = 2) -> list[nn.Module]:
+    """What stands behind the blocks, back to pictures in [-1, 1]; what it reads is normalised already.
+
+    (N, channels·2^halvings, H, W) → (N, out_channels, H·2^halvings, W·2^halvings).
+    """
     double: dict[str, Any] = {"stride": 2, "output_padding": 1, "transposed": True}
-    return [
-        ConvNormAct(4 * channels, 2 * channels, **double, **_PLAIN),
-        ConvNormAct(2 * channels, channels, **double, **_NORMAL),
-        ConvNormAct(channels, out_channels, 7, padding_mode="reflect", out_activation="tanh", **_NORMAL),
-    ]
+    units: list[nn.Module] = []
+    for place in reversed(range(halvings)):
+        width = channels << place
+        units.append(ConvNormAct(2 * width, width, **double, **(_NORMAL if units else _PLAIN)))
+    units.append(
+        ConvNormAct(
+            channels,
+            out_channels,
+            7,
+            padding_mode="reflect",
+            out_activation="tanh",
+            **(_NORMAL if units else _PLAIN),
+        )
+    )
+    return units

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from genfuse.nn.activation import Activation
 from genfuse.nn.linear import Linear
 from genfuse.ops import check
 from genfuse.ops.timestep_embedding import timestep_embedding
@@ -33,7 +34,7 @@ class ConditionEmbedding(nn.Module):
         self.channels = channels
         self.time = nn.Sequential(
             Linear(channels, embedding_channels),
-            nn.SiLU(),
+            Activation("silu"),
             Linear(embedding_channels, embedding_channels),
         )
         self.label = nn.Embedding(num_classes + 1, embedding_channels) if num_classes else None

@@ -9,6 +9,7 @@ from genfuse.nn.attention import SelfAttention
 from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.linear import Linear
 from genfuse.ops import check
+from genfuse.ops.bias_act import bias_act
 from genfuse_kernels.conv_norm_act.settings import Norm
 
 _HEAD = 16
@@ -72,7 +73,7 @@ class TransformerGenerator(nn.Module):
             if place:
                 h = self.shuffle(self.grow[place - 1](h))
             h = block(h + positions)
-        return torch.tanh(self.shuffle(self.last(h)))
+        return bias_act(self.shuffle(self.last(h)), activation="tanh")
 
 
 class TransformerCritic(nn.Module):

@@ -12,6 +12,7 @@ from genfuse.nn.conv_norm_act import ConvNormAct
 from genfuse.nn.embedding import ConditionEmbedding
 from genfuse.nn.res_block import ResBlock
 from genfuse.ops import check
+from genfuse.ops.bias_act import bias_act
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class UNet(nn.Module):
                 is not of shape (N,).
         """
         self._check(x, t)
-        embedding = F.silu(self.embed(t.to(x.dtype), label))
+        embedding = bias_act(self.embed(t.to(x.dtype), label), activation="silu")
         h = self.conv_in(F.pixel_unshuffle(x, self.config.patch_size))
         skips: list[list[Tensor]] = []
         for number, level in enumerate(self.down):

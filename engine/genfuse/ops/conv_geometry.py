@@ -5,36 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 from genfuse.ops import check
-from genfuse_kernels.conv_norm_act.settings import Pair, Settings
+from genfuse_kernels.conv_norm_act.settings import Pair, Settings, convolved_size, output_size
+
+__all__ = ["convolved_size", "output_size", "paddings", "pair", "pictures", "settings_of"]
 
 _IMAGES = ("skip", "residual", "residual_skip")
 _Tensors = TypeVar("_Tensors", bound=Any)
-
-
-def output_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
-    """Height and width of the output for an input of this height and width; may be less than 1."""
-    height, width = convolved_size(settings, kernel, size)
-    return height // settings.pool[0], width // settings.pool[1]
-
-
-def convolved_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
-    """`output_size` before pooling."""
-    sizes = []
-    for axis in (0, 1):
-        reach = settings.dilation[axis] * (kernel[axis] - 1) + 1
-        if settings.transposed:
-            out = (
-                (size[axis] - 1) * settings.stride[axis]
-                - 2 * settings.padding[axis]
-                + reach
-                + settings.output_padding[axis]
-            )
-        else:
-            padding = 2 * settings.padding[axis] + settings.extra_padding[axis]
-            room = size[axis] * settings.upsample[axis] + padding - reach
-            out = room // settings.stride[axis] + 1
-        sizes.append(out)
-    return sizes[0], sizes[1]
 
 
 def pair(name: str, value: Any, axes: int, neutral: int = 1) -> Pair:

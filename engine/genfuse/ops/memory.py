@@ -37,7 +37,8 @@ def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype, channels_last:
 
 def empty_like(x: Tensor) -> Tensor:
     """A tensor of x's sizes, strides where they are dense, dtype and device, without values."""
-    allocate = _allocator_for(x.nbytes) if x.device.type == "cpu" and type(x) is Tensor else None
+    is_plain = x.device.type == "cpu" and type(x) is Tensor
+    allocate = _allocator.get() or _allocator_for(x.nbytes) if is_plain else None
     if allocate is None:
         return torch.empty_like(x)
     return allocate(x.shape, torch.empty_like(x, device="meta").stride(), x.dtype)

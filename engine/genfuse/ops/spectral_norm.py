@@ -144,7 +144,10 @@ def _launch(
 
 def _kernel(name: str, weights: Sequence[Tensor]) -> dispatch.Launcher:
     """The op's launcher, or that of its gradient."""
-    chosen = dispatch.resolve("spectral_norm", weights[0].device, sigma_dtype(weights))
+    device, dtype = weights[0].device, sigma_dtype(weights)
+    if name == "spectral_norm":
+        return dispatch.select("spectral_norm", device, dtype)
+    chosen = dispatch.resolve("spectral_norm", device, dtype)
     module = importlib.import_module(f"genfuse_kernels.spectral_norm.{chosen}_impl")
     launch: dispatch.Launcher = getattr(module, name)
     return launch

@@ -42,7 +42,7 @@ def directly(op: str, lists: Sequence[list[Tensor]], *numbers: float | bool) -> 
     if (
         _EXCHANGE is None
         or any(any_needs_dispatcher(given) for given in lists)
-        or dispatch.forced() not in (None, "cpu")
+        or not dispatch.bypasses(op)
         or dispatch.obstacle(op, "cpu", _CPU, torch.float32) is not None
         or (not torch.is_inference_mode_enabled() and any(map(Tensor.is_inference, lists[0])))
     ):

@@ -8,6 +8,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.ops import check
 from genfuse.ops.library import LIBRARY, define, fake, needs_dispatcher, needs_gradient
+from genfuse.ops.memory import empty
 from genfuse_kernels.timestep_embedding import reference
 
 _MOST_CHANNELS = 2**30
@@ -72,7 +73,7 @@ def _timestep_embedding(
     scale: float,
     max_period: float,
 ) -> Tensor:
-    out = t.new_empty((t.shape[0], channels))
+    out = empty(t, (t.shape[0], channels), t.dtype)
     launch = dispatch.select("timestep_embedding", t.device, t.dtype)
     launch(out, t, flip_sin_to_cos, downscale_freq_shift, scale, max_period)
     return out

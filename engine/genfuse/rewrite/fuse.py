@@ -13,6 +13,7 @@ from genfuse import env
 from genfuse.ops.conv_checks import check_settings
 from genfuse.ops.conv_norm_act import Settings, unit
 from genfuse.rewrite import patterns
+from genfuse.rewrite.activations import put_activations
 from genfuse.rewrite.batch_norms import split_batch_norms
 from genfuse.rewrite.checkpoints import fuse_checkpoints
 from genfuse.rewrite.edits import settle
@@ -101,6 +102,8 @@ def fuse(
     norms = fuse_norms(graph)
     fuse_additions(graph)
     linears, attentions = fuse_tokens(graph)
+    if not report.gradients:
+        put_activations(graph)
     if report.gradients:
         hand_on_measured(graph, made.values())
     else:

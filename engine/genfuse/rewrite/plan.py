@@ -21,7 +21,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
-from genfuse import dispatch, env
+from genfuse import dispatch, env, registry
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by, empty_like
 from genfuse.rewrite.glue import duplicate, glued
@@ -82,6 +82,7 @@ class Plan:
     structure: Any = None
     weights: dict[int, _Weight] = field(default_factory=dict)  # by id
     held: list[Tensor] = field(default_factory=list)  # packed weights, and what is the same in every run
+    sources: dict[int, Tensor] = field(default_factory=dict)  # by the address of what was made of one weight
 
     def is_current(self) -> bool:
         """Whether all weights are where and what they were."""
@@ -133,6 +134,8 @@ class Run:
 
 on_run: ContextVar[Callable[[Run], None] | None] = ContextVar("genfuse_on_run", default=None)
 """Told of every call that goes through a plan."""
+on_left: ContextVar[Callable[[Any], None] | None] = ContextVar("genfuse_on_left", default=None)
+"""Told, while a plan is made, of every call that stays PyTorch's."""
 
 
 class Planned:
@@ -226,8 +229,13 @@ def lasts(value: Any) -> bool:
 
 
 def form(names: tuple[str, ...], inputs: tuple[Any, ...]) -> Any:
-    """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart."""
+    """What a plan is made for: weights by identity, other tensors by form; None for what cannot be told apart, and
+    where an op may run a kernel of the user's, which no plan holds, or is traced.
+    """
     from genfuse_kernels import _cpu
+
+    if not registry.is_empty() or dispatch.is_observed():
+        return None
 
     forms: list[Any] = []
     for value in inputs:
@@ -315,6 +323,8 @@ class _Recorder(TorchDispatchMode):
                 self.obstacle = "weights are put together that are computed in every call"
             return
         plan.held += tree_leaves(made)
+        if len(weights) == 1 and isinstance(made, Tensor):
+            plan.sources[made.data_ptr()] = _alias(weights[0])
         for weight in weights:
             owner = self.reads(weight)
             if owner.version is None:
@@ -372,6 +382,9 @@ class _Recorder(TorchDispatchMode):
             if any(fresh) or (func._schema.is_mutable and not func.is_view):
                 targets = [_alias(leaf) if new else None for leaf, new in zip(leaves, fresh, strict=True)]
                 held_args, held_kwargs = tree_map_only(Tensor, _alias, (args, named))
+                left = on_left.get()
+                if left is not None:
+                    left(func)
                 plan.steps.append(_Call(func, held_args, held_kwargs, targets, self._packs))
         for leaf in leaves:
             if isinstance(leaf, Tensor):

@@ -62,6 +62,13 @@ class Pool:
         start = self._starts[place]
         return address < start + self._buffers[start].nbytes
 
+    def laid_out(self) -> tuple[list[int], list[int], int]:
+        """The buffers' addresses in order, their places where they follow each other, and the bytes of all."""
+        offsets = [0]
+        for start in self._starts:
+            offsets.append(offsets[-1] + self._buffers[start].nbytes)
+        return self._starts, offsets[:-1], offsets[-1]
+
     @staticmethod
     def _address(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.levels import Array, Levels, check_choice
 from genfuse.samplers.options import check_option, check_positive
@@ -47,7 +48,7 @@ class EDM(Levels):
 
     def at(self, timesteps: Array) -> tuple[Array, Array]:
         """sigma = exp(4·timestep)."""
-        return np.ones_like(timesteps), np.exp(4 * timesteps)
+        return np.ones_like(timesteps), libm.exp(4 * timesteps)
 
     def grid(
         self,
@@ -69,7 +70,7 @@ class EDM(Levels):
             if steps < 1:
                 raise ValueError(f"steps is {steps}, expected at least 1")
             levels = np.append(self._spaced(sigmas or "karras", steps), 0.0)
-        return Grid(timesteps=np.log(levels[:-1]) / 4, alpha=np.ones_like(levels), sigma=levels)
+        return Grid(timesteps=libm.log(levels[:-1]) / 4, alpha=np.ones_like(levels), sigma=levels)
 
     def _spaced(self, kind: str, steps: int) -> Array:
         if kind == "karras":

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from genfuse.samplers import libm
 from genfuse.samplers.combination import Float
+from genfuse.samplers.quadrature import gauss_legendre, ordered_sum
 
 # 32 points integrate e^{cu}·u³ over [−1, 1] to rounding for every |c| that two neighbouring nodes can have,
 # and lose no digits to cancellation on short steps, where the closed form divides by c⁴.
-_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(32)
+_POINTS, _WEIGHTS = gauss_legendre(32)
 
 
 def exponential_weights(
@@ -23,10 +25,10 @@ def exponential_weights(
     """
     length = np.float64(end) - np.float64(start)
     if len(nodes) == 1:
-        return np.array([-np.expm1(-rate * length) / rate])
+        return np.array([-libm.expm1(-rate * length) / rate])
     points = start + length * (_POINTS + 1.0) / 2.0
-    density = np.exp(rate * (points - end)) * _WEIGHTS * length / 2.0
-    return np.array([density @ _lagrange(nodes, j, points) for j in range(len(nodes))])
+    density = libm.exp(rate * (points - end)) * _WEIGHTS * length / 2.0
+    return np.array([ordered_sum(density * _lagrange(nodes, j, points)) for j in range(len(nodes))])
 
 
 def _lagrange(nodes: NDArray[np.float64], j: int, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genfuse.samplers import libm
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +27,7 @@ class Grid:
     def __len__(self) -> int:
         return len(self.timesteps)
 
-    @property
+    @cached_property
     def log_snr(self) -> NDArray[np.float64]:
         """lambda_i = log(alpha_i / sigma_i), (n + 1,); inf where sigma is 0."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.alpha) - np.log(self.sigma)
+        return libm.log(self.alpha) - libm.log(self.sigma)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.prediction import PREDICTION_TYPES, PredictionType
 from genfuse.samplers.predictor import Predictor
@@ -118,7 +119,7 @@ class ScheduleLevels(Levels):
         if not whole.all():
             with np.errstate(invalid="ignore"):
                 log_sigma = np.interp(timesteps, np.arange(len(self.schedule)), self.schedule.log_sigmas)
-            alphas_cumprod = np.where(whole, alphas_cumprod, 1 / (1 + np.exp(2 * log_sigma)))
+            alphas_cumprod = np.where(whole, alphas_cumprod, 1 / (1 + libm.exp(2 * log_sigma)))
         return np.sqrt(alphas_cumprod), np.sqrt(1 - alphas_cumprod)
 
     def grid(

@@ -10,6 +10,7 @@ from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, X
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.predictor import Predictor, predict_at
+from genfuse.samplers.quadrature import gauss_legendre, ordered_sum
 from genfuse.samplers.table import NO_CLIP, Clip, Table
 
 Array = NDArray[np.float64]
@@ -59,11 +60,10 @@ def lagrange_integrals(nodes: Array, start: float, stop: float) -> Array:
 
     Gauss-Legendre with k points, exact to degree 2k − 1.
     """
-    points, weights = np.polynomial.legendre.leggauss(len(nodes))
+    points, weights = gauss_legendre(len(nodes))
     points = (stop - start) / 2 * points + (stop + start) / 2
     values = np.ones((len(nodes), len(points)))
     for j, own in enumerate(nodes):
         for other in np.delete(nodes, j):
             values[j] *= (points - other) / (own - other)
-    integrals: Array = values @ weights * ((stop - start) / 2)
-    return integrals
+    return np.array([ordered_sum(value * weights) * ((stop - start) / 2) for value in values])

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, NOISE, ZERO, Combination, X
@@ -97,7 +98,7 @@ def _weights(
     elif len(used) == 2:
         slope = share * (end - begin) ** 2 / 2 / (log_snr[used[0]] - log_snr[used[1]])
         weights = np.array([slope, -slope])
-        weights[used.index(start)] -= np.expm1(-share * (end - begin))
+        weights[used.index(start)] -= libm.expm1(-share * (end - begin))
         weights *= grid.alpha[start + 1]
     else:
         weights = share * grid.alpha[start + 1] * exponential_weights(log_snr[used], begin, end, rate=share)
@@ -108,9 +109,9 @@ def _decay_and_noise(grid: Grid, i: int, tau: float, parametrization: Parametriz
     """What the sample is multiplied by over step i, and the standard deviation of its noise."""
     step = grid.log_snr[i + 1] - grid.log_snr[i]
     if parametrization == "noise_prediction":
-        noise = tau * grid.sigma[i + 1] * np.sqrt(np.expm1(2 * step)) if tau > 0 else 0.0
+        noise = tau * grid.sigma[i + 1] * np.sqrt(libm.expm1(2 * step)) if tau > 0 else 0.0
         return float(grid.alpha[i + 1] / grid.alpha[i]), float(noise)
     if tau == 0:
         return float(grid.sigma[i + 1] / grid.sigma[i]), 0.0
-    decay = np.exp(-(tau**2) * step) * grid.sigma[i + 1] / grid.sigma[i]
-    return float(decay), float(grid.sigma[i + 1] * np.sqrt(-np.expm1(-2 * tau**2 * step)))
+    decay = float(libm.exp(-(tau**2) * step)) * grid.sigma[i + 1] / grid.sigma[i]
+    return float(decay), float(grid.sigma[i + 1] * np.sqrt(-libm.expm1(-2 * tau**2 * step)))

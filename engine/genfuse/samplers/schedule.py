@@ -15,6 +15,7 @@ from torch import Tensor
 
 from genfuse.names import check_name
 from genfuse.ops import check
+from genfuse.samplers import libm
 
 Precision = Literal["float64", "float32"]
 
@@ -43,13 +44,14 @@ class NoiseSchedule:
     def sigmas(self) -> NDArray[np.float64]:
         """(T,) noise to signal, sqrt((1 − alphas_cumprod)/alphas_cumprod); inf at zero terminal SNR."""
         alphas_cumprod = torch.from_numpy(self.alphas_cumprod).to(_DTYPES[self.precision])
-        return _lift(((1 - alphas_cumprod) / alphas_cumprod) ** 0.5)
+        return _lift(_root((1 - alphas_cumprod) / alphas_cumprod))
 
     @property
     def log_sigmas(self) -> NDArray[np.float64]:
         """(T,) log of `sigmas`, ascending: −log SNR / 2."""
-        sigmas = self.sigmas.astype(np.float32 if self.precision == "float32" else np.float64)
-        return np.log(sigmas).astype(np.float64)
+        if self.precision == "float32":
+            return np.log(self.sigmas.astype(np.float32)).astype(np.float64)
+        return libm.log(self.sigmas)
 
     def with_finite_sigmas(self) -> NoiseSchedule:
         """The same schedule, its last alphas_cumprod 2⁻²⁴, for solvers that start from a finite sigma."""
@@ -104,22 +106,37 @@ def noise_schedule(
 
 def rescale_zero_terminal_snr(betas: Tensor) -> Tensor:
     """(T,) betas whose last alphas_cumprod is 0 and whose first is kept (Lin et al. 2024, algorithm 1)."""
-    signal = torch.cumprod(1.0 - betas, dim=0).sqrt()
+    signal = _root(torch.cumprod(1.0 - betas, dim=0))
     first, last = signal[0].clone(), signal[-1].clone()
     alphas_cumprod = ((signal - last) * (first / (first - last))) ** 2
     return 1 - torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
 
 
+def _even(start: float, end: float, steps: int, dtype: torch.dtype) -> Tensor:
+    """(steps,) from start to end; in float32 as PyTorch rounds, by rule in float64."""
+    if dtype == torch.float64:
+        return torch.from_numpy(np.linspace(start, end, steps))
+    return torch.linspace(start, end, steps, dtype=dtype, device="cpu")
+
+
+def _root(values: Tensor) -> Tensor:
+    """√values; in float32 as PyTorch rounds, correctly rounded in float64, where PyTorch's is not everywhere."""
+    return torch.from_numpy(np.sqrt(values.numpy())) if values.dtype == torch.float64 else values**0.5
+
+
 def _linear(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    return torch.linspace(beta_start, beta_end, steps, dtype=dtype, device="cpu")
+    return _even(beta_start, beta_end, steps, dtype)
 
 
 def _scaled_linear(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    return torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=dtype, device="cpu") ** 2
+    return _even(beta_start**0.5, beta_end**0.5, steps, dtype) ** 2
 
 
 def _sigmoid(steps: int, beta_start: float, beta_end: float, dtype: torch.dtype) -> Tensor:
-    share = torch.sigmoid(torch.linspace(-6, 6, steps, dtype=dtype, device="cpu"))
+    logits = _even(-6, 6, steps, dtype)
+    share = torch.sigmoid(logits)
+    if dtype == torch.float64:
+        share = 1 / (1 + torch.from_numpy(libm.exp(-logits.numpy())))
     return share * (beta_end - beta_start) + beta_start
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 
 Array = NDArray[np.float64]
 Levels = TypeVar("Levels", NDArray[np.floating], Tensor)
@@ -23,12 +24,12 @@ def karras(sigma_min: float, sigma_max: float, steps: int, rho: float = 7.0) -> 
     """
     ramp = np.linspace(0, 1, steps)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return np.asarray((high + ramp * (low - high)) ** rho)
+    return libm.power(high + ramp * (low - high), rho)
 
 
 def exponential(sigma_min: float, sigma_max: float, steps: int) -> Array:
     """(steps,) from sigma_max down to sigma_min, evenly spaced in log sigma."""
-    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
+    return libm.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps))
 
 
 def beta(sigma_min: float, sigma_max: float, steps: int, alpha: float = 0.6, beta: float = 0.6) -> Array:
@@ -85,7 +86,7 @@ def sigma_to_t(sigmas: Array, log_sigmas: Array) -> Array:
     for a zero terminal SNR that was made finite: its last level may lie below the one before, so the last
     level that a sigma reaches counts, as in diffusers.
     """
-    log_sigma = np.log(np.maximum(sigmas, 1e-10))
+    log_sigma = libm.log(np.maximum(sigmas, 1e-10))
     reached = np.less_equal.outer(log_sigmas, log_sigma)
     low = reached.cumsum(axis=0).argmax(axis=0).clip(0, len(log_sigmas) - 2)
     weight = (log_sigmas[low] - log_sigma) / (log_sigmas[low] - log_sigmas[low + 1])
@@ -102,7 +103,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 
 def _lower_quantile(p: float, a: float, b: float) -> float:
     """The quantile where it is at most 1/2: Newton in log x, where the function is nearly straight."""
-    log_norm = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    log_norm = _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)
     x = min(0.5, math.exp((math.log(p * a) + log_norm) / a))
     for _ in range(50):
         density = math.exp((a - 1) * math.log(x) + (b - 1) * math.log1p(-x) - log_norm)
@@ -115,9 +116,21 @@ def _lower_quantile(p: float, a: float, b: float) -> float:
 
 def _beta_cdf(x: float, a: float, b: float) -> float:
     """The distribution function for x <= 1/2: x^a/(a·B(a, b)) · ₂F₁(a, 1 − b; a + 1; x), a series in x."""
-    log_norm = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    log_norm = _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)
     total, term = 1 / a, 1.0
     for n in range(1, 80):
         term *= x * (n - b) / n
         total += term / (a + n)
     return math.exp(a * math.log(x) - log_norm) * total
+
+
+def _log_gamma(x: float) -> float:
+    """log Γ(x), x > 0: Stirling's series from 16 on, Γ(x) = Γ(x + 1)/x below. Python's own is not libm's."""
+    below = 1.0
+    while x < 16.0:
+        below *= x
+        x += 1.0
+    series = 0.0
+    for coefficient in (1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12):
+        series = series / (x * x) + coefficient
+    return (x - 0.5) * math.log(x) - x + math.log(2.0 * math.pi) / 2.0 + series / x - math.log(below)

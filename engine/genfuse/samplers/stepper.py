@@ -172,7 +172,7 @@ class Stepper:
         """The CPU's short way where all tensors are dense alike and PyTorch need not see the call."""
         if self._recorded or needs_dispatcher(x, model_output, out):
             return None
-        if dispatch.forced() not in (None, "cpu"):
+        if not dispatch.bypasses("sampler_step"):
             return None
         if model_output is None or (others is not None and needs_dispatcher(*others)):
             return None  # the op says what is missing

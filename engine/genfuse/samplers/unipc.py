@@ -131,10 +131,9 @@ class _Interval:
 
     def _solve(self, ratios: list[float]) -> Array:
         """a_p of R_p(h)·a_p·B(h) = φ_p(h): R's rows powers of r, φ's entries n!·h·φ_{n+1}(h) (eq. 5 to 7)."""
-        powers = np.vander(np.array(ratios), increasing=True).T
         factorial = np.cumprod(np.arange(1.0, len(ratios) + 1))
         moments = [n * z_phi(k, self._h) for k, n in enumerate(factorial, start=2)]
-        return np.asarray(np.linalg.solve(powers, np.array(moments) / self._b()))
+        return _from_moments(np.array(ratios), np.array(moments) / self._b())
 
     def _b(self) -> float:
         return self._h if self.variant == "bh1" else z_phi(1, self._h)
@@ -144,3 +143,19 @@ class _Interval:
         for weight, difference in zip(weights, differences, strict=True):
             total = total + difference * (weight * -self._scale() * self._b())
         return total
+
+
+def _from_moments(nodes: Array, moments: Array) -> Array:
+    """w of Σ_j w_j·nodes_j^i = moments_i, i = 0, 1, .. (Björck & Pereyra 1970; Golub & Van Loan, 4.6.2)."""
+    w: Array = moments.copy()
+    last = len(nodes) - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for k in range(last):
+            for i in range(last, k, -1):
+                w[i] -= nodes[k] * w[i - 1]
+        for k in range(last - 1, -1, -1):
+            for i in range(k + 1, last + 1):
+                w[i] /= nodes[i] - nodes[i - k - 1]
+            for i in range(k, last):
+                w[i] -= w[i + 1]
+    return w

@@ -48,25 +48,32 @@ class CommonLatentConfig:
 ConfigT = TypeVar("ConfigT", bound=CommonLatentConfig)
 
 
-class Coders(nn.Module):
-    """An encoder and a decoder a domain: pictures (N, C, H, W) to latents (N, 4·width, H/4, W/4), and back.
+def _halvings(image_shape: tuple[int, ...]) -> int:
+    return max(halvings for halvings in range(3) if halvings == 0 or min(image_shape[1:]) >> halvings >= 8)
 
-    Encoders end in the same layers, decoders begin with the same.
+
+class Coders(nn.Module):
+    """An encoder and a decoder a domain: pictures (N, C, H, W) to latents (N, 4·width, h, w), and back.
+
+    Encoders end in the same layers, decoders begin with the same. Latents have a fourth of the pictures' height and
+    width, or half or all of them where a fourth were less than 8 pixels: the blocks' instance norm leaves nothing of a
+    picture that has a few pixels.
     """
 
-    def __init__(self, config: CommonLatentConfig, channels: int, domains: int) -> None:
+    def __init__(self, config: CommonLatentConfig, image_shape: tuple[int, ...], domains: int) -> None:
         super().__init__()
-        c = config
+        c, channels, halvings = config, image_shape[0], _halvings(image_shape)
+        width = 4 * c.width >> halvings
 
         def blocks(count: int) -> list[nn.Module]:
             return [CycleGANBlock(4 * c.width) for _ in range(count)]
 
         self.encoders = nn.ModuleList(
-            nn.Sequential(*descent(channels, c.width), *blocks(c.blocks)) for _ in range(domains)
+            nn.Sequential(*descent(channels, width, halvings), *blocks(c.blocks)) for _ in range(domains)
         )
         self.shared_encoder, self.shared_decoder = (nn.Sequential(*blocks(c.shared)) for _ in range(2))
         self.decoders = nn.ModuleList(
-            nn.Sequential(*blocks(c.blocks), *ascent(c.width, channels)) for _ in range(domains)
+            nn.Sequential(*blocks(c.blocks), *ascent(width, channels, halvings)) for _ in range(domains)
         )
         self.apply(initialise)
 
@@ -96,7 +103,7 @@ class CommonLatent(Translator[ConfigT]):
         c, channels, domains = self.config, self.image_shape[0], len(self.class_names)
         if domains < 2:
             raise ValueError(f"the data has {domains} class, expected several domains, as of digits-inverted")
-        self.coders = Coders(c, channels, domains)
+        self.coders = Coders(c, self.image_shape, domains)
         self.critics = nn.ModuleList(
             PatchCritic(channels, c.width, c.halvings, "none") for _ in range(domains)
         )
@@ -110,6 +117,12 @@ class CommonLatent(Translator[ConfigT]):
     def critical(self) -> Iterable[nn.Parameter]:
         """The weights that are updated against the others."""
         return self.critics.parameters()
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a picture's latents."""
+        halvings = _halvings(self.image_shape)
+        return 4 * self.config.width, self.image_shape[1] >> halvings, self.image_shape[2] >> halvings
 
     @property
     def averaged(self) -> nn.Module:

@@ -16,6 +16,7 @@ from genfuse.nn import (
     TransformerCritic,
     TransformerGenerator,
 )
+from genfuse.nn.activation import Activation
 from genfuse_kernels.conv_norm_act.settings import Norm
 
 Network = Literal["mlp", "cnn", "resnet", "transformer"]
@@ -33,7 +34,9 @@ def generator(network: Network, inputs: int, shape: tuple[int, ...], width: int)
     """
     if network == "mlp":
         values = MLP((inputs, *(width,) * 3, math.prod(shape)))
-        return values if len(shape) == 1 else nn.Sequential(values, nn.Tanh(), nn.Unflatten(1, shape))
+        return (
+            values if len(shape) == 1 else nn.Sequential(values, Activation("tanh"), nn.Unflatten(1, shape))
+        )
     doublings = doublings_of(network, shape)
     if network == "resnet":
         return ResNetGenerator(inputs, width, doublings, shape[0])

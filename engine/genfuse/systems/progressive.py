@@ -11,7 +11,6 @@ Loss (appendix A.1):            WGAN-GP's, plus 0.001 E D(x)² that keeps the sc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -186,6 +185,7 @@ class ProgressiveGAN(Adversarial[ProgressiveConfig]):
 
     name = "progressive"
     config_class = ProgressiveConfig
+    counts = ("stage_steps",)
     generator: ProgressiveGenerator
 
     def build(self) -> None:
@@ -236,7 +236,3 @@ class ProgressiveGAN(Adversarial[ProgressiveConfig]):
             config = replace(config, smallest=4)
         phases = 2 * int(math.log2(max(image_shape[-1], 4) / config.smallest)) + 1
         return config, RunConfig(steps=phases * config.stage_steps, batch_size=16, ema_decay=0.999)
-
-    @classmethod
-    def check_sizes(cls, config: Any, tensors: Mapping[str, Tensor]) -> None:
-        super().check_sizes(replace(config, stage_steps=1), tensors)  # a time, whatever the networks' size

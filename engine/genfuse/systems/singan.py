@@ -12,8 +12,8 @@ Scales are counted from the coarsest here, 0. A batch is one picture, whose batc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -135,6 +135,7 @@ class SinGAN(photo_editing.PhotoEditing, System[SinGANConfig]):
 
     name = "singan"
     config_class = SinGANConfig
+    counts = ("scale_steps",)
 
     def build(self) -> None:
         if len(self.image_shape) != 3:
@@ -230,7 +231,3 @@ class SinGAN(photo_editing.PhotoEditing, System[SinGANConfig]):
         scales = len(sizes(config, *image_shape[1:])) if len(image_shape) == 3 else 1
         steps = scales * config.scale_steps
         return config, RunConfig(steps=steps, batch_size=1, ema_decay=0.0, flip=False, preview_every=400)
-
-    @classmethod
-    def check_sizes(cls, config: SinGANConfig, tensors: Mapping[str, Tensor]) -> None:
-        super().check_sizes(replace(config, scale_steps=1), tensors)  # no network is as large as that

@@ -47,6 +47,7 @@ class WGAN(Adversarial[WGANConfig]):
 
     name = "wgan"
     config_class = WGANConfig
+    counts = ("first_steps",)
 
     def build(self) -> None:
         c = self.config

@@ -10,6 +10,7 @@ Step:              one update of encoders and decoders, then one of all critics
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -54,8 +55,9 @@ class XGAN(CommonLatent[XGANConfig]):
     def build(self) -> None:
         self.check_two_domains()
         super().build()
-        features = 4 * self.config.width * (self.image_shape[1] // 4) * (self.image_shape[2] // 4)
-        self.domain_critic = nn.Sequential(nn.Flatten(), MLP((features, 64, 1)), nn.Flatten(0))
+        self.domain_critic = nn.Sequential(
+            nn.Flatten(), MLP((math.prod(self.latent_shape), 64, 1)), nn.Flatten(0)
+        )
 
     def critical(self) -> Iterable[nn.Parameter]:
         return chain(self.critics.parameters(), self.domain_critic.parameters())

@@ -32,7 +32,8 @@ class System(nn.Module, Generic[ConfigT]):
 
     A system has ``build``, ``optimizers``, ``step``, ``averaged`` and ``preview``, and class attributes: ``name``, its
     own in the registry; ``config_class``, a dataclass of which every setting has a default; ``views``, how many
-    pictures of one thing its samples have: 2 where it learns from pairs.
+    pictures of one thing its samples have: 2 where it learns from pairs; ``counts``, settings that are numbers of
+    steps: they may be larger than any network.
 
     Args:
         config: settings.
@@ -46,6 +47,7 @@ class System(nn.Module, Generic[ConfigT]):
     name: ClassVar[str]
     config_class: ClassVar[type[Any]]
     views: ClassVar[int] = 1
+    counts: ClassVar[tuple[str, ...]] = ()
     columns: int | None = None
     """Pictures a row of a preview; None: as many as make it square."""
 
@@ -193,6 +195,8 @@ class System(nn.Module, Generic[ConfigT]):
         """ValueError for numbers beyond what the stored tensors can be of: networks are built from them next."""
         largest = max((size for tensor in tensors.values() for size in tensor.shape), default=1)
         for name, value in settings.names(config):
+            if name in cls.counts:
+                continue
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and number > max(largest, 1024):
                     raise ValueError(f"{name} is {number}, expected at most {largest} with these tensors")

@@ -26,6 +26,7 @@ from genfuse_kernels.attention.triton_impl import (
     load_block,
     side,
 )
+from genfuse_kernels.common.triton_target import is_amd
 
 
 @triton.jit(do_not_specialize=["scale"])
@@ -128,7 +129,9 @@ def attention_gradient(
     queries, keys = side(q.shape[2]), side(k.shape[2])
     by_query = Blocks(min(sides.kept, queries), min(sides.met, keys), sides.warps, 1)
     kept = sides.kept if widest <= 128 else max(16, sides.kept // 2)  # of two gradients, all in registers
-    by_key = Blocks(min(sides.met, queries), min(kept, keys), sides.warps, 1)
+    # Of 512 channels in 16 bits eight warps spill on gfx942, whose warps are 64 wide, and four on sm_80 and sm_90.
+    warps = 4 if widest == 512 and is_amd() else sides.warps
+    by_key = Blocks(min(sides.met, queries), min(kept, keys), warps, 1)
     deltas = torch.empty_like(logs)
     given, of_heads = (heads_of(q), heads_of(k), heads_of(v)), q.shape[0] * q.shape[1]
     numbers = {"scale": scale, "LOG2E": LOG2E}

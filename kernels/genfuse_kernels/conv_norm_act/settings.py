@@ -85,3 +85,29 @@ class UnitTensors(NormTensors, total=False):
     shift: Tensor | None
     residual_weight: Tensor | None
     residual_skip: Tensor | None
+
+
+def output_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
+    """Height and width of the output for an input of this height and width; may be less than 1."""
+    height, width = convolved_size(settings, kernel, size)
+    return height // settings.pool[0], width // settings.pool[1]
+
+
+def convolved_size(settings: Settings, kernel: Pair, size: Pair) -> Pair:
+    """`output_size` before pooling."""
+    sizes = []
+    for axis in (0, 1):
+        reach = settings.dilation[axis] * (kernel[axis] - 1) + 1
+        if settings.transposed:
+            out = (
+                (size[axis] - 1) * settings.stride[axis]
+                - 2 * settings.padding[axis]
+                + reach
+                + settings.output_padding[axis]
+            )
+        else:
+            padding = 2 * settings.padding[axis] + settings.extra_padding[axis]
+            room = size[axis] * settings.upsample[axis] + padding - reach
+            out = room // settings.stride[axis] + 1
+        sizes.append(out)
+    return sizes[0], sizes[1]

@@ -17,10 +17,11 @@ def timestep_embedding(
     max_period: float,
 ) -> None:
     """Fill `out`; see `spec`."""
-    times = t.to(torch.float64).contiguous()
+    times = (t if t.dtype == torch.float32 else t.to(torch.float64)).contiguous()
     filled = out if out.dtype in (torch.float32, torch.float64) else out.float()
     _cpu.timestep_embedding(
         times.data_ptr(),
+        times.dtype == torch.float64,
         out.shape[0],
         out.shape[1],
         flip_sin_to_cos,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,7 +22,8 @@ def upfirdn2d(
     batch, channels, height, width = x.shape
     spread = F.pad(x[:, :, :, None, :, None], (0, up[0] - 1, 0, 0, 0, up[1] - 1))
     padded = F.pad(spread.reshape(batch, channels, height * up[1], width * up[0]), tuple(padding))
-    factors = f.to(x.dtype) * gain if f.ndim == 2 else (f[:, None] * f).to(x.dtype) * gain
+    of_filter = f.to(torch.promote_types(f.dtype, x.dtype))  # the outer product is no less exact than x
+    factors = (of_filter if f.ndim == 2 else of_filter[:, None] * of_filter).to(x.dtype) * gain
     if not flip_filter:
         factors = factors.flip((0, 1))
     planes = padded.reshape(batch * channels, 1, *padded.shape[2:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-import triton_proof.interpreter  # noqa: F401
+import genfuse.lab.interpreter  # noqa: F401
 from triton_proof.seeds import keep_a_sample
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from triton.runtime.errors import InterpreterError
 
-from triton_proof import interpreter
+from genfuse.lab import interpreter
 
 
 @triton.jit

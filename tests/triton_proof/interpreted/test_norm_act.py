@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import genfuse
+from genfuse.lab import interpreter
 from genfuse_kernels.common import moments
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Activation, Settings
 from genfuse_kernels.norm_act.triton_impl import norm_act
@@ -23,7 +24,6 @@ from ops.norm_cases import (
     random_image,
 )
 from ops.test_norm_act import check_gradients
-from triton_proof import interpreter
 from triton_proof.seeds import rotating
 
 

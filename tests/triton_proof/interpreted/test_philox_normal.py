@@ -7,12 +7,12 @@ import torch
 import triton
 import triton.language as tl
 
+from genfuse.lab import interpreter
 from genfuse_kernels.common import layout
 from genfuse_kernels.common.philox import box_muller, philox_words
 from genfuse_kernels.philox_normal import reference, spec
 from genfuse_kernels.philox_normal.triton_impl import philox_normal
 from ops.philox_contract import SEEDS, PhiloxContract, error
-from triton_proof import interpreter
 
 
 class TestContract(PhiloxContract):

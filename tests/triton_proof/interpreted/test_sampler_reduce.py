@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from genfuse.lab import interpreter
 from genfuse_kernels.sampler_reduce import spec
 from genfuse_kernels.sampler_reduce.triton_impl import sampler_reduce
 from ops.reduce_contract import BOTH, ReduceContract, random_inputs, run, table
-from triton_proof import interpreter
 
 
 class TestContract(ReduceContract):

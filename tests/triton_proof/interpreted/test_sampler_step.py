@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from genfuse.lab import interpreter
 from genfuse_kernels.common import layout
 from genfuse_kernels.sampler_step import spec
 from genfuse_kernels.sampler_step.triton_impl import sampler_step
 from ops.step_contract import ANCESTRAL, EULER, ROWS, StepContract, channels_last, check, random_case
-from triton_proof import interpreter
 
 
 class TestContract(StepContract):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import genfuse
+from genfuse.lab import interpreter
 from genfuse.ops import spectral_norm
 from genfuse_kernels.spectral_norm import reference, triton_impl
 from ops.spectral_norm_cases import Layers, hold, hold_gradient
-from triton_proof import interpreter
 from triton_proof.seeds import rotating
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

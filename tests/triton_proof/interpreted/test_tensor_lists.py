@@ -9,6 +9,7 @@ import pytest
 import torch
 from triton.runtime.errors import InterpreterError
 
+from genfuse.lab import interpreter
 from genfuse_kernels.clip_grad_norm import reference as grad_norm_reference
 from genfuse_kernels.clip_grad_norm import spec as grad_norm_spec
 from genfuse_kernels.clip_grad_norm.triton_impl import clip_grad_norm
@@ -17,7 +18,6 @@ from genfuse_kernels.common import tensor_table
 from genfuse_kernels.ema_update import reference as ema_reference
 from genfuse_kernels.ema_update import spec as ema_spec
 from genfuse_kernels.ema_update.triton_impl import ema_update
-from triton_proof import interpreter
 
 DTYPES = ema_spec.DTYPES
 SHAPES = ((), (0,), (3,), (17, 5), (2, 3, 4, 5), (1500,), (5, 3, 7))

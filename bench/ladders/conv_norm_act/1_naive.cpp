@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/conv_norm_act.cpp

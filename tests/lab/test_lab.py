@@ -1,0 +1,81 @@
+"""`genfuse lab`: what `new` writes passes `check`; what is wrong, or reads elsewhere, is named by its own line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from genfuse.lab import scaffold
+from genfuse.lab.contract import OPS
+from genfuse_bench.lab_command import app
+from triton_proof.seeds import rotating
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch, tmp_path):
+    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+def lab(*arguments):
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    return result.exit_code, result.output + (result.stderr if result.stderr_bytes else "")
+
+
+@pytest.mark.parametrize("op", [OPS[i] for i in rotating(3, len(OPS))])
+def test_a_new_python_file_of_any_op_passes(op, tmp_path):
+    assert lab("new", op, "mine", "--backend", "python")[0] == 0
+    code, said = lab("check", "mine.py", "--cases", 8)
+    assert code == 0 and f"{op}: passed" in said, said
+
+
+CPP = sorted(path.stem for path in scaffold.KERNELS.glob("*.cpp"))
+
+
+@pytest.mark.parametrize("op", [CPP[i] for i in rotating(2, len(CPP))])
+def test_a_new_cpp_file_passes(op):
+    assert lab("new", op, "mine.cpp")[0] == 0
+    code, said = lab("check", "mine.cpp", "--cases", 12, "--no-sanitize")
+    assert code == 0 and f"{op}: passed" in said, said
+
+
+def test_a_file_that_is_there_stays():
+    assert lab("new", "norm_stats", "mine")[0] == 0
+    code, said = lab("new", "norm_stats", "mine")
+    assert code == 1 and "is there already" in said
+
+
+def test_a_wrong_kernel_fails_and_has_no_time(tmp_path):
+    lab("new", "norm_direction", "mine", "--backend", "python")
+    path = tmp_path / "mine.py"
+    path.write_text(path.read_text() + "    direction.mul_(1.001)\n")
+    code, said = lab("check", "mine.py", "--cases", 4)
+    assert code == 1 and "times the error allowed" in said
+    code, said = lab("bench", "mine.py", "--shapes", "2x3x8x8", "--record")
+    assert code == 1 and "wrong in" in said
+    rows = [
+        json.loads(line) for line in next(tmp_path.glob("leaderboard/*/*.jsonl")).read_text().splitlines()
+    ]
+    assert (
+        "mine.py" not in [row["who"] for row in rows] and {"commit", "versions", "machine"} <= rows[0].keys()
+    )
+
+
+def test_a_read_past_the_end_is_found_at_its_line(tmp_path):
+    text = """#include "genfuse/norm_direction.h"
+GENFUSE_KERNEL(args) {
+    static double room[4];
+    volatile int64_t past = 4 + genfuse::numel(args.norms) * 0;
+    genfuse::store(args.norms, 0, room[past]);
+    return nullptr;
+}
+"""
+    (tmp_path / "mine.cpp").write_text(text)
+    from genfuse.lab import child
+    from genfuse.lab.kernel_file import read
+
+    outcomes = child.outcomes(read(tmp_path / "mine.cpp"), 2)
+    assert "mine.cpp:5: " in outcomes[-1].problem, outcomes
