@@ -27,6 +27,6 @@ def test_names_and_signatures_are_those_that_were_promised() -> None:
     told = "\n".join(changes)
     assert not told, (
         f"the public interface changed:\n{told}\n"
-        "Where that is meant, say so in CHANGELOG.md and run `python tests/public_api.py`, which writes the listing anew; "
+        "Where that is meant, say so in CHANGELOG.md and write the listing anew by `python tests/public_api.py`; "
         "what breaks callers raises the version (docs/faq.md)."
     )
