@@ -61,6 +61,8 @@ gpu-check: $(VENV)/.installed-test
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "genfuse needs Python 3.10 or newer, this is " + sys.version)'
+	@for compiler in "$$CXX" c++ g++ clang++; do command -v "$$compiler" > /dev/null && exit 0; done; \
+	 echo "genfuse compiles its CPU kernels and found no C++17 compiler: install one (g++ or clang++), or name it: make CXX=... " >&2; exit 1
 	$(PYTHON) -m venv $(VENV)
 
 # PyTorch first and alone, so that its index can be chosen and a build that is already here is kept.
