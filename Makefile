@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
 SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name 'CMakeLists.txt')
 
-.PHONY: sample test examples lint sanitize cards proof gpu-check clean
+.PHONY: sample test examples lint sanitize docs reliability cards proof gpu-check clean
 
 sample: $(VENV)/.installed
 	$(BIN)/genfuse sample --output samples.png $(ARGS)
@@ -34,6 +34,20 @@ lint: $(VENV)/.installed-test
 sanitize: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh --numprocesses $(JOBS) $(ARGS)
 
+# The pages, built strictly: a link, an anchor or a name that is not there fails. They lie in build/docs.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
+	@echo "docs: build/docs/index.html"
+
+# What docs/reliability.md tells of, measured again: SECONDS_EACH for each that counts by time, TIMES for each that counts kills.
+SECONDS_EACH ?= 600
+TIMES ?= 1000
+reliability: $(VENV)/.installed-test
+	$(BIN)/python tests/reliability/fuzzed_calls.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/reliability/killed_writes.py --times $(TIMES)
+	$(BIN)/python tests/reliability/sampling_threads.py --seconds $(SECONDS_EACH)
+	$(BIN)/python tests/reliability/other_runtimes.py
+
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards
 
@@ -50,6 +64,8 @@ gpu-check: $(VENV)/.installed-test
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "genfuse needs Python 3.10 or newer, this is " + sys.version)'
+	@for compiler in "$$CXX" c++ g++ clang++; do command -v "$$compiler" > /dev/null && exit 0; done; \
+	 echo "genfuse compiles its CPU kernels and found no C++17 compiler: install one (g++ or clang++), or name it: make CXX=... " >&2; exit 1
 	$(PYTHON) -m venv $(VENV)
 
 # PyTorch first and alone, so that its index can be chosen and a build that is already here is kept.

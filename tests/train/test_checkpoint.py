@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -244,3 +246,17 @@ def test_bad_optimizer_state(
     with pytest.raises(CheckpointError, match=message):
         checkpoint.restore_optimizers(checkpoint.load(step_folder), {"model": fresh})
     assert not fresh.state_dict()["state"]
+
+
+def test_a_full_disk_is_an_oserror_and_leaves_what_was_there(path: Path) -> None:
+    before, big = path.read_bytes(), {"ema.weight": torch.zeros(1 << 16)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, limits[1]))  # fails as a full disk does
+    try:
+        with pytest.raises(OSError, match=r"cannot be written .*earlier checkpoints are whole"):
+            checkpoint.save(path, big, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before and [each.name for each in path.parent.iterdir()] == [path.name]

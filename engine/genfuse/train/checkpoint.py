@@ -132,18 +132,27 @@ def save_step(
     """Write ``run/step-<step>`` with weights and optimizers, and remove all but the ``keep`` newest of such."""
     folder = run / f"step-{step:08d}"
     unfinished = run / f".{folder.name}.tmp"
-    for old in (unfinished, folder):
-        shutil.rmtree(old, ignore_errors=True)
+    for left in (unfinished, *run.glob(".step-*.gone")):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     unfinished.mkdir(parents=True)
     _write(unfinished / MODEL_FILE, tensors, metadata)
     _write(unfinished / OPTIMIZER_FILE, _optimizer_tensors(optimizers), {"step": step})
     for part in (unfinished / MODEL_FILE, unfinished / OPTIMIZER_FILE, unfinished):
         sync(part)
+    if folder.exists():
+        _remove(folder)
     unfinished.replace(folder)
     sync(run)
     for old in step_folders(run)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """Under another name first: a half of it is never taken for a checkpoint."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    folder.replace(gone)
+    shutil.rmtree(gone)
 
 
 def step_folders(run: Path) -> list[Path]:
@@ -233,7 +242,12 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
     described = json.dumps({"format_version": FORMAT_VERSION, **metadata}, sort_keys=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"genfuse": described})
+    try:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"genfuse": described}
+        )
+    except SafetensorError as error:  # of a full disk, say
+        raise OSError(f"{path} cannot be written ({error}); earlier checkpoints are whole") from None
 
 
 def _model_file(path: Path) -> Path:

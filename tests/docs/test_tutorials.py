@@ -1,0 +1,45 @@
+"""Every block of Python in the tutorials runs, in order, in one namespace a page."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+BY_TURNS = ("diffusers", "optimize")
+PAGES = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proof: bool) -> None:
+    day = date.today().toordinal()
+    if not proof and page.stem in BY_TURNS and page.stem != BY_TURNS[day % len(BY_TURNS)]:
+        pytest.skip("the other one's day: both compile networks")
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    text = page.read_text(encoding="utf-8")
+    found = list(re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    assert found, f"{page.name} has no Python"
+    module = types.ModuleType(f"tutorial_{page.stem}")  # a real one: Dynamo looks functions' globals up in it
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in found:
+        before = text[: block.start(1)].count("\n")  # a traceback names the page's own line
+        exec(compile("\n" * before + block[1], str(page), "exec"), vars(module))
+
+
+def test_drawings_are_as_their_script_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, object] = {"__name__": "draw", "__file__": str(DOCS / "drawings" / "draw.py")}
+    source = (DOCS / "drawings" / "draw.py").read_text(encoding="utf-8")
+    exec(compile(source, "draw.py", "exec"), names)
+    names["HERE"] = tmp_path
+    drawings = sorted(DOCS.glob("drawings/*.svg"))
+    assert len(drawings) == 4
+    for drawing in drawings:
+        names[drawing.stem]()  # type: ignore[operator]
+        assert (tmp_path / drawing.name).read_text(encoding="utf-8") == drawing.read_text(encoding="utf-8")
