@@ -32,7 +32,7 @@ sanitize: $(VENV)/.installed-test
 	PYTHON=$(CURDIR)/$(BIN)/python tests/csrc/sanitize.sh --numprocesses $(JOBS) $(ARGS)
 
 cards: $(VENV)/.installed-test
-	$(BIN)/python -m genfuse_bench.cards
+	$(BIN)/python -m genfuse_bench.cards $(ARGS)
 
 # Every case of every grid, not the rotating sample that `make test` takes; goes on where it was stopped, and writes what it
 # found, and of which commit, to bench/results/proof.json.
