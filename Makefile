@@ -49,10 +49,10 @@ reliability: $(VENV)/.installed-test
 	$(BIN)/python tests/reliability/other_runtimes.py
 
 cards: $(VENV)/.installed-test
-	$(BIN)/python -m genfuse_bench.cards
+	$(BIN)/python -m genfuse_bench.cards $(ARGS)
 
-# Every case of every grid, not the rotating sample that `make test` takes; goes on where it was stopped, and writes what it
-# found, and of which commit, to bench/results/proof.json.
+# Every case of every grid, not the rotating sample that `make test` takes, of each test file that changed, or what it depends
+# on, since it was proven; writes what it found, and of which commit, to bench/results/proof.json.
 proof: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.proof $(ARGS)
 
