@@ -9,9 +9,9 @@ using namespace genfuse;
 
 namespace {
 
-// The bytes between a tensor's first and last element, both included.
+// The addresses from a tensor's lowest element to behind its highest.
 struct Extent {
-    const char *begin, *end;
+    uintptr_t begin, end;
 };
 
 Extent extent_of(const char* name, const genfuse_shape& shape, const genfuse_tensor& tensor, size_t item) {
@@ -24,9 +24,8 @@ Extent extent_of(const char* name, const genfuse_shape& shape, const genfuse_ten
                    static_cast<long long>(tensor.stride[axis]), axis);
         }
     }
-    const char* const data = static_cast<const char*>(tensor.data);
-    const int64_t bytes = static_cast<int64_t>(item);
-    return {data + low * bytes, data + (high + 1) * bytes};
+    const uintptr_t data = reinterpret_cast<uintptr_t>(tensor.data);
+    return {data + static_cast<uintptr_t>(low) * item, data + static_cast<uintptr_t>(high + 1) * item};
 }
 
 bool same(const genfuse_shape& shape, const genfuse_tensor& a, const genfuse_tensor& b) {

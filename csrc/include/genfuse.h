@@ -197,7 +197,9 @@ GENFUSE_API genfuse_status genfuse_sampler_begin_from(genfuse_sampler* sampler, 
                                                       const void* x0, void* x);
 
 /* Starts sample n of the batch x anew, with a seed of its own, and leaves the others as they are: a request
- * that joins a batch in which others are on their way. */
+ * that joins a batch in which others are on their way (genfuse_step_inputs.rows). Requests that differ in
+ * solver, steps or guidance share a batch of the network all the same: one sampler each, for one sample, on
+ * its place in the batch. */
 GENFUSE_API genfuse_status genfuse_sampler_begin_sample(genfuse_sampler* sampler, int64_t n, int64_t seed,
                                                         void* x);
 
