@@ -1,4 +1,4 @@
-/* Emoji from the network that genfuse comes with, without Python: as many as its plan takes at once, in a row.
+/* Emoji from the network that genfuse comes with, without Python: a row of as many as its plan takes.
  *
  *     genfuse export --batch 8 -o unet.gfz
  *     cc sample.c $(pkg-config --cflags --libs genfuse) -lm -o sample && ./sample unet.gfz emoji.png 7
@@ -16,13 +16,15 @@ static void check(int good) {
 
 int main(int count, char** arguments) {
     genfuse_network* network;
-    check(count == 4 && genfuse_network_load(&network, arguments[1], 0) == GENFUSE_OK);
+    if (count != 4) return fprintf(stderr, "usage: sample NETWORK PICTURE SEED\n"), 2;
+    check(genfuse_network_load(&network, arguments[1], 0) == GENFUSE_OK);
     const genfuse_shape shape = genfuse_network_inputs(network, 0, NULL)[0].shape; /* x, t, label */
     const int64_t n = shape.size[0], h = shape.size[2], w = shape.size[3], values = n * 3 * h * w;
     float *x = calloc(3 * values, sizeof *x), *t = calloc(n, sizeof *t), *output = x + values;
     int64_t *labels = calloc(3 * n, sizeof *labels), *none = labels + n, *seeds = none + n;
     unsigned char* pixels = malloc(values);
-    for (int64_t i = 0; i < n; ++i) labels[i] = i % CLASSES, none[i] = CLASSES, seeds[i] = atoll(arguments[3]) + i;
+    for (int64_t i = 0; i < n; ++i)
+        labels[i] = i % CLASSES, none[i] = CLASSES, seeds[i] = atoll(arguments[3]) + i;
 
     genfuse_schedule schedule; /* what the network was trained on */
     genfuse_schedule_init(&schedule, sizeof schedule);
