@@ -22,7 +22,7 @@ from genfuse_bench.timing import Call, Effort, measure
 
 SHAPES = ((1, 64, 16, 16), (4, 64, 32, 32))
 EFFORT = Effort(windows=3, window=0.2, limit=3.0)
-CASES = 12
+CASES = 8
 """Of the op, which a kernel has to get right before it is timed."""
 
 _GROWTH, _ROUNDINGS = 2.0, 64
