@@ -168,13 +168,15 @@ def _sampler_step(x: Tensor) -> Subject:
     table, output, uncond = sampler.table.rows.to(x.device, wide), torch.randn_like(x), torch.randn_like(x)
     history, out = torch.randn(2, *x.shape, device=x.device).to(x.dtype), torch.empty_like(x)
 
+    stored = torch.empty_like(x)
+
     def step(*tensors: Tensor) -> Tensor:
         x, output, uncond, history = tensors
         made, _ = genfuse.ops.sampler_step(x, output, table, 2, uncond=uncond, history=history, store=True)
         return made
 
     def in_place() -> Tensor:
-        genfuse.ops.sampler_step_(x, output, table, 2, uncond=uncond, history=history, out=out)
+        genfuse.ops.sampler_step_(x, output, table, 2, uncond=uncond, history=history, out=out, stored=stored)
         return out
 
     def plain() -> Tensor:

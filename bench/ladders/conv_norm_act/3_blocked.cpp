@@ -11,22 +11,20 @@
 namespace {
 
 constexpr int kChannels = 8, kPixels = 16;
+typedef float Pixels __attribute__((vector_size(4 * kPixels)));
 
 // Sums of a block; weights in the order (c, i, j, channel of the block).
-void block(float (&sum)[kChannels][kPixels], const float* weights, const float* image, int64_t inputs,
-           int64_t taps_h, int64_t taps_w, int64_t plane, int64_t wide, int64_t pixels) {
+void block(Pixels* to, const float* weights, const float* image, int64_t inputs, int64_t taps_h,
+           int64_t taps_w, int64_t plane, int64_t wide) {
+    Pixels sum[kChannels] = {};
     for (int64_t c = 0; c < inputs; ++c)
         for (int64_t i = 0; i < taps_h; ++i)
             for (int64_t j = 0; j < taps_w; ++j, weights += kChannels) {
-                const float* from = image + c * plane + i * wide + j;
-                if (pixels == kPixels) {
-                    for (int k = 0; k < kChannels; ++k)
-                        for (int w = 0; w < kPixels; ++w) sum[k][w] += weights[k] * from[w];
-                } else {
-                    for (int k = 0; k < kChannels; ++k)
-                        for (int64_t w = 0; w < pixels; ++w) sum[k][w] += weights[k] * from[w];
-                }
+                Pixels from;
+                memcpy(&from, image + c * plane + i * wide + j, sizeof(from));
+                for (int k = 0; k < kChannels; ++k) sum[k] += weights[k] * from;
             }
+    memcpy(to, sum, sizeof(sum));
 }
 
 }  // namespace
@@ -54,7 +52,8 @@ GENFUSE_KERNEL(args) {
                                                  t / taps_w % taps_h, t % taps_w);
                 packed[static_cast<size_t>(at)] = static_cast<float>(genfuse::load(args.weight, from));
             }
-    std::vector<float> image(static_cast<size_t>(unit.channels * high * wide));
+    std::vector<float> image(
+        static_cast<size_t>(unit.channels * high * wide + kPixels));  // a last block reads on
     for (int64_t n = 0; n < args.x.size[0]; ++n) {
         std::fill(image.begin(), image.end(), 0.0f);
         genfuse::parallel(args.threads, unit.channels, [&](int64_t begin, int64_t end) {
@@ -77,9 +76,9 @@ GENFUSE_KERNEL(args) {
                     const int64_t pieces = (width + kPixels - 1) / kPixels, h = p / pieces,
                                   w0 = p % pieces * kPixels;
                     const int64_t pixels = std::min<int64_t>(kPixels, width - w0);
-                    float sum[kChannels][kPixels] = {};
+                    Pixels sum[kChannels];
                     block(sum, packed.data() + b * inputs * taps_h * taps_w * kChannels, from + h * wide + w0,
-                          inputs, taps_h, taps_w, high * wide, wide, pixels);
+                          inputs, taps_h, taps_w, high * wide, wide);
                     for (int64_t w = w0; w < w0 + pixels; ++w) {
                         ++count;
                         for (int64_t k = 0; k < channels; ++k) {
