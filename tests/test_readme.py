@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import genfuse
+from genfuse.lab import scaffold
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -50,3 +51,14 @@ def test_gradient_penalty_from_python() -> None:
     exec(penalty, names)
     assert names["norms"].shape == (4,)  # type: ignore[attr-defined]
     assert critic[0].weight.grad is not None and critic[0].weight.grad.isfinite().all()
+
+
+def test_a_kernel_of_ones_own_from_python(tmp_path, monkeypatch) -> None:
+    """The README's trace is of a real run; the kernel is the one that `genfuse lab new` writes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "cache"))
+    scaffold.new("sampler_step", "mine.cpp")
+    (research,) = (block for block in blocks() if "genfuse.register" in block)
+    names: dict[str, object] = {"genfuse": genfuse, "model": Model()}
+    exec(research, names)
+    assert (tmp_path / "trace.json").is_file() and "sampler_step" in str(names["trace"])

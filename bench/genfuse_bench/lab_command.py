@@ -76,7 +76,12 @@ def header(op: Annotated[str, typer.Argument(help="An op.")]) -> None:
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A kernel file.")],
-    cases: Annotated[int, typer.Option(min=1, help="How many of the op's generated cases.")] = 48,
+    cases: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Of the op's generated cases, that the kernel takes; eight times as many are tried."
+        ),
+    ] = 48,
     first: Annotated[int, typer.Option(min=0, help="The first one's number.")] = 0,
     sanitize: Annotated[
         bool, typer.Option(help="Also in a process under sanitizers (C++), with a quarter of the cases.")
@@ -221,3 +226,31 @@ def board(
         error = "" if line["error"] is None else f"{line['error']:.1e}"
         table.add_row(*key[:4], line["hash"] or "", f"{line['us']:.3g}", error)
     _console.print(table)
+
+
+LADDERS = Path(__file__).parents[1] / "ladders"
+"""Of a checkout: a folder an op, its steps in order of their names."""
+
+
+@app.command()
+def ladder(
+    op: Annotated[str, typer.Argument(help="An op that has a ladder.")],
+    shapes: Annotated[str | None, typer.Option(help="Of images, as 1x64x16x16,4x64x32x32.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of everyone.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where ladders lie: a folder an op, a file a step.")] = LADDERS,
+) -> None:
+    """Measure an op's versions from naive to genfuse's own in one run, each held against the op's cases first."""
+    if threads:
+        torch.set_num_threads(threads)
+    with _user_errors():
+        contract.contract(op)
+        steps = sorted(path for path in (folder / op).glob("*.*") if path.suffix in (".cpp", ".py"))
+        if not steps:
+            there = ", ".join(sorted(path.name for path in folder.glob("*") if path.is_dir())) or "none"
+            raise ValueError(f"{folder / op} has no kernel files; ladders are there of: {there}")
+        kernels = [Registration(read(step, op), strict=True) for step in steps]
+        rows = lab.race(kernels, torch.float32, device_of("cpu"), _shapes(shapes) if shapes else lab.SHAPES)
+    _console.print(str(Machine.here()), highlight=False)
+    show(rows)
+    if any(row.refused for row in rows if row.file is not None):
+        raise typer.Exit(1)

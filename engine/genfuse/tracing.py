@@ -84,7 +84,7 @@ class Trace:
 
     def __str__(self) -> str:
         head = ("op", "backend", "device", "dtype", "calls", "ms", "share", "GB/s", "GFLOP/s", "roofline")
-        lines = [head]
+        lines: list[tuple[str, ...]] = [head]
         for row in self.rows():
             numbers = (
                 f"{row['ms']:.3f}",
@@ -103,9 +103,10 @@ class Trace:
             for line in lines
         ]
         ours = sum(event.seconds for event in self.events)
-        rest = f"{self.seconds * 1e3:.3f} ms in all, {ours / self.seconds if self.seconds else 0:.0%} of it in these ops"
+        inside = ours / self.seconds if self.seconds else 0.0
+        rest = f"{self.seconds * 1e3:.3f} ms in all, {inside:.0%} of it in these ops"
         peaks = [
-            f"roofline of {device}: {of.memory / 1e9:.1f} GB/s by a copy, {of.arithmetic / 1e9:.0f} GFLOP/s by a product"
+            f"roofline of {device}: {of.memory / 1e9:.1f} GB/s (a copy), {of.arithmetic / 1e9:.0f} GFLOP/s (a product)"
             for device, of in self.peaks.items()
         ]
         return "\n".join([*table, rest, *peaks])

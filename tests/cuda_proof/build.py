@@ -6,42 +6,38 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
+from genfuse.lab.compiler import runtime
+from genfuse.lab.emulated import EMULATION as ENGINE
+from genfuse.lab.emulated import HOST, KERNEL, SANITIZERS, Sanitizer, build_scheduler, compile_
 from genfuse_kernels.common.cuda_kernel import Kernel, options
+
+__all__ = [
+    "COMPILER",
+    "EMULATION",
+    "ROOT",
+    "Sanitizer",
+    "build",
+    "build_scheduler",
+    "needs_compiler",
+    "runtime",
+]
 
 ROOT = Path(__file__).parents[2]
 EMULATION = Path(__file__).parent / "emulation"
+"""Programs that launch emulated kernels."""
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 
-Sanitizer = Literal["asan", "tsan"]
-FLAGS: dict[Sanitizer, list[str]] = {
-    "asan": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
-    "tsan": ["-fsanitize=thread"],
-}
-_HOST = ["-std=c++17", "-O1", "-g", "-fPIC", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror"]
-# Sums of products are fused where the kernel says so, as NVRTC is told; its pragmas are not g++'s, and its
-# 128-bit stores have no type.
-_KERNEL = [
-    "-ffp-contract=off",
-    "-fno-strict-aliasing",
-    "-Wno-unknown-pragmas",
-    f"-I{ROOT / 'csrc'}",
-    f"-I{EMULATION}",
-]
+FLAGS = SANITIZERS
+_HOST, _compile = HOST, compile_
+_KERNEL = [*KERNEL, f"-I{ROOT / 'csrc'}", f"-I{EMULATION}"]
 
 needs_compiler = pytest.mark.skipif(
     COMPILER is None or platform.system() != "Linux", reason="needs a C++ compiler on Linux"
 )
-
-
-def _compile(*arguments: str) -> None:
-    own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # no sanitizer in g++
-    subprocess.run([str(COMPILER), *arguments], check=True, env=own)
 
 
 def build(source: Path, sanitizer: Sanitizer, output: Path, *, planted: Path | None = None) -> Path:
@@ -53,14 +49,6 @@ def build(source: Path, sanitizer: Sanitizer, output: Path, *, planted: Path | N
     scheduler = build_scheduler(sanitizer, output.with_suffix(".scheduler.o"))
     program = [*_HOST, *first, *_KERNEL, *FLAGS[sanitizer]]
     _compile(*program, str(source), str(scheduler), "-o", str(output))
-    return output
-
-
-def build_scheduler(sanitizer: Sanitizer | None, output: Path) -> Path:
-    """What runs the threads of emulated kernels, itself without the sanitizer."""
-    source = str(EMULATION / "scheduler.cpp")
-    told = [] if sanitizer is None else [f"-DEMULATION_{sanitizer.upper()}"]
-    _compile(*_HOST, *told, "-c", source, "-o", str(output))
     return output
 
 
@@ -81,7 +69,7 @@ def build_kernel(kernel: Kernel, scheduler: Path, output: Path, *, recorder: Pat
     own = {"SOURCE": f'"{source}"', "FUNCTION": kernel.function, "BLOCK": bounds}
     macros += [f"-DGENFUSE_{name}={value}" for name, value in own.items()]
     of_kernel = [*_HOST, *_KERNEL, *macros]
-    source = f"{EMULATION}/kernel.cpp"
+    source = f"{ENGINE}/kernel.cpp"
     if recorder is None:
         _compile(*of_kernel, *FLAGS["asan"], "-shared", source, str(scheduler), "-o", str(output))
         return output
@@ -89,11 +77,3 @@ def build_kernel(kernel: Kernel, scheduler: Path, output: Path, *, recorder: Pat
     _compile(*of_kernel, *FLAGS["tsan"], "-c", source, "-o", str(instrumented))
     _compile("-shared", str(instrumented), str(scheduler), str(recorder), "-o", str(output))
     return output
-
-
-def runtime(name: str) -> str:
-    """The path of one of the compiler's own libraries."""
-    found = subprocess.run(
-        [str(COMPILER), f"-print-file-name={name}"], capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip()

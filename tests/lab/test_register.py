@@ -174,7 +174,7 @@ def test_ways_past_dispatch_are_closed_while_a_kernel_is_registered(tmp_path):
     """A sampler's plan, a list op's direct call and an optimised network's plan."""
     path = scaffold.new("sampler_step", tmp_path / "mine", "python")
     text = path.read_text()
-    path.write_text(text + "    out.fill_(7.0)\n")
+    path.write_text(text.replace("aten_impl.sampler_step(**made)", "made['out'] = torch.full_like(out, 7.0)"))
     sampler, x = genfuse.Sampler("euler", 4), torch.randn(1, 3, 8, 8)
     sampler.step(x, 0, x.clone(), out=torch.empty_like(x))
     network = genfuse.optimize(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval())

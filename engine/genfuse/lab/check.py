@@ -32,6 +32,10 @@ PRODUCTS: dict[Language, dict[torch.dtype, Product]] = {
 """What factors of a matrix product may be rounded to, beside float32."""
 
 
+_TRIED = 8
+"""Cases for each that is to be taken: what a kernel of few layouts or settings declines is not held against it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Of one case.
@@ -63,10 +67,17 @@ def cases(source: Source, count: int, first: int = 0) -> Iterator[Case]:
 
 
 def check(source: Source, count: int, first: int = 0, *, launch: Launcher | None = None) -> Iterator[Outcome]:
-    """The outcome of each case; KernelError where the file does not load."""
-    launch = launch or loader.load(source)
-    for each in cases(source, count, first):
-        yield outcome(each, launch, source)
+    """Outcomes, until `count` cases were taken and not declined, or eight times as many tried.
+
+    KernelError where the file does not load.
+    """
+    launch, taken = launch or loader.load(source), 0
+    for each in cases(source, _TRIED * count, first):
+        found = outcome(each, launch, source)
+        yield found
+        taken += found.declined is None
+        if taken == count:
+            return
 
 
 def outcome(case: Case, launch: Launcher, source: Source) -> Outcome:

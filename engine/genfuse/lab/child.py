@@ -44,7 +44,8 @@ def outcomes(source: Source, count: int, first: int = 0) -> list[Outcome]:
 def _environment(source: Source) -> dict[str, str]:
     if source.language == "triton":
         return {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    return {
+    order = {} if source.language == "cpp" else {"GENFUSE_LAB_EMULATED": "shuffled"}
+    return order | {
         "LD_PRELOAD": f"{compiler.runtime('libasan.so')} {compiler.runtime('libstdc++.so')}",
         "OMP_NUM_THREADS": "1",
         "ASAN_OPTIONS": "detect_leaks=0",  # Python and PyTorch leave memory behind on purpose

@@ -38,6 +38,7 @@ _DEVICES: dict[Language, tuple[str, ...]] = {
     "python": (),
 }
 _SAID = ("op", "dtypes", "flags", "threads", "elements", "blocks")
+_OURS = ("kernel", "unit")
 _SETTLED = 1.0
 """Seconds after which a file's times tell it apart from an earlier state: before, a second write may have the same."""
 
@@ -137,8 +138,7 @@ def _of_header(file: Path, text: str, asked: str | None) -> tuple[str, int]:
     included = {
         found[1]: number
         for number, line in enumerate(text.splitlines(), 1)
-        if (found := re.match(r'\s*#\s*include\s*["<]genfuse/(\w+)\.h[">]', line))
-        and found[1] not in ("kernel", "unit")
+        if (found := re.match(r'\s*#\s*include\s*["<]genfuse/(\w+)\.h[">]', line)) and found[1] not in _OURS
     }
     for op, number in included.items():
         if op not in OPS:

@@ -29,8 +29,7 @@ def load(source: Source, *, sanitized: bool = False) -> Launcher:
     if source.language == "cuda":
         from genfuse.lab import cuda  # with all that it needs, which others do not
 
-        launch: Launcher = cuda.launcher(source)
-        return launch
+        return cuda.launcher(source)
     return _of_python(source)
 
 

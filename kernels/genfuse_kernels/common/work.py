@@ -62,7 +62,7 @@ def _of_step(given: Arguments) -> int:
     inputs += "m" in live and given["uncond"] is not None and float(row[COLUMN["guidance"]]) not in (0, 1)
     inputs += sum(term in live and given[term] is not None for term in ("noise", "noise_prev"))
     inputs += "noise" in live and float(row[COLUMN["log_std_v"]]) != 0
-    return int(x.nbytes) * (inputs + 1 + bool(store))
+    return int(x.nbytes * (inputs + 1 + bool(store)))
 
 
 _BYTES: dict[str, Callable[[Arguments], int]] = {
@@ -80,8 +80,7 @@ def _convolution(given: Arguments) -> int:
     out, x, weight, s = given["out"], given["x"], given["weight"], given["settings"]
     pooled = s.pool[0] * s.pool[1]
     if s.transposed:
-        taps = weight[0].numel() // weight.shape[1] * weight.shape[1]
-        return 2 * (x.numel() // x.shape[1]) * weight.shape[0] * taps
+        return int(2 * (x.numel() // x.shape[1]) * weight.numel())
     products = conv.flops(out.shape[0], out.shape[1], out.shape[2] * out.shape[3] * pooled, weight[0].numel())
     projection = given.get("residual_weight")
     return products + (0 if projection is None else 2 * out.numel() * pooled * projection.shape[1])
@@ -94,10 +93,13 @@ def _filter(given: Arguments) -> int:
     return int(2 * given["out"].numel() * taps)
 
 
+def _attention(given: Arguments) -> int:
+    q, k, v = given["q"], given["k"], given["v"]
+    return attention.flops(q.shape[0], q.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3])
+
+
 _FLOPS: dict[str, Callable[[Arguments], int]] = {
-    "attention": lambda given: attention.flops(
-        *given["q"].shape[:3], given["k"].shape[2], given["q"].shape[3], given["v"].shape[3]
-    ),
+    "attention": _attention,
     "conv_norm_act": _convolution,
     "linear": lambda given: 2 * given["out"].numel() * given["x"].shape[1],
     "spectral_norm": lambda given: sum(4 * max(given["steps"], 1) * w.numel() for w in given["weights"]),

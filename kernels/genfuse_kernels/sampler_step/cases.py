@@ -108,16 +108,32 @@ def random_row(rng: np.random.Generator) -> Tensor:
     return row(**columns)
 
 
+_RANDOM = [COLUMN[f"{made}_{term}"] for made in "ys" for term in ("noise", "noise_prev")]
+
+
+def _make_plain(call: Call, bounded: bool) -> None:
+    """No noise, rescale or threshold, one row for all, dense tensors; without a clip unless `bounded`."""
+    call.table[:, [*_RANDOM, COLUMN["rescale"], COLUMN["quantile"]]] = 0
+    if not bounded:
+        call.table[:, COLUMN["clip_min"]], call.table[:, COLUMN["clip_max"]] = -math.inf, math.inf
+    call.index, call.x = 1, call.x.contiguous()
+    call.model_output = None if call.model_output is None else call.model_output.contiguous()
+    uncond = call.options["uncond"]
+    call.options["uncond"] = uncond.contiguous() if isinstance(uncond, Tensor) else None
+
+
 def case(seed: int, dtype: torch.dtype, product: cases.Product = torch.float32) -> cases.Case:
-    """A call with what it stores given, every other one to the history."""
+    """A call with what it stores given; every third one dense, of a deterministic solver's row."""
     rng = np.random.default_rng([2, seed, spec.DTYPES.index(dtype)])
     call = random_call(rng, dtype, SHAPES[seed % len(SHAPES)])
+    if seed % 3 == 0:
+        _make_plain(call, bounded=seed % 2 == 0)
     wide: Any = {name: double(v) if isinstance(v, Tensor) else v for name, v in call.options.items()}
     given: list[Any] = [double(call.x), double(call.model_output), call.table, call.index]
     y, s = reference.sampler_step(*given, **wide)
     of_y, of_s = reference.magnitude(*given, **wide)
     relative, absolute = spec.tolerance(dtype, len(TERMS))
-    layouts = rng.choice(LAYOUTS, 2)
+    layouts = rng.choice(LAYOUTS, 2) if seed % 3 else ("contiguous", "contiguous")
     out = output("out", y, relative * of_y + absolute, dtype, layouts[0])
     stored = output("stored", s, relative * of_s + absolute, dtype, layouts[1])
     arguments: dict[str, Any] = {

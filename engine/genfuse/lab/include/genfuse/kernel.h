@@ -54,6 +54,12 @@ typedef struct {
     int64_t size[GENFUSE_AXES], stride[GENFUSE_AXES];
 } genfuse_tensor;
 
+#ifdef GENFUSE_EMULATED
+static const struct {
+    unsigned x, y, z;
+} blockDim = {GENFUSE_THREADS, 1, 1};
+#endif
+
 #if defined(__CUDACC_RTC__) || defined(GENFUSE_EMULATED)
 #define GENFUSE_KERNEL(args) extern "C" __global__ void genfuse_kernel(const genfuse_args args)
 #else
