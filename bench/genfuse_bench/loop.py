@@ -70,7 +70,8 @@ def loop_row(
     with torch.no_grad():
         off = _accuracy(solver, x, model_output)
         taken = _slopes(measure(loops, range(1), device, effort))
-    ours, theirs = taken.us["ours"] if off.holds else None, taken.us.get("peer")
+    us = {who: each for who, each in taken.us.items() if each > 0}  # noise may turn a slope round
+    ours, theirs = us.get("ours") if off.holds else None, us.get("peer")
     return LoopRow(
         op="sample",
         solver=solver.sampler,
@@ -84,7 +85,7 @@ def loop_row(
         ratio=theirs / ours if theirs and ours else None,
         error=off.error,
         tolerance=off.tolerance,
-        timing=taken.timing("ours" if off.holds else None),
+        timing=taken.only({who: who for who in us}).timing("ours" if ours else None) if us else None,
     )
 
 
