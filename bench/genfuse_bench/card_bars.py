@@ -118,11 +118,6 @@ EXCUSED = (
         "bytes touched",
         "Each of the four phases is a launch, and reads the input.",
     ),
-    Excuse(
-        r"^triton .* gfx942 ",
-        "128 bits",
-        "A wave has 64 lanes: of blocks that were sized for 32 each lane has half as much.",
-    ),
 )
 
 

@@ -118,16 +118,13 @@ def main() -> None:
     targets = {"triton": TARGETS, "cuda": CUDA_TARGETS}
     groups = [(backend, dtype) for backend in targets for dtype in DTYPES]
     names = [(backend, str(dtype).removeprefix("torch.")) for backend, dtype in groups]
-    rows = [card for card in load() if _group(card) in names]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         for (backend, dtype), name in zip(groups, names, strict=True):
             moved = recorded(backend, torch.float16 if dtype == torch.bfloat16 else dtype)  # the same bytes
             pieces = pool.map(_piece, repeat(backend), targets[backend], repeat(dtype), repeat(moved))
             made = [card for piece in pieces for card in piece]
-            rows = sorted(
-                [card for card in rows if _group(card) != name] + made,
-                key=lambda card: names.index(_group(card)),
-            )
+            others = [card for card in load() if _group(card) in names and _group(card) != name]
+            rows = sorted(others + made, key=lambda card: names.index(_group(card)))
             write(rows)
             print(*name, len(made), file=sys.stderr, flush=True)
     beyond = [f"{card.name}: {what}" for card in rows for what in card_bars.unexcused(card)]
