@@ -15,13 +15,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable
 SOURCES := pyproject.toml constraints.txt $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name 'CMakeLists.txt')
 
-.PHONY: sample test lint sanitize docs reliability cards proof gpu-check clean
+.PHONY: sample test examples lint sanitize docs reliability cards proof gpu-check clean
 
 sample: $(VENV)/.installed
 	$(BIN)/genfuse sample --output samples.png $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+examples: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/embed/test_examples.py $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -46,10 +49,10 @@ reliability: $(VENV)/.installed-test
 	$(BIN)/python tests/reliability/other_runtimes.py
 
 cards: $(VENV)/.installed-test
-	$(BIN)/python -m genfuse_bench.cards
+	$(BIN)/python -m genfuse_bench.cards $(ARGS)
 
-# Every case of every grid, not the rotating sample that `make test` takes; goes on where it was stopped, and writes what it
-# found, and of which commit, to bench/results/proof.json.
+# Every case of every grid, not the rotating sample that `make test` takes, of each test file that changed, or what it depends
+# on, since it was proven; writes what it found, and of which commit, to bench/results/proof.json.
 proof: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.proof $(ARGS)
 

@@ -1,10 +1,11 @@
 """Kernel cards: what each Triton and CUDA kernel costs on each target, read from the binary, without a GPU.
 
-    python -m genfuse_bench.cards        writes bench/results/cards.json and bench/results/cards.md
+    python -m genfuse_bench.cards [--jobs N]     writes bench/results/cards.json and bench/results/cards.md
 
 For Triton a stand-in driver names the target; each launcher runs on CPU tensors and its kernels are compiled only, so
 that the specialisation is the real one. CUDA kernels are compiled by NVRTC as on a user's machine. What is compiled,
-read or recorded is kept (Triton's cache, ``$GENFUSE_CACHE``): a run that was stopped goes on where it was.
+read or recorded is kept (Triton's cache, ``$GENFUSE_CACHE``), and a backend's cards of a dtype are written when they
+are made, in place of those that were there: a run that was stopped goes on where it was.
 
 A card is a floor and a gate (`card_bars`), never a time. Its figures:
 
@@ -28,12 +29,14 @@ Triton's calls are of two pictures, CUDA's of one: a floor is of those shapes, n
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,14 +49,14 @@ from genfuse_bench.card_calls import all_calls
 from genfuse_bench.compiled import standin_driver
 from genfuse_bench.cuda_cards import cuda_cards
 from genfuse_bench.moved import Moved, recorded
-from genfuse_kernels.common.cuda_kernel import STORED
 from genfuse_kernels.cuda_kernels import TARGETS as CUDA_TARGETS
 
 Calls = Callable[[torch.dtype], Iterator[Call]]
 
 RESULTS = Path(__file__).parents[1] / "results"
 TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
-DTYPES = tuple(STORED)
+DTYPES = (torch.float64, torch.float16, torch.bfloat16, torch.float32)
+"""Those of few kernels first."""
 
 
 def cards(
@@ -97,24 +100,36 @@ def write(rows: list[Card], folder: Path = RESULTS) -> None:
     (folder / "cards.md").write_text(card_table.markdown(rows), encoding="utf-8")
 
 
-def _piece(backend: str, target: str, dtype: torch.dtype) -> list[Card]:
-    of = torch.float16 if dtype == torch.bfloat16 else dtype  # the same bytes
-    moved = recorded(backend, of)
+def _piece(backend: str, target: str, dtype: torch.dtype, moved: dict[tuple[str, str], Moved]) -> list[Card]:
     if backend == "cuda":
         return cuda_cards((target,), (dtype,), moved=moved)
     return cards((target,), (dtype,), moved=moved)
 
 
+def _group(card: Card) -> tuple[str, str]:
+    return card.backend, card.dtype
+
+
 def main() -> None:
-    """Write the cards; fail on what is beyond the bars and not excused."""
-    pieces = [("triton", target, dtype) for target in TARGETS for dtype in DTYPES]
-    pieces += [("cuda", target, dtype) for target in CUDA_TARGETS for dtype in DTYPES]
-    rows: list[Card] = []
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
-        for piece, found in zip(pieces, pool.map(_piece, *zip(*pieces, strict=True)), strict=True):
-            print(*piece, len(found), file=sys.stderr, flush=True)
-            rows += found
-    write(rows)
+    """Write the cards, those of a backend and dtype at a time; fail on what is beyond the bars and not excused."""
+    parser = argparse.ArgumentParser(prog="genfuse_bench.cards", description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="targets compiled at a time")
+    jobs = parser.parse_args().jobs
+    targets = {"triton": TARGETS, "cuda": CUDA_TARGETS}
+    groups = [(backend, dtype) for backend in targets for dtype in DTYPES]
+    names = [(backend, str(dtype).removeprefix("torch.")) for backend, dtype in groups]
+    rows = [card for card in load() if _group(card) in names]
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        for (backend, dtype), name in zip(groups, names, strict=True):
+            moved = recorded(backend, torch.float16 if dtype == torch.bfloat16 else dtype)  # the same bytes
+            pieces = pool.map(_piece, repeat(backend), targets[backend], repeat(dtype), repeat(moved))
+            made = [card for piece in pieces for card in piece]
+            rows = sorted(
+                [card for card in rows if _group(card) != name] + made,
+                key=lambda card: names.index(_group(card)),
+            )
+            write(rows)
+            print(*name, len(made), file=sys.stderr, flush=True)
     beyond = [f"{card.name}: {what}" for card in rows for what in card_bars.unexcused(card)]
     if beyond:
         raise SystemExit("beyond the bars, and not in card_bars.EXCUSED:\n" + "\n".join(beyond))

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -25,22 +24,35 @@ from genfuse_bench.launches import launch_rows
 from genfuse_bench.list_command import tensor_lists
 from genfuse_bench.loop import loop_row
 from genfuse_bench.loss_curves_command import loss_curves
-from genfuse_bench.machine import Machine
 from genfuse_bench.memory import memory_row
-from genfuse_bench.options import device_of, some_of
+from genfuse_bench.options import (
+    Cold,
+    Device,
+    Output,
+    Quick,
+    Report,
+    Threads,
+    device_of,
+    effort_of,
+    shapes_of,
+    some_of,
+)
 from genfuse_bench.peers import PEERS, Peer
-from genfuse_bench.record import Record, Row
+from genfuse_bench.quality_command import quality
+from genfuse_bench.record import Row
 from genfuse_bench.report_command import report
 from genfuse_bench.sampler_step import GRID, GRID_SOLVERS, GRID_TIMED, SHAPES, Shape, step_rows
+from genfuse_bench.session import session
 from genfuse_bench.solvers import SOLVERS, Solver
 from genfuse_bench.spectral_norm_command import spectral_norm
 from genfuse_bench.stylegan_command import stylegan
 from genfuse_bench.systems_command import systems
+from genfuse_bench.targets import Targets, run
 from genfuse_bench.timing import Effort
 from genfuse_bench.training_command import training
 from genfuse_bench.unit_command import conv_norm_act
 
-app = typer.Typer(help="Measure genfuse beside its peers.", no_args_is_help=True)
+app = typer.Typer(cls=Targets, help="Measure genfuse beside its peers.", no_args_is_help=True)
 _console = Console(width=None if sys.stdout.isatty() else 120)
 
 DTYPES = {
@@ -80,9 +92,15 @@ class Plan:
 
 @app.callback()
 def bench() -> None:
-    """Measure genfuse beside its peers."""
+    """Measure genfuse beside its peers: by a bench of those below, or by names of ops, networks and systems.
+
+    `genfuse bench dcgan upfirdn2d --threads 2 --report out.html` measures the two by the benches that know them.
+    """
 
 
+app.command("run", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    run
+)
 app.command("conv_norm_act")(conv_norm_act)
 app.command("ops")(ops)
 app.command("tensor_lists")(tensor_lists)
@@ -93,6 +111,7 @@ app.command("gradient_penalty")(gradient_penalty)
 app.command("loss_curves")(loss_curves)
 app.command("systems")(systems)
 app.command("gallery")(gallery)
+app.command("quality")(quality)
 app.command("compare")(compare)
 app.command("report")(report)
 
@@ -108,27 +127,25 @@ def sampler_step(
     peers: Annotated[
         str, typer.Option(help=f"What to measure beside: {','.join(PEERS)} or none.")
     ] = "diffusers",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of both sides; PyTorch's default if left out.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    quick: Annotated[bool, typer.Option(help="Seconds, not minutes: a few rows, rough figures.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets sampler_step_<device>.jsonl.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """One step of every solver: its time beside diffusers' and the floor, memory, launches, graphs."""
-    if threads:
-        torch.set_num_threads(threads)
     names = some_of("--solvers", solvers, SOLVERS, QUICK_SOLVERS if quick else tuple(SOLVERS))
     plan = Plan(
         solvers=[SOLVERS[name] for name in names],
-        shapes=_shapes(shapes) if shapes else SHAPES[:1] if quick else SHAPES,
+        shapes=shapes_of(shapes) if shapes else SHAPES[:1] if quick else SHAPES,
         dtypes=[
             DTYPES[name]
             for name in some_of("--dtype", dtype, DTYPES, ("float32",) if quick else tuple(DTYPES))
         ],
         device=device_of(device),
         peer=_peer(peers),
-        effort=QUICK if quick else Effort(),
+        effort=effort_of(Effort(), QUICK, quick=quick, cold=cold),
     )
     wanted = some_of(
         "--sections",
@@ -136,19 +153,11 @@ def sampler_step(
         [s.value for s in Section],
         ("steps", "loop") if quick else [s.value for s in Section],
     )
-    record = None if output is None else _record(output / f"sampler_step_{plan.device.type}.jsonl")
-    machine = Machine.here()
-    _console.print(
-        f"{machine}\n{torch.get_num_threads()} threads on both sides; {keep_freed_memory()}; "
-        f"ours: {dispatch.choose('sampler_step', plan.device, plan.dtypes[0]).backend} kernels",
-        highlight=False,
-    )
-    for name in wanted:
-        rows = _SECTIONS[Section(name)](plan)
-        if record is not None:
-            record.add(rows, machine)
-    if record is not None:
-        _console.print(f"-> {record.path}")
+    ours = f"ours: {dispatch.choose('sampler_step', plan.device, plan.dtypes[0]).backend} kernels"
+    says = f"{keep_freed_memory()}; {ours}"
+    with session("sampler_step", threads, output, report, device=plan.device, says=says) as run:
+        for name in wanted:
+            run.add(_SECTIONS[Section(name)](plan))
 
 
 def _steps(plan: Plan) -> Sequence[Row]:
@@ -158,7 +167,7 @@ def _steps(plan: Plan) -> Sequence[Row]:
 
 
 def _grid(plan: Plan) -> Sequence[Row]:
-    effort = Effort(windows=2, window=0.03, limit=1.5)
+    effort = Effort(windows=2, window=0.03, limit=1.5, cold=plan.effort.cold)
     cases = _few(plan), GRID, plan.dtypes[:1], plan.device, plan.peer, effort
     rows = list(step_rows(*cases, op="grid", timed=GRID_TIMED))
     step_report.show_grid(rows, _console)
@@ -222,20 +231,3 @@ def _peer(name: str) -> Peer | None:
     if missing:
         _console.print(f"peer {chosen}: {missing}", highlight=False)
     return None if missing else PEERS[chosen]
-
-
-def _shapes(text: str) -> list[Shape]:
-    try:
-        shapes = [tuple(int(size) for size in shape.split("x")) for shape in text.split(",")]
-    except ValueError:
-        shapes = []
-    if not shapes or any(len(shape) < 2 or min(shape) < 1 for shape in shapes):
-        raise typer.BadParameter(f"{text!r}, expected sizes as 1x3x32x32,64x3x64x64", param_hint="--shapes")
-    return shapes
-
-
-def _record(path: Path) -> Record:
-    try:
-        return Record(path)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} cannot be added to: {error}", param_hint="--output") from None

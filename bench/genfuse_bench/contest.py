@@ -118,6 +118,10 @@ class Contest:
             backends=self._backends,
         )
 
+    def call(self, name: str) -> Callable[[], object]:
+        """A competitor's, as it is timed. KeyError for one that does not take part."""
+        return torch.no_grad()(self._runs[name].call)
+
     def window(self, effort: Effort) -> Window:
         """Everyone's times, in turn."""
         with torch.no_grad():

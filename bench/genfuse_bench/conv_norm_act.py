@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 
-from genfuse_bench.contest import ACCURACIES, Facts, bare, label
+from genfuse_bench import sections
+from genfuse_bench.contest import ACCURACIES, Contest, Facts, bare, label
 from genfuse_bench.measurement import Measurement, TimedRow, Timing, interval, quotient
 from genfuse_bench.module_peers import MODULE_PEERS
+from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.timing import Effort, collect
 from genfuse_bench.worker import Measurer
 
@@ -60,6 +62,8 @@ class UnitRow(TimedRow):
     peer_errors: dict[str, float]
     unfit: dict[str, str]
     """peers that cannot run it, or run it wrong"""
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    """how far a call raises the peak of resident memory, each in a process of its own; where it was asked for"""
 
     @property
     def refused(self) -> bool:
@@ -80,6 +84,20 @@ def unit_rows(
     facts = {name: m.prepare(section, number, dtype, peers) for name, m in measurers.items()}
     taken = collect({name: partial(m.window, effort) for name, m in measurers.items()}, effort)
     return [_row(list(facts.values()), taken, accuracy, peak) for accuracy in ACCURACIES[dtype]]
+
+
+def prepared(section: str, number: int, dtype: torch.dtype, who: str) -> Callable[[], object]:
+    """A call whose peak of memory is measured."""
+    peers = [MODULE_PEERS[who]] if who in MODULE_PEERS else []
+    call = Contest(sections.make(section, number), dtype, peers).call(who)
+    call()
+    return call
+
+
+def with_peak(row: UnitRow, section: str, number: int) -> UnitRow:
+    """The row with peaks of memory of ours and of all whole peers that have a time, but the compiled one."""
+    who = (label(row.accuracy), *(peer for peer in row.peers_ms if peer != "compile"))
+    return replace(row, peak_mb=peaks_mb(prepared, who, section, number, DTYPES[row.dtype]))
 
 
 def _row(facts: Sequence[Facts], taken: Mapping[str, Measurement], accuracy: str, peak: float) -> UnitRow:
@@ -139,8 +157,8 @@ def _better(taken: Mapping[str, Measurement]) -> dict[str, float]:
 def _timing(taken: Mapping[str, Measurement], ours: str, fine: bool) -> Timing:
     """Of both allocators' processes: ours from the one as it comes, each peer from the one that suits it."""
     usual = taken.get("default", next(iter(taken.values())))
-    shown = [name for name in usual.us if not name.startswith("ours") or name.startswith(ours)]
-    timing = usual.only(*shown).timing(ours if fine else None)
+    shown = {name: name for name in usual.us if not name.startswith("ours") or name.startswith(ours)}
+    timing = usual.only(shown).timing(ours if fine else None)
     us, ends, ratio = dict(timing.us), dict(timing.interval_us), dict(timing.ratio)
     for other in taken.values():
         for name in (name for name in us if not name.startswith("ours") and other.us[name] < us[name]):

@@ -87,7 +87,7 @@ def absence(device: torch.device) -> str | None:
 def _found(device: torch.device) -> tuple[Meter | None, str | None]:
     if device.type == "cuda":
         if not env.version("nvidia-ml-py"):
-            return None, "nvidia-ml-py is not installed; pip install 'genfuse[bench]'"
+            return None, "nvidia-ml-py is not installed; pip install 'genfuse[bench-energy]'"
         try:
             return Nvml(device), None
         except Exception as error:  # NVML's own errors, one class each

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -18,9 +16,9 @@ from torch import Tensor
 import genfuse
 from genfuse import dispatch
 from genfuse_bench.gpu_ops import OPS, Made, Subject, subjects
-from genfuse_bench.machine import Machine
 from genfuse_bench.measurement import TimedRow
-from genfuse_bench.options import device_of, some_of
+from genfuse_bench.options import Cold, Output, Quick, Report, Threads, device_of, effort_of, some_of
+from genfuse_bench.session import session
 from genfuse_bench.timing import Call, Effort, measure
 
 FULL, SHORT = Effort(5, 0.3, 5.0), Effort(1, 0.01, 0.02)
@@ -60,27 +58,24 @@ def ops(
     dtype: Annotated[str | None, typer.Option(help=f"Some of {','.join(DTYPES)}.")] = None,
     device: Annotated[str, typer.Option(help="cuda, cuda:1, ...; cpu is a rehearsal.")] = "cuda",
     compiled: Annotated[bool, typer.Option(help="Whether torch.compile takes part.")] = True,
-    quick: Annotated[bool, typer.Option(help="Small tensors, rough figures.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets ops_<device>.jsonl.")] = None,
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """Every op that has GPU kernels, by each backend, beside eager, channels-last, compiled PyTorch and apex."""
-    from genfuse_bench.record import Record
-
     place = device_of(device)
     names = some_of("--ops", ops, OPS, OPS)
     dtypes = [DTYPES[name] for name in some_of("--dtype", dtype, DTYPES, tuple(DTYPES))]
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    machine, record = Machine.here(), Record(output / f"ops_{place.type}.jsonl") if output else None
-    console.print(str(machine), highlight=False)
-    for kind in dtypes:
-        for subject in subjects(names, kind, place, quick=quick):
-            with torch.no_grad():
-                rows = contest(subject, kind, place, SHORT if quick else FULL, console, compiled=compiled)
-            console.print(_table(rows))
-            if record is not None:
-                record.add(rows, machine)
-    if record is not None:
-        console.print(f"-> {record.path}")
+    effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
+    with session("ops", threads, output, report, device=place) as run:
+        for kind in dtypes:
+            for subject in subjects(names, kind, place, quick=quick):
+                with torch.no_grad():
+                    rows = contest(subject, kind, place, effort, run.console, compiled=compiled)
+                run.console.print(_table(rows))
+                run.add(rows)
 
 
 def contest(
@@ -124,7 +119,7 @@ def contest(
             measured.us[best] / measured.us[name] if name in ours and name in right else None,
             errors[name],
             tolerance if name in ours else None,
-            timing=measured.only(name, best).timing(name) if name in right else None,
+            timing=measured.only({name: name, best: best}).timing(name) if name in right else None,
         )
         for name in (*ours, *others)
     ]

@@ -7,10 +7,7 @@ backward and Adam. Everyone has a critic of his own, and all run on the threads 
 from __future__ import annotations
 
 import copy
-import ctypes
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,12 +17,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import genfuse
-from genfuse import env
 from genfuse.penalties.points import point_of
 from genfuse_bench.critics import SECTIONS
 from genfuse_bench.largest_error import largest_error
 from genfuse_bench.measurement import TimedRow
-from genfuse_bench.memory import resident_growth
 from genfuse_bench.timing import Call, Effort, measure
 from genfuse_bench.training import KINK
 
@@ -205,29 +200,9 @@ def forward_flops(network: nn.Module, x: Tensor) -> int:
     return total
 
 
-def peaks_mb(section: str, workload: str, batch: int, peers: Sequence[str]) -> dict[str, float]:
-    """Of a second penalty, in 10⁶ bytes by competitor."""
-    found = {}
-    for who in (OURS, *peers):
-        fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-            growth = pool.submit(_peak, section, workload, batch, who, torch.get_num_threads()).result()
-        if growth is not None:
-            found[who] = growth / 1e6
-    return found
-
-
-def _peak(section: str, workload: str, batch: int, who: str, threads: int) -> int | None:
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
+def prepared(section: str, workload: str, batch: int, who: str) -> Callable[[], object]:
+    """A penalty whose peak of memory is measured."""
     make, side = SECTIONS[section][workload]
     critic = Critic(who, make(), *pictures(batch, side))
     critic.gradients()
-    genfuse.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)  # freed memory is not resident when it starts
-    growth = resident_growth(critic.gradients)
-    # Our kernels' working memory stays from the first call on; PyTorch's comes and goes with each.
-    ours = env.scratch_peak_bytes() if who == OURS else 0
-    return None if growth is None else growth + ours
+    return critic.gradients

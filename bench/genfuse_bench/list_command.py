@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -17,9 +14,19 @@ from genfuse import env
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.diffusion_networks import DIFFUSERS, cifar_unet
 from genfuse_bench.gan_networks import dcgan_critic, dcgan_generator
-from genfuse_bench.machine import Machine
-from genfuse_bench.options import some_of
-from genfuse_bench.record import Record
+from genfuse_bench.options import (
+    Cold,
+    Device,
+    Output,
+    Quick,
+    Report,
+    Threads,
+    device_of,
+    effort_of,
+    peers_of,
+    some_of,
+)
+from genfuse_bench.session import session
 from genfuse_bench.tensor_lists import PEERS, ListRow, list_rows
 from genfuse_bench.timing import Effort
 
@@ -35,32 +42,25 @@ NETWORKS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
 def tensor_lists(
     networks: Annotated[str | None, typer.Option(help=f"Some of {','.join(NETWORKS)}.")] = None,
     peers: Annotated[str | None, typer.Option(help=f"Some of {','.join(PEERS)}, or none.")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
-    ] = None,
-    quick: Annotated[bool, typer.Option(help="Rough figures.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets tensor_lists_cpu.jsonl.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """Passes over all weights or gradients of a network, float32: averages, clipping, the norm."""
-    if threads:
-        torch.set_num_threads(threads)
     here = [name for name in NETWORKS if name != "unet" or env.version(DIFFUSERS)]
     wanted = some_of("--networks", networks, NETWORKS, here)
-    chosen = [] if peers == "none" else list(some_of("--peers", peers, PEERS, PEERS))
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    machine, effort = Machine.here(), SHORT if quick else FULL
-    record = Record(output / "tensor_lists_cpu.jsonl") if output else None
-    console.print(
-        f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
-    )
-    for name in wanted:
-        torch.manual_seed(0)
-        rows = list_rows(NETWORKS[name][0], NETWORKS[name][1](), chosen, effort)
-        console.print(table_of(rows))
-        if record is not None:
-            record.add(rows, machine)
-    if record is not None:
-        console.print(f"-> {record.path}")
+    chosen = peers_of(peers, PEERS)
+    device_of(device, "cpu")
+    effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
+    with session("tensor_lists", threads, output, report, says=keep_freed_memory()) as run:
+        for name in wanted:
+            torch.manual_seed(0)
+            rows = list_rows(NETWORKS[name][0], NETWORKS[name][1](), chosen, effort)
+            run.console.print(table_of(rows))
+            run.add(rows)
 
 
 def table_of(rows: Sequence[ListRow]) -> Table:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -31,9 +28,8 @@ from genfuse_bench.loss_curves import (
     train_dcgan,
     train_ddpm,
 )
-from genfuse_bench.machine import Machine
-from genfuse_bench.options import some_of
-from genfuse_bench.record import Record
+from genfuse_bench.options import Device, Output, Threads, device_of, some_of
+from genfuse_bench.session import session
 
 
 @dataclass(frozen=True)
@@ -77,40 +73,37 @@ def loss_curves(
     sections: Annotated[str | None, typer.Option(help=f"Some of {','.join(TRAININGS)}.")] = None,
     steps: Annotated[int, typer.Option(min=BLOCK, help="Of each training.")] = 300,
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each competitor.")] = 5,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets loss_curves_cpu.jsonl.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    output: Output = None,
 ) -> None:
     """Loss curves of small DDPM and DCGAN trainings beside eager PyTorch's, in spreads of its own seeds.
 
     Exits with 1 where our mean curve leaves eager's by more than two of them.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    machine, record = Machine.here(), Record(output / "loss_curves_cpu.jsonl") if output else None
-    console.print(f"{machine}\n{torch.get_num_threads()} threads for everyone", highlight=False)
+    device_of(device, "cpu")
     rows: list[LossCurveRow] = []
-    for name in some_of("--sections", sections, TRAININGS, list(TRAININGS)):
-        torch._dynamo.reset()
-        one = TRAININGS[name]
-        with console.status(one.name) as status:
-            made = loss_rows(
-                one.name,
-                one.makers,
-                one.train,
-                one.pictures(),
-                one.batch,
-                steps,
-                seeds,
-                lambda who, seed, one=one, status=status: status.update(f"{one.name}, {who}, seed {seed}"),  # type: ignore[misc]
-            )
-        if record is not None:
-            record.add(made, machine)
-        for row in made:
-            console.print(_table(row))
-        rows += made
+    with session("loss_curves", threads, output, None) as run:
+        for name in some_of("--sections", sections, TRAININGS, list(TRAININGS)):
+            torch._dynamo.reset()
+            one = TRAININGS[name]
+            with run.console.status(one.name) as status:
+                made = loss_rows(
+                    one.name,
+                    one.makers,
+                    one.train,
+                    one.pictures(),
+                    one.batch,
+                    steps,
+                    seeds,
+                    lambda who, seed, one=one, status=status: status.update(
+                        f"{one.name}, {who}, seed {seed}"
+                    ),  # type: ignore[misc]
+                )
+            run.add(made)
+            for row in made:
+                run.console.print(_table(row))
+            rows += made
     if not all(row.follows for row in rows):
         raise typer.Exit(1)
 

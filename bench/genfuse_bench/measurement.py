@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
@@ -111,12 +111,12 @@ class Measurement:
         pairs = zip(self.rounds_us[over], self.rounds_us[under], strict=True)
         return interval([a / b for a, b in pairs])
 
-    def only(self, *names: str) -> Measurement:
-        """Of these competitors."""
+    def only(self, names: Mapping[str, str]) -> Measurement:
+        """Of these competitors alone, under the names that they are given."""
         of = {each.name: getattr(self, each.name) for each in fields(self)}
-        of |= {
-            key: {n: one[n] for n in names if n in one} for key, one in of.items() if isinstance(one, dict)
-        }
+        for key, one in of.items():
+            if isinstance(one, dict):
+                of[key] = {new: one[old] for old, new in names.items() if old in one}
         return Measurement(**of)
 
     def timing(self, ours: str | None) -> Timing:

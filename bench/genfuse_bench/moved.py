@@ -24,14 +24,22 @@ from genfuse_kernels.common.cuda_kernel import write
 SECTOR = 32
 """Bytes of a sector, the least that memory moves."""
 
-SOURCES = (
-    "kernels/genfuse_kernels",
-    "csrc",
-    "engine/genfuse/lab",
-    "tests/triton_proof",
-    "tests/cuda_proof",
-    "bench/genfuse_bench",
-)
+SOURCES = {
+    "triton": (
+        "kernels/genfuse_kernels",
+        "engine/genfuse/lab",
+        "tests/triton_proof",
+        "bench/genfuse_bench",
+    ),
+    "cuda": (
+        "kernels/genfuse_kernels",
+        "csrc",
+        "engine/genfuse/lab",
+        "tests/triton_proof",
+        "tests/cuda_proof",
+        "bench/genfuse_bench",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Moved:
 def recorded(backend: str, dtype: torch.dtype) -> dict[tuple[str, str], Moved]:
     """By kernel and case; kept in ``$GENFUSE_CACHE/cards`` until a source changes. RuntimeError where a run fails."""
     name = str(dtype).removeprefix("torch.")
-    path = cache_directory() / "cards" / f"moved-{backend}-{name}-{_fingerprint()}.json"
+    path = cache_directory() / "cards" / f"moved-{backend}-{name}-{_fingerprint(backend)}.json"
     if not path.is_file():
         command = [sys.executable, "-m", f"{backend}_proof.moved", name]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
@@ -81,10 +89,10 @@ def recorded(backend: str, dtype: torch.dtype) -> dict[tuple[str, str], Moved]:
     return {(row["kernel"], row["case"]): Moved(**row) for row in rows}
 
 
-def _fingerprint() -> str:
+def _fingerprint(backend: str) -> str:
     """Of every source that a recorded number could depend on."""
     digest = hashlib.sha256()
-    files = [path for of in SOURCES for path in sorted((ROOT / of).rglob("*")) if _is_source(path)]
+    files = [path for of in SOURCES[backend] for path in sorted((ROOT / of).rglob("*")) if _is_source(path)]
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -93,4 +101,6 @@ def _fingerprint() -> str:
 def _is_source(path: Path) -> bool:
     if path.parent.name == "genfuse_bench":
         return path.name.startswith(("call", "card_c"))
-    return path.suffix in (".py", ".cu", ".h", ".cpp") and not path.name.startswith("test_")
+    if path.name.startswith(("test_", "cpu")):
+        return False
+    return path.suffix in (".py", ".cu", ".h") or path.parent.name == "emulation"

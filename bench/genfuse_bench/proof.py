@@ -1,9 +1,9 @@
-"""`make proof`: every case of every test, a file at a time; what is proven already of this commit is not run again.
+"""`make proof`: every case of every test, a file at a time; what is proven already is not run again.
 
     python -m genfuse_bench.proof [FILE ...]     all of tests/, or some files of it
 
-The outcome goes to bench/results/proof.json with the commit that it is of, to be committed beside it. Results that are
-committed later change nothing that was proven.
+Each file's outcome goes to bench/results/proof.json with the commit that it is of, to be committed beside it. It stands
+until one of the paths changes that the file depends on (`dependencies`), so a proof goes on while others commit.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from genfuse_bench.dependencies import dependencies
 from genfuse_bench.machine import Machine
 from genfuse_bench.steps import ROOT, Outcome, Step, run
 
 RESULT = ROOT / "bench" / "results" / "proof.json"
-APART = ":(exclude)bench/results"
 HELD = (0, 5)
 """Exit statuses of pytest: all passed; nothing was collected, which a machine without an optional package may give."""
 
@@ -36,22 +36,30 @@ def files() -> list[str]:
     return sorted(name for name in found if not {"interpreted", "emulated"} & set(Path(name).parts))
 
 
-def proven(result: Path, commit: str) -> dict[str, Any]:
-    """What an earlier run found out, where nothing but results has changed since."""
+def kept(result: Path) -> dict[str, Any]:
+    """Each file's outcome in earlier runs."""
     try:
-        kept = json.loads(result.read_text(encoding="utf-8"))
-        changed = git("diff", "--name-only", kept["commit"], commit, "--", ".", APART)
-        found: dict[str, Any] = kept["files"]
-    except (OSError, ValueError, KeyError, TypeError, subprocess.CalledProcessError):
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {} if changed else {name: of for name, of in found.items() if of["status"] in HELD}
+    return found
+
+
+def proven(name: str, outcome: dict[str, Any] | None, commit: str) -> bool:
+    """Whether a file held, and nothing that it depends on has changed since."""
+    if outcome is None or outcome["status"] not in HELD:
+        return False
+    try:
+        return not git("diff", "--name-only", outcome["commit"], commit, "--", *dependencies(ROOT, name))
+    except (KeyError, subprocess.CalledProcessError):  # of a commit that this repository does not have
+        return False
 
 
 def prove(names: list[str], result: Path) -> bool:
     """Run what is not proven yet, writing down each file's outcome as it comes; whether all hold."""
     commit, machine = git("rev-parse", "HEAD"), Machine.here()
-    found = proven(result, commit)
-    missing = [name for name in names if name not in found]
+    found = {name: of for name, of in kept(result).items() if (ROOT / name).is_file()}
+    missing = [name for name in names if not proven(name, found.get(name), commit)]
     print(f"{machine}\n{len(names) - len(missing)} of {len(names)} files are proven already", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name in missing:
@@ -62,10 +70,9 @@ def prove(names: list[str], result: Path) -> bool:
             text = (Path(folder) / outcome.log).read_text(encoding="utf-8", errors="replace")
             if outcome.status not in HELD:
                 print(text, flush=True)
-            found[name] = _outcome(outcome, text)
+            found[name] = {**_outcome(outcome, text), "commit": commit}
             print(found[name]["tests"], flush=True)
             whole = {
-                "commit": commit,
                 "machine": machine.describe(),
                 "versions": machine.versions,
                 "files": dict(sorted(found.items())),
@@ -83,7 +90,7 @@ def _outcome(outcome: Outcome, text: str) -> dict[str, Any]:
 
 def main() -> None:
     """Exit status 1 where a file does not hold, 2 where there is no commit that could be proven."""
-    if git("status", "--porcelain", "--untracked-files=no", "--", ".", APART):
+    if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)bench/results"):
         print("the checkout has changes, and a proof is of a commit: commit them first", file=sys.stderr)
         sys.exit(2)
     sys.exit(0 if prove(sys.argv[1:] or files(), RESULT) else 1)

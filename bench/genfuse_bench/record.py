@@ -5,41 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import Field, asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-from genfuse_bench.conv_norm_act import UnitRow
-from genfuse_bench.gpu_command import OpRow
-from genfuse_bench.gradient_penalty import PenaltyRow
-from genfuse_bench.graphs import GraphRow
-from genfuse_bench.lab import LabRow
-from genfuse_bench.launches import LaunchRow
-from genfuse_bench.loop import LoopRow
-from genfuse_bench.loss_curves import LossCurveRow
 from genfuse_bench.machine import Machine
-from genfuse_bench.memory import MemoryRow
 from genfuse_bench.results import case_of
-from genfuse_bench.sampler_step import StepRow
-from genfuse_bench.stylegan import StyleRow
-from genfuse_bench.tensor_lists import ListRow
-from genfuse_bench.training import TrainingRow
 
-Row = (
-    StepRow
-    | LoopRow
-    | MemoryRow
-    | LaunchRow
-    | GraphRow
-    | UnitRow
-    | TrainingRow
-    | LossCurveRow
-    | ListRow
-    | PenaltyRow
-    | StyleRow
-    | OpRow
-    | LabRow
-)
+
+class Row(Protocol):
+    """A dataclass that says which op it is of."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def op(self) -> str: ...
 
 
 class Record:
@@ -53,6 +33,11 @@ class Record:
         self._lines: dict[str, str] = {}
         for line in path.read_text(encoding="utf-8").splitlines():
             self._lines[case_of(json.loads(line))] = line
+
+    @property
+    def lines(self) -> list[str]:
+        """All rows."""
+        return list(self._lines.values())
 
     def add(self, rows: Iterable[Row], machine: Machine) -> None:
         """Put rows into the file."""

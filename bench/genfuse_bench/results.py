@@ -21,6 +21,7 @@ CASE = (
     "op",
     "workload",
     "solver",
+    "steps",
     "shape",
     "dtype",
     "accuracy",
@@ -93,6 +94,7 @@ class Result:
         line = self.line
         words = [line.get("workload"), line.get("solver"), "×".join(map(str, self.shape)), line.get("dtype")]
         words += [line.get("accuracy"), "with gradients" if line.get("gradients") else None, line.get("who")]
+        words += [f"{line['steps']} steps" if line.get("steps") else None]
         words += [f"{line['threads']} threads" if line.get("threads") else None]
         words += ["cold" if cache_of(line) == "cold" else None]
         return ", ".join(str(word) for word in words if word)

@@ -5,7 +5,7 @@ A maker draws weights and inputs from PyTorch's generator, so that the same seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -112,12 +112,34 @@ SECTIONS: dict[str, tuple[Maker, ...]] = {
 QUICK: tuple[Maker, ...] = (partial(group_norm_unit, 1, 32, 8),)
 
 
+SHAPES = "shapes "
+"""Begins the name of a section of units of any shapes: a process of its own is told no more than a name."""
+
+
+def of_shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """The section of GroupNorm units (N, C, H, W), C a multiple of 32. ValueError for others."""
+    for shape in shapes:
+        if shape[1] % 32 or shape[2] != shape[3]:
+            raise ValueError(f"{shape} has no unit: expected square pictures of a multiple of 32 channels")
+    return SHAPES + ",".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def makers(section: str) -> tuple[Maker, ...]:
+    """Of a section, of "quick", or of `of_shapes`'s name."""
+    if section.startswith(SHAPES):
+        sizes = (
+            [int(size) for size in shape.split("x")] for shape in section.removeprefix(SHAPES).split(",")
+        )
+        return tuple(partial(group_norm_unit, n, c, h) for n, c, h, _ in sizes)
+    return QUICK if section == "quick" else SECTIONS[section]
+
+
 def make(section: str, number: int) -> Workload:
-    """A section's workload by its place, the same in every process; of "quick" too."""
+    """A section's workload by its place, the same in every process."""
     torch.manual_seed(0)
-    return (QUICK if section == "quick" else SECTIONS[section])[number]()
+    return makers(section)[number]()
 
 
 def size(section: str) -> int:
     """How many workloads a section has."""
-    return len(QUICK if section == "quick" else SECTIONS[section])
+    return len(makers(section))

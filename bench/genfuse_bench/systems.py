@@ -6,19 +6,16 @@ Everyone has the same file of the system, the same weights, pictures and random 
 from __future__ import annotations
 
 import copy
-import ctypes
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genfuse import data, env, systems
+from genfuse import data, systems
 from genfuse.data import Data
-from genfuse_bench.memory import resident_growth
+from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.system_step import COMPILED, EAGER, OURS, Sampling, SystemStep
 from genfuse_bench.timing import Effort, Trajectory, measure
 from genfuse_bench.training import TrainingRow, row_of
@@ -81,7 +78,8 @@ def system_rows(
     taken = measure(steps, _STEPS, _CPU, effort)
     step = row_of("system_step", case.name, shape, taken, error, float("nan"), kept, kinked=kinked)
     if peaks:
-        step = replace(step, peak_mb=peaks_mb(case, peers))
+        alone = (OURS, *(peer for peer in peers if peer != COMPILED))
+        step = replace(step, peak_mb=peaks_mb(prepared, alone, case))
     off = sample_error(who[OURS], who[EAGER], case.samples)
     batches: dict[str, Trajectory] = {name: Sampling(who[name], case.samples) for name in (OURS, *peers)}
     taken = measure(batches, _STEPS, _CPU, effort)
@@ -125,30 +123,9 @@ def _has_kink(module: nn.Module) -> bool:
     return getattr(settings, "activation", "none") in ("relu", "leaky_relu")
 
 
-def peaks_mb(case: Case, peers: Sequence[str]) -> dict[str, float]:
-    """How far a second step raises the peak of resident memory, in 10⁶ bytes.
-
-    A compiled system is left out: what its compiler leaves behind is not told from what a step takes.
-    """
-    found = {}
-    for who in (OURS, *(peer for peer in peers if peer != COMPILED)):
-        fresh = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-            growth = pool.submit(_peak, case, who, torch.get_num_threads()).result()
-        if growth is not None:
-            found[who] = growth / 1e6
-    return found
-
-
-def _peak(case: Case, who: str, threads: int) -> int | None:
-    torch.set_num_threads(threads)
+def prepared(case: Case, who: str) -> Callable[[], object]:
+    """A second step, whose peak of memory is measured."""
     one = case.of(who)
     one.begin()
     one.step(0)
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)  # freed memory is not resident when the step starts
-    growth = resident_growth(lambda: one.step(1))
-    # Our kernels' working memory stays from the first step on; PyTorch's comes and goes with each.
-    ours = env.scratch_peak_bytes() if who == OURS else 0
-    return None if growth is None else growth + ours
+    return lambda: one.step(1)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from genfuse import systems as registry
 from genfuse_bench.allocator import keep_freed_memory
-from genfuse_bench.machine import Machine
-from genfuse_bench.options import some_of
-from genfuse_bench.record import Record
+from genfuse_bench.options import Cold, Device, Output, Quick, Report, Threads, device_of, effort_of, some_of
+from genfuse_bench.session import session
 from genfuse_bench.system_step import EAGER, OURS, WHO
 from genfuse_bench.systems import Case, system_rows
 from genfuse_bench.timing import Effort
@@ -36,43 +32,36 @@ def systems(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Samples a training batch; each system's own if left out.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
-    ] = None,
-    quick: Annotated[bool, typer.Option(help="Rough figures, no peaks of memory, small batches.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets systems_cpu.jsonl.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """One training step and one batch of samples of each system, float32, beside the same in plain PyTorch.
 
     The same file of the system runs on torch.nn's modules, PyTorch's functions and double backward: eager in both
     memory formats, and compiled. Exits with 1 where a system could not be measured.
     """
-    if threads:
-        torch.set_num_threads(threads)
     wanted = some_of("--systems", names, registry.NAMES, registry.NAMES)
     chosen = some_of("--peers", peers, PEERS, PEERS)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    machine, record = Machine.here(), Record(output / "systems_cpu.jsonl") if output else None
-    console.print(
-        f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
-    )
+    device_of(device, "cpu")
+    effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
     failed: list[str] = []
-    for name in wanted:
-        torch._dynamo.reset()
-        case = Case(name, size, batch or (8 if quick else None), *((8,) if quick else ()))
-        with console.status(name):
-            effort = SHORT if quick else FULL
-            try:
-                rows = system_rows(case, chosen, effort, peaks=not quick, tell=console.print)
-            except Exception as reason:  # the others are measured all the same
-                console.print(f"[red]{name} is not measured:[/] {escape(repr(reason))}")
-                failed.append(name)
-                continue
-        console.print(_table(name, rows))
-        if record is not None:
-            record.add(rows, machine)
-    if record is not None:
-        console.print(f"-> {record.path}")
+    with session("systems", threads, output, report, says=keep_freed_memory()) as run:
+        for name in wanted:
+            torch._dynamo.reset()
+            case = Case(name, size, batch or (8 if quick else None), *((8,) if quick else ()))
+            with run.console.status(name):
+                try:
+                    rows = system_rows(case, chosen, effort, peaks=not quick, tell=run.console.print)
+                except Exception as reason:  # the others are measured all the same
+                    run.console.print(f"[red]{name} is not measured:[/] {escape(repr(reason))}")
+                    failed.append(name)
+                    continue
+            run.console.print(_table(name, rows))
+            run.add(rows)
     if failed:
         raise typer.Exit(1)
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from genfuse import env
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.diffusion_networks import DIFFUSERS
-from genfuse_bench.machine import Machine
-from genfuse_bench.options import some_of
-from genfuse_bench.record import Record
+from genfuse_bench.options import (
+    Cold,
+    Device,
+    Output,
+    Quick,
+    Report,
+    Threads,
+    device_of,
+    effort_of,
+    peers_of,
+    some_of,
+)
+from genfuse_bench.own_process import peaks_mb
+from genfuse_bench.session import session
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import LOW, OURS, PEERS, TrainingRow, gradient_rows, step_row
-from genfuse_bench.training_memory import peaks_mb
+from genfuse_bench.training_memory import prepared
 from genfuse_bench.training_networks import NETWORKS, network
 from genfuse_bench.training_system import system_row
 
@@ -60,36 +68,29 @@ def training(
     dtypes: Annotated[
         str, typer.Option("--dtype", help="Of the steps: float32, bfloat16 or both, as float32,bfloat16.")
     ] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
-    ] = None,
-    quick: Annotated[bool, typer.Option(help="Rough figures.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets training_cpu.jsonl.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """Training steps of networks, and the two gradients of convolutions in float32, beside PyTorch's."""
-    if threads:
-        torch.set_num_threads(threads)
     every = [name for name in NETWORKS if not name.startswith("unet") or env.version(DIFFUSERS)]
     wanted = some_of("--sections", sections, (*NETWORKS, *_OTHERS), [*every, *_OTHERS])
-    chosen = [] if peers == "none" else some_of("--peers", peers, PEERS, list(PEERS))
+    chosen = peers_of(peers, PEERS)
     in_dtypes = [_DTYPES[name] for name in some_of("--dtype", dtypes, tuple(_DTYPES), [])]
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    machine, effort = Machine.here(), SHORT if quick else FULL
-    record = Record(output / "training_cpu.jsonl") if output else None
-    console.print(
-        f"{machine}\n{torch.get_num_threads()} threads for everyone; {keep_freed_memory()}", highlight=False
-    )
-    for section in wanted:
-        rows = _rows(section, in_dtypes, chosen, effort)
-        console.print(_table(section, rows))
-        if record is not None:
-            record.add(rows, machine)
-    if record is not None:
-        console.print(f"-> {record.path}")
+    device_of(device, "cpu")
+    effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
+    with session("training", threads, output, report, says=keep_freed_memory()) as run:
+        for section in wanted:
+            rows = _rows(section, in_dtypes, chosen, effort, peaks=not quick)
+            run.console.print(_table(section, rows))
+            run.add(rows)
 
 
 def _rows(
-    section: str, dtypes: Sequence[torch.dtype], peers: Sequence[str], effort: Effort
+    section: str, dtypes: Sequence[torch.dtype], peers: Sequence[str], effort: Effort, *, peaks: bool
 ) -> list[TrainingRow]:
     torch.manual_seed(0)
     if section == "gradients":
@@ -102,8 +103,9 @@ def _rows(
     for dtype in dtypes:
         torch._dynamo.reset()
         rows.append(step_row(*network(section), peers, effort, dtype))
-        if effort is FULL:
-            rows[-1] = replace(rows[-1], peak_mb=peaks_mb(section, peers, dtype))
+        if peaks:
+            who = (OURS, LOW, *(peer for peer in peers if peer != "compile"))
+            rows[-1] = replace(rows[-1], peak_mb=peaks_mb(prepared, who, section, dtype))
     return rows
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -13,12 +11,22 @@ import typer
 from rich.console import Console
 
 from genfuse_bench import sections as workloads
-from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows
-from genfuse_bench.machine import Machine
+from genfuse_bench.conv_norm_act import DTYPES, UnitRow, unit_rows, with_peak
 from genfuse_bench.module_peers import MODULE_PEERS
-from genfuse_bench.options import some_of
-from genfuse_bench.record import Record
+from genfuse_bench.options import (
+    Cold,
+    Device,
+    Output,
+    Quick,
+    Report,
+    Threads,
+    device_of,
+    effort_of,
+    shapes_of,
+    some_of,
+)
 from genfuse_bench.sections import SECTIONS
+from genfuse_bench.session import session
 from genfuse_bench.timing import Effort
 from genfuse_bench.unit_report import show_units
 from genfuse_bench.worker import ALLOCATORS, Local, Measurer, Worker
@@ -31,9 +39,6 @@ def conv_norm_act(
     sections: Annotated[str | None, typer.Option(help=f"Some of {','.join(SECTIONS)}.")] = None,
     peers: Annotated[str | None, typer.Option(help=f"Some of {','.join(MODULE_PEERS)}, or none.")] = None,
     dtype: Annotated[str, typer.Option(help=f"Some of {','.join(DTYPES)}.")] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of everyone; PyTorch's default if left out.")
-    ] = None,
     allocator: Annotated[
         str | None,
         typer.Option(
@@ -41,45 +46,51 @@ def conv_norm_act(
             "of them for each peer."
         ),
     ] = None,
-    quick: Annotated[
-        bool,
+    shapes: Annotated[
+        str | None,
         typer.Option(
-            help="Rough figures; if nothing else is asked for, of one small unit beside eager PyTorch."
+            help="In the sections' place: units of these pictures, as 8x128x32x32 (multiples of 32 channels)."
         ),
-    ] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder that gets conv_norm_act_cpu.jsonl.")] = None,
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Peaks of memory, too.")] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    cold: Cold = False,
+    quick: Quick = False,
+    output: Output = None,
+    report: Report = None,
 ) -> None:
     """Fused units and networks of them beside PyTorch, OpenVINO, ONNX Runtime, ncnn and MNN, in turn."""
-    if threads:
-        torch.set_num_threads(threads)
     if allocator not in (*ALLOCATORS, "both", None):
         raise typer.BadParameter(f"{allocator!r}, expected both, tuned or default", param_hint="--allocator")
+    device_of(device, "cpu")
     wanted = some_of("--sections", sections, SECTIONS, ["quick"] if quick else list(SECTIONS))
+    if shapes:
+        try:
+            wanted = [workloads.of_shapes(shapes_of(shapes, dimensions=4))]
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--shapes") from None
     dtypes = [DTYPES[name] for name in some_of("--dtype", dtype, DTYPES, [])]
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    record = Record(output / "conv_norm_act_cpu.jsonl") if output else None
-    machine, effort = Machine.here(), SHORT if quick else FULL
+    effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
     with_allocator = allocator or ("default" if quick else "both")
-    console.print(
-        f"{machine}\n{torch.get_num_threads()} threads for everyone; allocator: {with_allocator}",
-        highlight=False,
-    )
-    asked = [] if peers == "none" else some_of("--peers", peers, MODULE_PEERS, _default_peers(quick))
-    chosen = _installed(asked, console)
     allocators = ALLOCATORS if with_allocator == "both" else (with_allocator,)
-    with _measurers(allocators, alone=quick and allocator is None) as measurers:
+    asked = [] if peers == "none" else some_of("--peers", peers, MODULE_PEERS, _default_peers(quick))
+    with (
+        session("conv_norm_act", threads, output, report, says=f"allocator: {with_allocator}") as run,
+        _measurers(allocators, alone=quick and allocator is None) as measurers,
+    ):
+        chosen = _installed(asked, run.console)
         for kind in dtypes:
             peak = max(measurer.peak(kind) for measurer in measurers.values())
             for section in wanted:
                 rows: list[UnitRow] = []
                 for number in range(workloads.size(section)):
-                    rows += unit_rows(measurers, section, number, kind, chosen, peak, effort)
-                    if record is not None:  # at once: a later row may take minutes, or be interrupted
-                        record.add(rows, machine)
+                    made = unit_rows(measurers, section, number, kind, chosen, peak, effort)
+                    made = [with_peak(row, section, number) for row in made] if memory else made
+                    run.add(made)
+                    rows += made
                 if rows:
-                    show_units(section, rows, console)
-    if record is not None:
-        console.print(f"-> {record.path}")
+                    show_units(section, rows, run.console)
 
 
 @contextmanager

@@ -30,10 +30,11 @@ void image(Fields& fields, const std::string& name, genfuse_image& image, const 
                             .along(image.channels, planar ? image.stride_c : 1)
                             .along(size.height, image.stride_h)
                             .along(size.width, planar ? 1 : image.stride_w);
-    const __int128 count = static_cast<__int128>(image.channels) * size.height * size.width * size.batch;
-    const Access access = written ? Access::writes : Access::reads;
-    fields.elements(name.c_str(), count, item_bytes(dtype), reach, access);
-    fields.visit(name.c_str(), image.data, reach, access, false);
+    // Samples may share what is read; all else has memory of its own, and so no kernel works in more.
+    const __int128 count = static_cast<__int128>(image.channels) * size.height * size.width;
+    fields.elements(name.c_str(), written ? count * size.batch : count, item_bytes(dtype), reach,
+                    Access::writes);
+    fields.visit(name.c_str(), image.data, reach, written ? Access::writes : Access::reads, false);
 }
 
 void convolution(Fields& fields, ConvCall& call) {

@@ -4,7 +4,7 @@
 namespace genfuse {
 namespace {
 
-constexpr int64_t kMostTaps = 1024, kMostCut = int64_t{1} << 20;
+constexpr int64_t kMostTaps = 256, kMostSide = int64_t{1} << 16;
 
 void heads(Fields& fields, const std::string& name, genfuse_heads& of, const genfuse_attention_args& args,
            int64_t tokens, int64_t channels, bool written = false) {
@@ -17,10 +17,11 @@ void heads(Fields& fields, const std::string& name, genfuse_heads& of, const gen
                             .along(args.heads, of.stride_head)
                             .along(tokens, of.stride_token)
                             .along(channels, of.stride_channel);
-    const __int128 count = static_cast<__int128>(args.batch) * args.heads * tokens * channels;
-    const Access access = written ? Access::writes : Access::reads;
-    fields.elements(name.c_str(), count, item_bytes(args.dtype), reach, access);
-    fields.visit(name.c_str(), of.data, reach, access, false);
+    // Samples may share what is read; all else has memory of its own, and so the kernel works in no more.
+    const __int128 count = static_cast<__int128>(args.heads) * tokens * channels;
+    fields.elements(name.c_str(), written ? count * args.batch : count, item_bytes(args.dtype), reach,
+                    Access::writes);
+    fields.visit(name.c_str(), of.data, reach, written ? Access::writes : Access::reads, false);
 }
 
 }  // namespace
@@ -74,12 +75,12 @@ void describe(Fields& fields, genfuse_upfirdn2d_args& args) {
         fields.number(first, a, least, most);
         fields.number(second, b, least, most);
     };
-    pair("height", args.height, "width", args.width, 1, kMostCut);
-    pair("out_height", args.out_height, "out_width", args.out_width, 1, kMostCut);
+    pair("height", args.height, "width", args.width, 1, kMostSide);
+    pair("out_height", args.out_height, "out_width", args.out_width, 1, kMostSide);
     pair("filter_height", args.filter_height, "filter_width", args.filter_width, 1, kMostTaps);
     pair("up.x", args.up_x, "up.y", args.up_y, 1, kMostTaps);
     pair("down.x", args.down_x, "down.y", args.down_y, 1, kMostTaps);
-    pair("padding.x", args.pad_x, "padding.y", args.pad_y, -kMostCut, kMostCut);
+    pair("padding.x", args.pad_x, "padding.y", args.pad_y, -kMostSide, kMostSide);
     const auto dense = [&](int64_t height, int64_t width) {
         return Reach(item_bytes(args.dtype))
             .along(height * width, 1)

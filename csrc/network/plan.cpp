@@ -1,12 +1,18 @@
 #include "network/plan.h"
 
+#include <unistd.h>
+
 #include "network/crc32.h"
 #include "network/read_fields.h"
 
 namespace genfuse {
 namespace {
 
-constexpr int64_t kMostArena = int64_t{1} << 40;
+// A larger arena would be handed out, and the process ended when it is filled.
+int64_t physical_memory() {
+    const int64_t pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && bytes > 0 ? pages * bytes : kMostStride;
+}
 
 template <class Args>
 auto set_threads(Args& args, int32_t threads) -> decltype(static_cast<void>(args.threads)) {
@@ -164,8 +170,10 @@ std::vector<FileTensor> read_tensors(const Json& plan, const TensorFile& file) {
 Signature read_signature(const Json& given, const std::vector<FileTensor>& tensors, PackedWeights& packed) {
     Signature signature{};
     signature.arena_bytes = member(given, "arena", Json::Kind::integer).integer;
-    if (signature.arena_bytes < 0 || signature.arena_bytes > kMostArena)
-        throw Refused("'arena' is " + std::to_string(signature.arena_bytes) + " bytes, expected up to 2^40");
+    if (signature.arena_bytes < 0 || signature.arena_bytes > physical_memory()) {
+        throw Refused("a run works in " + std::to_string(signature.arena_bytes) +
+                      " bytes, this machine has " + std::to_string(physical_memory()));
+    }
     const auto each = [&](const char* name, auto read) {
         int64_t number = 0;
         for (const Json& one : member(given, name, Json::Kind::list).list) {

@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from genfuse_bench import contest, gemm_peak, sections
 from genfuse_bench.command import app
 from genfuse_bench.contest import Contest
-from genfuse_bench.conv_norm_act import UnitRow, unit_rows
+from genfuse_bench.conv_norm_act import UnitRow, prepared, unit_rows
 from genfuse_bench.diffusion_networks import cifar_unet, vae_decoder
 from genfuse_bench.gan_networks import cyclegan_generator, dcgan_generator
 from genfuse_bench.machine import Machine
 from genfuse_bench.module_peers import MODULE_PEERS, ModulePeer
+from genfuse_bench.own_process import peak
 from genfuse_bench.record import Record
 from genfuse_bench.timing import Effort
 from genfuse_bench.units import group_norm_unit
@@ -49,6 +50,15 @@ def test_a_row_counts_and_is_written(tmp_path: Path) -> None:
     record.add([row], Machine.here())
     line = json.loads(record.path.read_text())
     assert line["workload"] == "unit" and line["error"] <= line["tolerance"] and "commit" in line
+
+
+def test_a_unit_of_any_shape_and_its_peak_of_memory() -> None:
+    section = sections.of_shapes([(2, 32, 64, 64)])
+    assert sections.size(section) == 1 and sections.make(section, 0).shape == (2, 32, 64, 64)
+    with pytest.raises(ValueError, match="multiple of 32 channels"):
+        sections.of_shapes([(1, 3, 32, 32)])
+    growth = peak(prepared, "ours fast", section, 0, FP32, threads=1)
+    assert growth is None or growth > 0
 
 
 def test_bytes_are_those_of_the_design() -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from genfuse_bench import critics, gradient_penalty, gradient_penalty_command
 from genfuse_bench.command import app
 from genfuse_bench.gradient_penalty import OURS, PEERS, Critic, penalty_rows, pictures
+from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.timing import Effort
 
 QUICK = Effort(1, 0.005, 0.01)
@@ -92,5 +93,5 @@ def test_the_command_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_peaks_are_measured_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = gradient_penalty.peaks_mb("dcgan", "DCGAN 32", 2, PEERS[:1])
+    found = peaks_mb(gradient_penalty.prepared, (OURS, PEERS[0]), "dcgan", "DCGAN 32", 2)
     assert set(found) <= {OURS, PEERS[0]} and all(mb >= 0 for mb in found.values())

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from genfuse_bench import training_memory
 from genfuse_bench.command import app
 from genfuse_bench.gan_networks import dcgan_critic, dcgan_generator
+from genfuse_bench.own_process import peak
 from genfuse_bench.timing import Effort
 from genfuse_bench.training import Step, gradient_rows, step_row
 from genfuse_bench.training_command import CONVOLUTIONS
@@ -91,7 +92,7 @@ def test_the_command_writes_its_rows(tmp_path: Path) -> None:
 def test_a_step_in_each_dtype_and_what_it_takes(dtype: torch.dtype) -> None:
     row = step_row("small", small(), (torch.randn(2, 3, 8, 8),), ["eager"], QUICK, dtype)
     assert row.dtype == str(dtype).removeprefix("torch.") and row.ours_ms and not row.refused
-    growth = training_memory._peak("generator", "ours", dtype, torch.get_num_threads())
+    growth = peak(training_memory.prepared, "ours", "generator", dtype, threads=torch.get_num_threads())
     assert growth is None or growth > 10e6
 
 

@@ -4,7 +4,7 @@
 #   tests/csrc/arm.sh      from the repository's root; needs Debian's g++-aarch64-linux-gnu and qemu-user
 set -eu
 build=${BUILD:-build/arm}
-compile="${CXX:-aarch64-linux-gnu-g++} -std=c++17 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -Wno-psabi -Icsrc"
+compile="${CXX:-aarch64-linux-gnu-g++} -std=c++17 -O2 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -Wno-psabi -Icsrc -DGENFUSE_VERSION=\"0\""
 mkdir -p "$build"
 rm -f "$build"/*.o
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from cuda_proof.build import runtime
+from triton_proof.seeds import WHOLE
 
 EMULATED = Path(__file__).parent / "emulated"
 
@@ -34,7 +35,9 @@ def run_emulated(file: str) -> None:
         "no:cacheprovider",
         str(EMULATED / file),
     ]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=7200 if WHOLE else 600
+    )
     report = result.stdout + result.stderr
     assert result.returncode == 0, report
     assert re.search(r"^\d+ passed", report, re.MULTILINE) and "skipped" not in report, report

@@ -31,6 +31,11 @@ def path() -> Path:
     return next((f / "libgenfuse.so" for f in folders if (f / "libgenfuse.so").exists()), folders[-1])
 
 
+def prefix() -> Path:
+    """Where it is installed: GENFUSE_PREFIX, else the package's folder."""
+    return Path(os.environ.get("GENFUSE_PREFIX", path().parent))
+
+
 class Shape(ctypes.Structure):
     _fields_ = [("dtype", ctypes.c_int32), ("axes", ctypes.c_int32), ("size", ctypes.c_int64 * MAX_AXES)]
 

@@ -15,13 +15,13 @@ from ops.conv_cases import IMAGE_LAYOUTS
 from ops.cuda_conv_cases import DTYPES, check, check_gradients, random_unit
 from triton_proof.seeds import rotating
 
-FILES = ("conv_norm_act", "conv_segments", "conv_gradient")
+FILES = ("test_conv_norm_act.py", "test_conv_segments.py", "test_conv_gradient.py")
 
 
 @needs_compiler
 @pytest.mark.parametrize("file", [FILES[i] for i in rotating(2, 3)])
 def test_cases_on_the_emulation(file: str) -> None:
-    run_emulated(f"test_{file}.py")
+    run_emulated(file)
 
 
 @pytest.mark.device("cuda")

@@ -117,6 +117,7 @@ def test_the_encoder_knows_what_words_mean() -> None:
         ([0x1F44B, 0x1F3FF], "waving hand sign, dark skin tone"),
         ([0x2764, 0xFE0F], "heavy black heart"),
         ([0x1F1E9, 0x1F1EA], None),
+        ([0x1F3FB], "light skin tone"),
         ([0xE000], None),
     ],
 )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from triton_proof.seeds import WHOLE
+
 INTERPRETED = Path(__file__).parent / "interpreted"
 
 
@@ -19,7 +21,9 @@ def run_interpreted(*files: str) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     command += [str(INTERPRETED / file) for file in files]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=7200 if WHOLE else 600
+    )
     report = result.stdout + result.stderr
     assert result.returncode == 0, report
     assert re.search(r"^\d+ passed", report, re.MULTILINE) and "skipped" not in report, report

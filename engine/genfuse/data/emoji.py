@@ -64,8 +64,10 @@ class Emoji:
 
         Flags are sequences: "regional indicator symbol letter d, ... e".
         """
-        tones, (first, *rest) = len(self.tones), [p for p in self.without_tone if p != VARIATION_SELECTOR]
-        return not rest and tones < 2 and bool(unicodedata.name(chr(first), ""))
+        points = [
+            point for point in self.without_tone if point != VARIATION_SELECTOR
+        ] or self.code_points  # a swatch
+        return len(points) == 1 and len(self.tones) < 2 and bool(unicodedata.name(chr(points[0]), ""))
 
     @property
     def is_joined(self) -> bool:

@@ -31,8 +31,11 @@ def example(system: System[Any], module: nn.Module, batch: int) -> dict[str, Ten
     UnsupportedError for a network that takes anything but pictures, latents, times, classes and seeds.
     """
     latents = getattr(system.config, "latents", 1)
+    channels, *size = getattr(system, "picture_shape", system.image_shape)
+    if system.name == "stargan":  # maps of the domain behind the picture's channels
+        channels += len(system.class_names)
     known = {
-        "x": lambda: torch.zeros(batch, *system.image_shape),
+        "x": lambda: torch.zeros(batch, channels, *size),
         "latents": lambda: torch.zeros(batch, latents),
         "t": lambda: torch.zeros(batch),
         "labels": lambda: torch.zeros(batch, dtype=torch.int64),

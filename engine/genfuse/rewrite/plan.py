@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_u
 from genfuse import dispatch, env, registry
 from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import allocated_by, empty_like
-from genfuse.rewrite.glue import duplicate, glued
+from genfuse.rewrite.glue import duplicate, everything, glued
 from genfuse.rewrite.pool import Pool
 from genfuse_kernels.common import packed_weights, widened
 
@@ -352,14 +352,14 @@ class _Recorder(TorchDispatchMode):
         read = {tensor.untyped_storage().data_ptr() for tensor in given}
         edited = _edited(func, args, named)
         self.edited |= edited
-        if not _READS_VALUES.isdisjoint(func.tags):
+        constant = self._is_constant(func, read)
+        if not _READS_VALUES.isdisjoint(func.tags) and not (constant and everything.get()):
             self.obstacle = f"{func._schema.name} reads values"
         elif not edited.isdisjoint(self._constant):
             self.obstacle = f"{func._schema.name} edits what is the same in every run"
         if self.obstacle is not None:
             return func(*args, **named)
         begin, self._packs = len(plan.program), False
-        constant = self._is_constant(func, read)
         result = self._run(func, args, named, constant)
         leaves, form = tree_flatten(result)
         for tensor in given:
@@ -392,9 +392,13 @@ class _Recorder(TorchDispatchMode):
         return form.unflatten(leaves)
 
     def _is_constant(self, func: Any, read: set[int]) -> bool:
-        """Whether the result is the same in every run: a table of frequencies, say. It stays outside the pool."""
+        """Whether the result is the same in every run: a table of frequencies, say. It stays outside the pool.
+
+        So is what is made of weights alone, where they are exported as they are now.
+        """
         changes = func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags
-        return func.namespace != "genfuse" and not changes and read <= self._constant
+        same = read <= self._constant or (everything.get() and not self._plan.pool.holds_any(read))
+        return func.namespace != "genfuse" and not changes and same
 
     def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], constant: bool) -> Any:
         ours = func.namespace == "genfuse"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,6 +53,10 @@ class Pool:
     def has(self, tensor: Tensor) -> bool:
         """Whether the tensor lies in a buffer of this pool."""
         return self._address(tensor) in self._buffers
+
+    def holds_any(self, storages: Iterable[int]) -> bool:
+        """Whether one of these addresses is a buffer's."""
+        return any(storage in self._buffers for storage in storages)
 
     def covers(self, address: int) -> bool:
         """Whether some buffer contains this address."""

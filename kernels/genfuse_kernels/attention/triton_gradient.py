@@ -26,7 +26,6 @@ from genfuse_kernels.attention.triton_impl import (
     load_block,
     side,
 )
-from genfuse_kernels.common.triton_target import is_amd
 
 
 @triton.jit(do_not_specialize=["scale"])
@@ -98,15 +97,20 @@ def key_gradient_kernel(
 
 
 class _Sides(NamedTuple):
-    """Tokens that a program keeps, and those that it meets at a time."""
+    """Tokens that a program keeps, and those that it meets at a time; its threads."""
 
     kept: int
     met: int
-    warps: int
+    threads: int
 
 
-_HALF = {64: _Sides(64, 32, 4), 128: _Sides(64, 32, 4), 256: _Sides(64, 16, 8), 512: _Sides(16, 16, 8)}
-_FLOAT32 = {64: _Sides(32, 32, 4), 128: _Sides(16, 16, 8)}
+_HALF = {
+    64: _Sides(64, 32, 128),
+    128: _Sides(64, 32, 128),
+    256: _Sides(64, 16, 256),
+    512: _Sides(16, 16, 256),
+}
+_FLOAT32 = {64: _Sides(32, 32, 128), 128: _Sides(16, 16, 256)}
 
 
 def attention_gradient(
@@ -127,11 +131,9 @@ def attention_gradient(
     widest = max(64, side(q.shape[3]), side(v.shape[3]))
     sides = (_FLOAT32 if q.dtype == torch.float32 else _HALF)[widest]
     queries, keys = side(q.shape[2]), side(k.shape[2])
-    by_query = Blocks(min(sides.kept, queries), min(sides.met, keys), sides.warps, 1)
+    by_query = Blocks(min(sides.kept, queries), min(sides.met, keys), sides.threads, 1)
     kept = sides.kept if widest <= 128 else max(16, sides.kept // 2)  # of two gradients, all in registers
-    # Of 512 channels in 16 bits eight warps spill on gfx942, whose warps are 64 wide, and four on sm_80 and sm_90.
-    warps = 4 if widest == 512 and is_amd() else sides.warps
-    by_key = Blocks(min(sides.met, queries), min(kept, keys), warps, 1)
+    by_key = Blocks(min(sides.met, queries), min(kept, keys), sides.threads, 1)
     deltas = torch.empty_like(logs)
     given, of_heads = (heads_of(q), heads_of(k), heads_of(v)), q.shape[0] * q.shape[1]
     numbers = {"scale": scale, "LOG2E": LOG2E}

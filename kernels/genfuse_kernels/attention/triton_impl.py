@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.layout import is_wide
+from genfuse_kernels.common.target import warps_of
 from genfuse_kernels.conv_norm_act.triton_conv import precision_of
 
 LOG2E = math.log2(math.e)
@@ -94,17 +95,17 @@ class Blocks(NamedTuple):
 
     queries: int
     keys: int
-    warps: int
+    threads: int
     stages: int
 
 
 _HALF = {
-    64: Blocks(128, 64, 4, 3),
-    128: Blocks(128, 64, 8, 2),
-    256: Blocks(64, 32, 8, 2),
-    512: Blocks(32, 16, 8, 1),
+    64: Blocks(128, 64, 128, 3),
+    128: Blocks(128, 64, 256, 2),
+    256: Blocks(64, 32, 256, 2),
+    512: Blocks(32, 16, 256, 1),
 }
-_FLOAT32 = {64: Blocks(32, 32, 4, 2), 128: Blocks(32, 16, 8, 2), 256: Blocks(16, 16, 8, 1)}
+_FLOAT32 = {64: Blocks(32, 32, 128, 2), 128: Blocks(32, 16, 256, 2), 256: Blocks(16, 16, 256, 1)}
 
 
 def side(count: int) -> int:
@@ -134,7 +135,7 @@ def arguments(q: Tensor, k: Tensor, v: Tensor, plan: Blocks, *others: Tensor) ->
         "BLOCK_D": side(q.shape[3]),
         "BLOCK_E": side(v.shape[3]),
         "WIDE": is_wide(q, k, v, *others),
-        "num_warps": plan.warps,
+        "num_warps": warps_of(plan.threads),
         "num_stages": plan.stages,
         "enable_fp_fusion": True,
     }

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from genfuse_kernels.bias_act.spec import Settings, layout
 from genfuse_kernels.common.activation import activated, derivative
+from genfuse_kernels.common.target import warps_of
 
 _BLOCK = 1024
 
@@ -122,7 +123,7 @@ def _run(
         0 if noise is None or noise.shape[0] == 1 else form.pixels,
         s.negative_slope, s.gain, 0.0 if s.clamp is None else s.clamp,
         ACTIVATION=s.activation, BOUNDED=s.clamp is not None, LAST=form.channels_last, OF_RESULT=of_result,
-        BEFORE_SCALE=before_scale, BLOCK=_BLOCK,
+        BEFORE_SCALE=before_scale, BLOCK=_BLOCK, num_warps=warps_of(128),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.planes import INT32_LIMIT, inner_strides, is_dense, plane_strides, reach
+from genfuse_kernels.common.target import warps_of
 
 THREADS = 128
 """Threads of a program. Each handles one 128-bit access of an operand, and at least one Philox block."""
@@ -63,7 +64,7 @@ def walk(tensors: Sequence[Tensor | None], *, draws: bool, threads: int = THREAD
             "QUADS": quads,
             "WIDE": max(farthest, tiles * quads * 4) >= INT32_LIMIT,
             "COMPUTE": tl.float64 if given[0].dtype == torch.float64 else tl.float32,
-            "num_warps": threads // 32,
+            "num_warps": warps_of(threads),
             "enable_fp_fusion": True,
         },
     )

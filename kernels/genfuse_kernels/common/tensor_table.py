@@ -17,6 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from genfuse_kernels.common.target import warps_of
+
 SHARE = 32
 """Programs a tensor: a network's largest of some million elements then have a few hundred tiles a program."""
 TILE = 1024
@@ -54,7 +56,7 @@ def tables(lists: Sequence[Sequence[Tensor]], number: float) -> Iterator[Table]:
                 "COMPUTE": tl.float64 if types[0] == tl.float64 else tl.float32,
                 "ALIGNED": aligned,
                 "TILE": TILE,
-                "num_warps": THREADS // 32,
+                "num_warps": warps_of(THREADS),
             },
         )
 

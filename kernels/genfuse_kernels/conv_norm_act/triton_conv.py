@@ -15,6 +15,7 @@ from torch import Tensor
 from genfuse_kernels.common.activation import activated
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import fold_moments, room_for_parts, store_moments, tile_moments
+from genfuse_kernels.common.target import target
 from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
 from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
@@ -314,15 +315,17 @@ def stages_for(precision: str) -> int:
     Two on sm_100 where each takes three products, as with three the assembler spills two registers there, to make room
     for another program.
     """
-    if precision != "tf32x3" or triton.knobs.runtime.interpret:
-        return 3
-    target = triton.runtime.driver.active.get_current_target()
-    return 2 if (target.backend, target.arch) == ("cuda", 100) else 3
+    of = target()
+    return 2 if precision == "tf32x3" and of is not None and of.arch == 100 else 3
 
 
 def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
-    """How factors are multiplied: half precision as it is; float32 in three parts, "fast" in one, "exact" as it is."""
-    if dtype != torch.float32:
+    """How factors are multiplied: half precision as it is; float32 in three parts, "fast" in one, "exact" as it is.
+
+    AMD's matrix units multiply float32 as it is, and Triton has no three parts of it there.
+    """
+    of = target()
+    if dtype != torch.float32 or (of is not None and of.backend == "hip"):
         return "ieee"
     return {"exact": "ieee", "fast": "tf32", None: "tf32x3"}[accuracy]
 

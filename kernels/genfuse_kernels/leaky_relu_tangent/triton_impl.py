@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from genfuse_kernels.common.target import warps_of
 from genfuse_kernels.leaky_relu_tangent.memory import are_alike
 
 _BLOCK = 1024
@@ -40,4 +41,5 @@ def leaky_relu_tangent(
             float(negative_slope),
             float(positive_slope),
             BLOCK=_BLOCK,
+            num_warps=warps_of(128),
         )

@@ -16,11 +16,12 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.planes import INT32_LIMIT
+from genfuse_kernels.common.target import warps_of
 from genfuse_kernels.upfirdn2d.spec import filter_size
 
-_ROWS, _LANES, _WARPS = 8, 256, 4
-"""Of a tile, at most. With a filter of one axis half the warps, and a thread has 128 bits of each row; of a small
-tile as many warps as have 128 bits a thread."""
+_ROWS, _LANES, _THREADS = 8, 256, 128
+"""Of a tile, at most. With a filter of one axis half the threads, and a thread has 128 bits of each row; of a small
+tile as many threads as have 128 bits each."""
 
 
 @triton.jit
@@ -113,7 +114,7 @@ def upfirdn2d(
     batch, channels, height, width = x.shape
     out_height, out_width = out.shape[2:]
     inner, pictures = (channels, batch) if last else (1, batch * channels)
-    most, warps = (16 * _WARPS * 16 // x.element_size(), _WARPS // 2) if f.ndim == 1 else (_LANES, _WARPS)
+    most, threads = (_THREADS * 8 // x.element_size(), _THREADS // 2) if f.ndim == 1 else (_LANES, _THREADS)
     lanes = min(most, triton.next_power_of_2(out_width * inner))
     rows = min(_ROWS, triton.next_power_of_2(out_height))
     shift_x, shift_y = (-(-padding[2 * axis] // up[axis]) for axis in (0, 1))
@@ -123,5 +124,5 @@ def upfirdn2d(
         UP_X=up[0], UP_Y=up[1], DOWN_X=down[0], DOWN_Y=down[1], TAPS_X=filter_size(f)[1], TAPS_Y=filter_size(f)[0],
         FLIP=flip_filter, SEPARABLE=f.ndim == 1, COMPUTE=tl.float64 if x.dtype == torch.float64 else tl.float32,
         WIDE=max(height * width, out_height * out_width) * inner >= INT32_LIMIT, ROWS=rows, LANES=lanes,
-        num_warps=max(1, min(warps, lanes * rows * x.element_size() // 512)), enable_fp_fusion=True,
+        num_warps=warps_of(min(threads, lanes * rows * x.element_size() // 16)), enable_fp_fusion=True,
     )  # fmt: skip

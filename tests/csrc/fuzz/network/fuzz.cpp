@@ -1,6 +1,6 @@
 // Fuzzes what loads a network: by its first byte, the rest is a whole file ('F'), or a plan in the JSON of
-// csrc/network/plan.cpp beside the tensors of tensors.safetensors, its checksum put right (any other byte), so
-// that mutations reach what stands behind the checksum. What loads is run. run.sh builds it.
+// csrc/network/plan.cpp beside the tensors of tensors.safetensors, its checksum put right (any other byte),
+// so that mutations reach what stands behind the checksum. What loads is run. run.sh builds it.
 #include <unistd.h>
 
 #include <fstream>
@@ -52,8 +52,9 @@ std::string as_file(const std::string& plan) {
         if (static_cast<unsigned char>(byte) < 0x20) byte = ' ';
     }
     const std::string sum = std::to_string(genfuse::crc32(unescaped.data(), unescaped.size()));
-    std::string header = "{" + tensors.entries + ",\"__metadata__\":{\"format\":\"genfuse-network\",\"plan\":\"" +
-                         text + "\",\"plan_crc32\":\"" + sum + "\"}}";
+    std::string header = "{" + tensors.entries +
+                         ",\"__metadata__\":{\"format\":\"genfuse-network\",\"plan\":\"" + text +
+                         "\",\"plan_crc32\":\"" + sum + "\"}}";
     header.resize((header.size() + 63) / 64 * 64 + 56, ' ');  // the data begin aligned
     std::string file(8, '\0');
     for (size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(header.size() >> 8 * i);
@@ -105,39 +106,58 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
 }
 
-#ifdef GENFUSE_FUZZ_ALONE
-// Without libFuzzer: as many mutations of the given files as the first argument says, from a seed.
+namespace {
+
+// One to three edits: of a plan mostly other numbers, which are what its reader has to bound.
+std::string mutated(std::string input, std::mt19937_64& random) {
+    static const char* const pieces[] = {
+        "-1",         "0",          "1",     "2",       "9223372036854775807", "null", "[0,0]", "[1,4]",
+        "4294967296", "1073741824", "65536", "\"inf\"", "\"0x1p+0\"",          "{}",   "[]"};
+    const bool whole = input[0] == 'F';
+    for (uint64_t edits = 1 + random() % 3; edits > 0 && input.size() > 2; --edits) {
+        size_t at = 1 + random() % (input.size() - 1);
+        const uint64_t kind = random() % 8;
+        if (!whole && kind < 6) {
+            at = input.find_first_of("0123456789", at);
+            if (at == std::string::npos) continue;
+            const size_t end = std::min(input.find_first_not_of("0123456789", at), input.size());
+            const uint64_t value = std::stoull("0" + input.substr(at, std::min<size_t>(end - at, 18)));
+            const std::string near[] = {std::to_string(value + 1), std::to_string(value * 2),
+                                        std::to_string(value / 2), std::to_string(random() % 64)};
+            input.replace(at, end - at, kind < 4 ? near[kind] : pieces[random() % std::size(pieces)]);
+        } else if (kind == 6) {
+            input[at] = static_cast<char>(random());
+        } else {
+            input.erase(at, 1 + random() % 16);
+        }
+    }
+    return input;
+}
+
+}  // namespace
+
+#ifndef GENFUSE_FUZZ_ALONE
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
+    if (size < 2 || seed % 4 == 0) return LLVMFuzzerMutate(data, size, most);
+    std::mt19937_64 random(seed);
+    const std::string to = mutated({reinterpret_cast<char*>(data), size}, random);
+    memcpy(data, to.data(), std::min(to.size(), most));
+    return std::min(to.size(), most);
+}
+#else
 #include <cstdio>
 
+// Without libFuzzer: as many mutations of the given files as the first argument says, from a seed.
 int main(int argc, char** argv) {
     if (argc < 4) return fprintf(stderr, "usage: network COUNT SEED FILE...\n"), 2;
     std::vector<std::string> seeds;
     for (int i = 3; i < argc; ++i) seeds.push_back(read_all(argv[i]));
     std::mt19937_64 random(std::stoull(argv[2]));
-    static const char* const pieces[] = {"-1", "0", "1", "2", "9223372036854775807", "4294967296", "null", "[0,0]",
-                                         "[1,4]", "1073741824", "\"0x1p+0\"", "\"inf\"", "{}", "[]", "65536"};
     const int64_t count = std::stoll(argv[1]);
     for (int64_t i = 0; i < count; ++i) {
-        std::string input = seeds[random() % seeds.size()];
-        const bool whole = input[0] == 'F';
-        for (uint64_t edits = 1 + random() % 3; edits > 0 && input.size() > 2; --edits) {
-            size_t at = 1 + random() % (input.size() - 1);
-            const uint64_t kind = random() % 8;
-            if (!whole && kind < 6) {  // another value for a number
-                at = input.find_first_of("0123456789", at);
-                if (at == std::string::npos) continue;
-                const size_t end = input.find_first_not_of("0123456789", at);
-                const uint64_t value = std::stoull("0" + input.substr(at, std::min<size_t>(end - at, 18)));
-                const std::string near[] = {std::to_string(value + 1), std::to_string(value * 2),
-                                            std::to_string(value / 2), std::to_string(random() % 64)};
-                const std::string to = kind < 4 ? near[kind] : pieces[random() % std::size(pieces)];
-                input.replace(at, end - at, to);
-            } else if (kind == 6) {
-                input[at] = static_cast<char>(random());
-            } else {
-                input.erase(at, 1 + random() % 16);
-            }
-        }
+        const std::string input = mutated(seeds[random() % seeds.size()], random);
         if (FILE* const last = fopen("last-input", "wb")) {  // what a crash leaves behind
             fwrite(input.data(), 1, input.size(), last);
             fclose(last);

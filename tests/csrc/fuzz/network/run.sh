@@ -33,7 +33,7 @@ $cxx $flags $fuzzer "$here/fuzz.cpp" *.o -o network
 export GENFUSE_FUZZ_CORPUS="$here/corpus"
 seeds=$(ls "$here"/corpus/plan-* "$here"/corpus/step-* "$here"/corpus/file)
 case $cxx in
-  *clang*) mkdir -p found && ./network found "$here/corpus" -max_total_time="$2" -rss_limit_mb=2048 -timeout=60 -use_value_profile=1 \
-    -print_final_stats=1 -max_len=400000 ;;
+  *clang*) mkdir -p found && ./network found "$here/corpus" -max_total_time="$2" -rss_limit_mb=2048 -timeout=60 \
+    -print_final_stats=1 -max_len=200000 ;;
   *) timeout "$2" ./network 1000000000 "${3:-1}" $seeds || [ $? = 124 ] ;;
 esac

@@ -1,0 +1,3 @@
+module genfuse.example/sample
+
+go 1.19
