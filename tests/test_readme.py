@@ -1,10 +1,11 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README, and of the guide to sampling, runs as it stands."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -26,12 +27,15 @@ class Model(nn.Module):
         return out
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page: Path = README) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_sampling_from_python() -> None:
-    sampling = blocks()[0]
+@pytest.mark.parametrize(
+    "page", [README, README.parent / "docs" / "guide" / "sampling.md"], ids=lambda p: p.stem
+)
+def test_sampling_from_python(page: Path) -> None:
+    sampling = blocks(page)[0]
     names: dict[str, object] = {"model": Model()}
     exec(sampling, names)
     for made in ("images", "x"):

@@ -1,0 +1,48 @@
+"""What `make reliability` runs for hours runs at all: a few cases of each, others every day."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def fuzzed_calls() -> Any:
+    found = importlib.util.spec_from_file_location("fuzzed_calls", FOLDER / "fuzzed_calls.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_fuzzed_calls(fuzzed_calls: Any) -> None:
+    first = 10**9 + 400 * date.today().toordinal()
+    ended = [fuzzed_calls.run(case) for case in range(first, first + 400)]
+    assert {"answered", "refused"} <= set(ended)
+
+
+def test_fuzzed_calls_find_what_is_written_beside_a_tensor(fuzzed_calls: Any) -> None:
+    """The guard itself: a number before or behind a tensor shows."""
+    for place in (0, -1):
+        case = fuzzed_calls.Case(1)
+        case.tensor(3, 4, dtype=torch.float32)
+        ((whole, _),) = case.guards
+        assert whole.dtype == torch.float32 and case.intact()
+        whole[place] = 0
+        assert not case.intact()
+
+
+def test_killed_writes(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "killed_writes.py"), "--times", "3", "--folder", str(tmp_path)]
+    run = subprocess.run([*command, "--seed", str(date.today().toordinal())], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("none lost") == 2
