@@ -1,4 +1,4 @@
-"""The Python of the README, and of the guide to sampling, runs as it stands."""
+"""The Python of the README, and of the guides to sampling and to researching kernels, runs as it stands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import genfuse
 from genfuse.lab import scaffold
 
 README = Path(__file__).parent.parent / "README.md"
+GUIDE = README.parent / "docs" / "guide"
 
 
 class Model(nn.Module):
@@ -31,9 +32,7 @@ def blocks(page: Path = README) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "page", [README, README.parent / "docs" / "guide" / "sampling.md"], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("page", [README, GUIDE / "sampling.md"], ids=lambda p: p.stem)
 def test_sampling_from_python(page: Path) -> None:
     sampling = blocks(page)[0]
     names: dict[str, object] = {"model": Model()}
@@ -57,12 +56,12 @@ def test_gradient_penalty_from_python() -> None:
     assert critic[0].weight.grad is not None and critic[0].weight.grad.isfinite().all()
 
 
-def test_a_kernel_of_ones_own_from_python(tmp_path, monkeypatch) -> None:
-    """The README's trace is of a real run; the kernel is the one that `genfuse lab new` writes."""
+def test_a_kernel_of_ones_own_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's trace is of a real run; the kernel is the one that `genfuse lab new` writes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "cache"))
     scaffold.new("sampler_step", "mine.cpp")
-    (research,) = (block for block in blocks() if "genfuse.register" in block)
+    (research,) = (block for block in blocks(GUIDE / "research.md") if "genfuse.register" in block)
     names: dict[str, object] = {"genfuse": genfuse, "model": Model()}
     exec(research, names)
     assert (tmp_path / "trace.json").is_file() and "sampler_step" in str(names["trace"])
