@@ -103,9 +103,11 @@ class Trace:
             for line in lines
         ]
         ours = sum(event.seconds for event in self.events)
-        rest = f"{self.seconds * 1e3:.3f} ms in all, {ours / self.seconds if self.seconds else 0:.0%} of it in these ops"
+        share = ours / self.seconds if self.seconds else 0
+        rest = f"{self.seconds * 1e3:.3f} ms in all, {share:.0%} of it in these ops"
         peaks = [
-            f"roofline of {device}: {of.memory / 1e9:.1f} GB/s by a copy, {of.arithmetic / 1e9:.0f} GFLOP/s by a product"
+            f"roofline of {device}: {of.memory / 1e9:.1f} GB/s by a copy, "
+            f"{of.arithmetic / 1e9:.0f} GFLOP/s by a product"
             for device, of in self.peaks.items()
         ]
         return "\n".join([*table, rest, *peaks])
