@@ -3,7 +3,8 @@
 Coarse where that is the honest answer:
 
     an op's kernels    their whole package but its prose, and of csrc the folder of that name and what all ops share
-    genfuse            engine, kernels and csrc, all of it: it chooses kernels by name
+    genfuse            engine, kernels and csrc, all of it: it chooses kernels by name; genfuse.lab, which has the
+                       interpreter and the emulation, is its own folder
     a file that starts processes, reads files, or makes up names of what it imports or runs    the whole repository
 """
 
@@ -50,7 +51,9 @@ def dependencies(root: Path, test: str) -> tuple[str, ...]:
             return EVERYTHING
         found.update(STARTS.get(name, ()))
         for module in () if name == SETTLES else _imports(source):
-            if module.split(".")[0] == "genfuse":
+            if module.split(".")[:2] == ["genfuse", "lab"]:
+                found.add("engine/genfuse/lab")
+            elif module.split(".")[0] == "genfuse":
                 found.update(("engine", "kernels", "csrc"))
             if module == "genfuse_bench.cards":
                 found.add("bench/results/cards.json")

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
         ),
         (
             "tests/ops/test_norm_stats_cuda.py",
-            ("csrc", "tests/cuda_proof/emulated/test_norm_stats.py", "tests/cuda_proof/emulation"),
+            ("csrc", "tests/cuda_proof/emulated/test_norm_stats.py", "engine/genfuse/lab"),
             ("engine", "tests/ops/test_norm_stats.py"),
         ),
         (
