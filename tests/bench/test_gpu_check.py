@@ -95,7 +95,7 @@ def test_laps_on_a_gpu_are_between_events_and_waited_for_once(monkeypatch: pytes
     monkeypatch.setattr(timing, "synchronize", lambda device: done.append("wait"))
     call = timing.Call(lambda: done.append("call"))
     assert timing.laps(call, range(1, 4), torch.device("cuda")) == [0.25e6] * 3
-    assert done == ["call", "wait", "event", *["call", "event"] * 3, "wait"]
+    assert done == ["call", "wait", *["event", "call", "event"] * 3, "wait"]
 
 
 @pytest.fixture

@@ -24,8 +24,11 @@ def test_wrong(held_benchmark):
 """
 
 
-def test_what_is_wrong_has_no_time(pytester: pytest.Pytester, tmp_path: Path) -> None:
+def test_what_is_wrong_has_no_time(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("pytest_benchmark")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # beside other workers it times nothing
     pytester.makepyfile(TESTS)
     output = tmp_path / "times.json"
     options = ("-p", "no:cacheprovider", "-p", "no:xdist", f"--benchmark-json={output}")
