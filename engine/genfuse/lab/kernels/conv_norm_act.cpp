@@ -1,5 +1,5 @@
 #include "genfuse/conv_norm_act.h"
-
+// after it
 #include "genfuse/unit.h"
 
 // A unit as its contract says it: the input is normalised and activated once, into memory of its own, and

@@ -1,5 +1,5 @@
 #include "genfuse/norm_act.h"
-
+// after it
 #include "genfuse/unit.h"
 
 // A channel at a time as its contract says it, its statistics measured anew for each. What is to be gained:
