@@ -19,7 +19,8 @@ from pathlib import Path
 from genfuse.errors import KernelError
 from genfuse.lab import header
 from genfuse.lab.kernel_file import Source
-from genfuse_kernels.common.cuda_kernel import cache_directory, write
+from genfuse_kernels.common.cache_directory import cache_directory
+from genfuse_kernels.common.cuda_kernel import write
 
 OPTIONS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
 SANITIZED = ("-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-fPIC", "-shared", "-pthread")
