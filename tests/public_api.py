@@ -24,6 +24,7 @@ def signature(value: Any) -> str:
         text = str(inspect.signature(value))
     except (TypeError, ValueError):
         return ""
+    text = text.replace(str(Path(genfuse.__file__).parent), "genfuse")
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
