@@ -95,8 +95,12 @@ def test_a_failed_compilation_keeps_the_log_and_names_it(cupy, monkeypatch):
 
 def test_a_log_that_cannot_be_kept_is_in_the_error(cupy, monkeypatch, tmp_path):
     monkeypatch.setitem(cuda_kernel.STORED, torch.float32, "no_such_type")
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "file"))
+    monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path))
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(RuntimeError, match=r'(?s)cannot be kept in .*identifier "no_such_type" is undefined'):
         philox_normal.philox_normal(torch.empty(2, 8), SEEDS, 0, 0)
 

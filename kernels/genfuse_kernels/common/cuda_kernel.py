@@ -100,7 +100,11 @@ def cached(kernel: Kernel, target: str) -> Path:
 
     Errors as `compile_to`, and those of `private_folder`: a binary runs.
     """
-    folder = private_folder(cache_directory() / "cuda")
+    folder = cache_directory() / "cuda"
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise type(error)(_not_kept(folder, error)) from error
     path = folder / f"{kernel.function}-{target}-{key(kernel, target)}.bin"
     seal = path.with_suffix(".sha256")
     if not (path.is_file() and seal.is_file() and seal.read_bytes() == _seal(path)):
@@ -171,6 +175,8 @@ def write(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        raise OSError(
-            f"compiled kernels cannot be kept in {path.parent} ({error}); set GENFUSE_CACHE to another folder"
-        ) from error
+        raise OSError(_not_kept(path.parent, error)) from error
+
+
+def _not_kept(folder: Path, error: OSError) -> str:
+    return f"compiled kernels cannot be kept in {folder} ({error}); set GENFUSE_CACHE to another folder"
