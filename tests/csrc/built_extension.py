@@ -1,6 +1,6 @@
 """A pytest plugin (`-p csrc.built_extension`): the tests use the extension that GENFUSE_CPU_EXTENSION names.
 
-Without it they use the installed one. Under the sanitizers a case takes ten times as long: of each test's cases a third
+Without it they use the installed one. Under the sanitizers a case takes ten times as long: of each test's cases a fifth
 runs, another one every day, and all where GENFUSE_PROOF is set.
 """
 
@@ -27,4 +27,4 @@ setattr(genfuse_kernels, "_cpu", sys.modules[_NAME])  # noqa: B010
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    keep_a_sample(config, items, one_in=3)
+    keep_a_sample(config, items, one_in=5)
