@@ -183,3 +183,16 @@ def test_files_of_a_run_hold_the_pool_but_not_its_users(tmp_path: Path) -> None:
     trainer_of("cyclegan", tmp_path, steps=1).train()
     names = checkpoint.load(tmp_path).tensors
     assert "pool_x.images" in names and not any(name.startswith("ema.pool") for name in names)
+
+
+def test_a_star_gan_hears_its_label() -> None:
+    """Constant maps behind reflected borders would be gone with the first instance norm."""
+    system = systems.get("stargan")
+    shape = (3, 32, 32)
+    told = system(system.defaults(shape)[0], shape, ("a", "b"))
+    x = torch.rand(1, *shape).mul(2).sub(1).expand(2, -1, -1, -1)
+    with torch.no_grad():
+        first, second = told.translated(
+            told.averaged, x, torch.zeros(2, dtype=torch.int64), torch.tensor([0, 1]), torch.arange(2)
+        )
+    assert (first - second)[:, 8:24, 8:24].abs().mean() > 1e-3

@@ -103,7 +103,8 @@ class StarGAN(Translator[StarGANConfig]):
             )
         if domains < 2:
             raise ValueError(f"the data has {domains} class, expected several domains, as of openmoji-tones")
-        self.generator = CycleGANGenerator(channels + domains, channels, c.width, c.num_blocks)
+        # Borders of zeros: behind reflected ones instance norm would take the label's maps away, being constant.
+        self.generator = CycleGANGenerator(channels + domains, channels, c.width, c.num_blocks, "zeros")
         self.critic = DomainCritic(channels, height, c, domains)
 
     def optimizers(self, run: RunConfig) -> dict[str, torch.optim.Optimizer]:
