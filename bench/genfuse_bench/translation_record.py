@@ -25,21 +25,21 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
     held_out, found = source.held_out, {}
     if held_out is None or held_out.views != len(system.domains):
         return {}
-    read = encoder() if source.name in NAMES else None
+    network, of_digits = encoder(), source.name in NAMES
     starts = range(1 if system.one_way else held_out.views)
     for start, end in ((s, e) for s in starts for e in range(held_out.views) if s != e):
         given, truth = held_out.view(start).images, held_out.view(end).images
         made = _made(system, given, start, end)
         row = {"distance": _mean(made, truth), "untouched": _mean(given, truth)}
-        if read is None:
-            row["fid"] = round(fid(encoder(), made, truth).item(), 3)
-            row["fid_if_untouched"] = round(fid(encoder(), given, truth).item(), 3)
+        if not of_digits:
+            row["fid"] = round(fid(network, made, truth).item(), 3)
+            row["fid_if_untouched"] = round(fid(network, given, truth).item(), 3)
             row["saturation"] = round(_saturation(made) / max(_saturation(truth), 1e-6), 3)
         else:
             pictures = {"accuracy": made, "of_the_truth": truth, "if_untouched": given}
             for name, images in pictures.items():
                 with torch.no_grad():
-                    seen = read.classify(undone(images, system.domains[end])).argmax(1)
+                    seen = network.classify(undone(images, system.domains[end])).argmax(1)
                 row[name] = round((seen == held_out.labels).double().mean().item(), 4)
         found[f"{system.domains[start]} to {system.domains[end]}"] = row
     return found

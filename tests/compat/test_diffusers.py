@@ -14,19 +14,7 @@ from torch import nn
 
 import genfuse
 from genfuse import schedulers
-
-
-def unet() -> Any:
-    torch.manual_seed(0)
-    return diffusers.UNet2DModel(
-        sample_size=8,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=8,
-    ).eval()
+from schedulers.small_unet import unet
 
 
 class LatentPipeline(diffusers.DiffusionPipeline):

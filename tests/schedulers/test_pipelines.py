@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
 
 import diffusers
 import numpy as np
@@ -13,21 +12,7 @@ import torch
 
 from genfuse import schedulers
 from schedulers.peer import each, ours, peers
-
-
-def unet() -> Any:
-    torch.manual_seed(0)
-    return diffusers.UNet2DModel(
-        sample_size=8,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=1,
-        block_out_channels=(8, 16),
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=8,
-    ).eval()
+from schedulers.small_unet import unet
 
 
 @pytest.mark.parametrize("pipeline", ["DDPMPipeline", "DDIMPipeline"])

@@ -38,7 +38,7 @@ _DEVICES: dict[Language, tuple[str, ...]] = {
     "python": (),
 }
 _SAID = ("op", "dtypes", "flags", "threads", "elements", "blocks")
-_OURS = ("kernel", "unit")
+_OURS = ("activation", "kernel", "unit")
 _SETTLED = 1.0
 """Seconds after which a file's times tell it apart from an earlier state: before, a second write may have the same."""
 

@@ -1,34 +1,16 @@
 #include "genfuse/bias_act.h"
 
+#include "genfuse/activation.h"
+
 // Element by element, its place computed anew. What is to be gained: runs of one channel, vectors.
 
 namespace {
 
 double activated(double v, int64_t kind, double slope) {
-    switch (kind) {
-        case GENFUSE_ACTIVATION_RELU:
-            return v < 0 ? 0 : v;
-        case GENFUSE_ACTIVATION_LEAKY_RELU:
-            return v < 0 ? v * slope : v;
-        case GENFUSE_ACTIVATION_SILU:
-            return v / (1 + exp(-v));
-        case GENFUSE_ACTIVATION_GELU:
-            return 0.5 * v * (1 + erf(v * 0.7071067811865476));
-        case GENFUSE_ACTIVATION_GELU_TANH:
-            return 0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)));
-        case GENFUSE_ACTIVATION_TANH:
-            return tanh(v);
-        case GENFUSE_ACTIVATION_SIGMOID:
-            return 1 / (1 + exp(-v));
-        case GENFUSE_ACTIVATION_SOFTPLUS:
-            return v > 20 ? v : log1p(exp(v));
-        case GENFUSE_ACTIVATION_ELU:
-            return v > 0 ? v : expm1(v);
-        case GENFUSE_ACTIVATION_SELU:
-            return 1.0507009873554805 * (v > 0 ? v : 1.6732632423543772 * expm1(v));
-        default:
-            return v;
-    }
+    if (kind == GENFUSE_ACTIVATION_ELU) return v > 0 ? v : expm1(v);
+    if (kind == GENFUSE_ACTIVATION_SELU)
+        return 1.0507009873554805 * (v > 0 ? v : 1.6732632423543772 * expm1(v));
+    return genfuse::activated(v, kind, slope);
 }
 
 }  // namespace
