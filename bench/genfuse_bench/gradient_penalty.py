@@ -84,6 +84,7 @@ class Critic:
         self.network: nn.Module = copy.deepcopy(network).to(memory_format=form)  # type: ignore[call-overload]
         self.real, self.fake = (pictures.contiguous(memory_format=form) for pictures in (real, fake))
         self._penalty = self._ours if who == OURS else self._double_backward
+        self._scores = genfuse.optimize(self.network) if who == OURS else self.network
         self._optimizer = torch.optim.Adam(self.network.parameters(), 1e-6)
 
     def _ours(self) -> Tensor:
@@ -108,7 +109,7 @@ class Critic:
     def step(self) -> None:
         """Of a critic in training."""
         self._optimizer.zero_grad()
-        loss = self.network(self.fake).mean() - self.network(self.real).mean() + self._penalty()
+        loss = self._scores(self.fake).mean() - self._scores(self.real).mean() + self._penalty()
         torch.autograd.backward(loss)
         self._optimizer.step()
 
