@@ -1,17 +1,11 @@
 #!/bin/sh
-# The CPU tests once more, with the extension built under AddressSanitizer and UndefinedBehaviourSanitizer, and
-# with the 64-byte kernels built from AVX2 instructions, so that all three vector widths run on any AVX2 machine.
+# The CPU tests once more, with what build_sanitized.sh builds.
 #
 #   tests/csrc/sanitize.sh [pytest arguments]      from the repository's root; PYTHON names the interpreter
 set -eu
 python=${PYTHON:-.venv/bin/python}
 build=build/sanitize
-
-cmake=$(command -v cmake || echo "$(dirname "$python")/cmake")
-"$cmake" -S csrc -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DGENFUSE_PYTHON=ON -DGENFUSE_SANITIZE=ON -DGENFUSE_EMULATE_AVX512=ON \
-    -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" -DPython_EXECUTABLE="$(command -v "$python")" >/dev/null
-"$cmake" --build "$build" --parallel "$(nproc)"
+tests/csrc/build_sanitized.sh
 
 # Python and PyTorch leave memory behind on purpose; ours is the extension's addresses and arithmetic.
 GENFUSE_CPU_EXTENSION=$(ls "$PWD/$build"/_cpu*.so) GENFUSE_LIBRARY="$PWD/$build/embed/libgenfuse.so" \
