@@ -30,11 +30,8 @@ struct PackJob {
     }
     // Floats of a block of input channels times one of output channels.
     int64_t block_floats() const { return taps() * kBlock * kBlock; }
-    // Of a slot's memory: the blocks of a panel, and what they become at Winograd's points.
-    int64_t slot_floats() const {
-        return panel() / kBlock * block_floats() +
-               winograd::points_of(conv->tile) * (kBlock * panel() + winograd::kPlanePad);
-    }
+    // Of a slot's memory: the blocks of a panel.
+    int64_t slot_floats() const { return panel() / kBlock * block_floats(); }
 };
 
 // Of all weights once packed.

@@ -124,46 +124,46 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
 }
 
 // Where a phase's weights lie: [part][point][panel][share][step of the sum over input channels][column], of
-// the products that it needs. The panel's part of a point is one stretch of memory and written as one:
-// `block` holds the weights, `planes` what they become.
+// the products that it needs. All columns of a channel follow each other: so what is written of a point goes
+// on where it ended, and no line comes back to the cache that was half written.
 template <int tile, class Product>
 void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& live, int64_t first,
-                int64_t columns, int64_t c, int64_t channels, const float* block, float* planes,
-                float* packed) {
+                int64_t columns, int64_t c, int64_t channels, const float* block, float* packed) {
     constexpr int points = winograd::points_of(tile), together = Product::kChannels;
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
     const int64_t part = first / winograd::kPart * winograd::kPart;
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
-    const int64_t plane = kBlock * columns + winograd::kPlanePad,
-                  stretch = steps_of(*job.conv, channels) * columns;
     if (!job.one_part) packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
-        for (int64_t column = 0; column < columns; column += kLanes<float>) {
-            const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
-            for (int64_t i = 0; i < channels; i += together) {
+        float* to[points];
+        int alive[points], count = 0;
+        int64_t before = 0;  // products in front of the point's
+        for (int point = 0; point < points; ++point) {
+            const int64_t at_point = live.at(point);
+            if (live.of_share[share] >> point & 1) {
+                const int64_t row =
+                    before * width + (first - part) * at_point + live.at(point, share) * columns;
+                to[count] = packed + row * depth + steps_of(*job.conv, c) * columns;
+                alive[count++] = point;
+            }
+            before += at_point;
+        }
+        for (int64_t i = 0; i < channels; i += together) {
+            const int64_t step = i / together * columns;
+            for (int64_t column = 0; column < columns; column += kLanes<float>) {
+                const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
                 f32 transformed[together][points] = {};  // of an odd number the last one's partner is zero
                 for (int j = 0; j < together && i + j < channels; ++j) {
                     transform_channel<tile>(taps, from + (i + j) * job.taps() * kBlock, transformed[j]);
                 }
-                for (int point = 0; point < points; ++point) {
+                for (int n = 0; n < count; ++n) {
                     f32 of_step[together];
-                    for (int j = 0; j < together; ++j) of_step[j] = transformed[j][point];
-                    store(planes + point * plane + i / together * columns + column,
-                          step_of(Product(), of_step));
+                    for (int j = 0; j < together; ++j) of_step[j] = transformed[j][alive[n]];
+                    store(to[n] + step + column, step_of(Product(), of_step));
                 }
             }
-        }
-        int64_t before = 0;  // products in front of the point's
-        for (int point = 0; point < points; ++point) {
-            const int64_t alive = live.at(point);
-            if (live.of_share[share] >> point & 1) {
-                const int64_t row = before * width + (first - part) * alive + live.at(point, share) * columns;
-                __builtin_memcpy(packed + row * depth + steps_of(*job.conv, c) * columns,
-                                 planes + point * plane, static_cast<size_t>(stretch) * sizeof(float));
-            }
-            before += alive;
         }
     }
 }
@@ -183,8 +183,7 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
         for (const Phase& phase : pass.phases) {
             winograd::Live live;
             live.find(geometry, phase, tile);
-            pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block,
-                                      memory + job.panel() / kBlock * job.block_floats(), packed);
+            pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block, packed);
             packed += live.products() * steps_of(*job.conv, geometry.group_in) * job.phase_columns(first);
         }
     }
