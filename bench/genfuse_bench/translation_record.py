@@ -12,13 +12,16 @@ from genfuse.data.digit_domains import NAMES, undone
 from genfuse.evaluate import encoder, fid
 from genfuse.systems.translation import Translator
 
+_GREY = 0.01
+"""Saturation up to which pictures, in [-1, 1], are grey."""
+
 
 def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, Any]:
     """Of each direction, over all that was held out in every domain; nothing where no truth is known.
 
     ``distance`` is the mean absolute difference to the truth, pixels in [-1, 1], ``untouched`` that of the input. The
     least distance is a mean of all that could be, and grey; so of pictures ``fid`` to the truth, and ``saturation``,
-    how far a pixel's channels differ, as a part of the truth's. Of digits ``accuracy`` is how many the shipped encoder
+    how far a pixel's channels differ, as a part of the truth's where that is not grey. Of digits ``accuracy`` is how many the shipped encoder
     reads right once the guise is undone, ``of_the_truth`` how many of what they should be, ``if_untouched`` how many of
     the input, had it not been translated.
     """
@@ -34,7 +37,9 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
         if not of_digits:
             row["fid"] = round(fid(network, made, truth).item(), 3)
             row["fid_if_untouched"] = round(fid(network, given, truth).item(), 3)
-            row["saturation"] = round(_saturation(made) / max(_saturation(truth), 1e-6), 3)
+            of_truth = _saturation(truth)
+            if of_truth > _GREY:
+                row["saturation"] = round(_saturation(made) / of_truth, 3)
         else:
             pictures = {"accuracy": made, "of_the_truth": truth, "if_untouched": given}
             for name, images in pictures.items():
