@@ -108,15 +108,11 @@ EXCUSED = (
         "So wide a head leaves registers for tiles of 16 or 32 tokens; a warp group's product has 64 rows.",
     ),
     Excuse(
-        r"^triton conv_norm_act \((group|batch), ",
+        r"^triton conv_norm_act \(group, silu, 3x3",
         "bytes touched",
-        "The norm's statistics, which a network hands on from the layer before, take a pass over the input here; an "
-        "activation with an exponential is applied in another, which writes what the convolution reads.",
-    ),
-    Excuse(
-        r"^triton conv_norm_act \(transposed ",
-        "bytes touched",
-        "Each of the four phases is a launch, and reads the input.",
+        "SiLU is applied in a pass before, which writes what the convolution reads: of an element 4 bytes in half "
+        "precision, 1.2 ps of an H100's memory, where its products with 128 outputs take 2.3 ps. In the load path nine "
+        "taps would take 18 special functions, 4.9 ps; of a halo tile that taps gather from, 2 ps (the op's README).",
     ),
 )
 

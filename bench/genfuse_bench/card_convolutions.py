@@ -50,16 +50,17 @@ def _flops(x: Tensor, weight: Tensor, s: Settings) -> int:
 
 
 def conv_calls(dtype: torch.dtype) -> Iterator[Call]:
-    """Units with a residual, a shift and the next norm's statistics."""
+    """Units with a residual, a shift and the next norm's statistics; their own come from the layer before."""
     from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
 
     for case, x, weight, s, out in _convolutions(dtype):
         stats, bias, shift = ones(*out.shape[:2], 2), ones(out.shape[1]), ones(*out.shape[:2])
+        given = None if s.norm == "none" else ones(*x.shape[:2], 2)
         yield Call(
             case,
             conv_norm_act,
             (out, stats, x, weight, bias, s),
-            {"residual": out.clone(), "shift": shift},
+            {"residual": out.clone(), "shift": shift, "stats": given},
             ("conv_norm_act",),
             _flops(x, weight, s),
         )

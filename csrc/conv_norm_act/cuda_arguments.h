@@ -25,10 +25,12 @@ struct ConvVector {
 
 // One axis of a source. Its tile holds `halo` pixels, `spacing` apart from `low` + `step`·(the block's
 // number) on; pixel m of the block's reads with tap t the tile's pixel m·stride + tap_first + t·tap_step, and
-// meets weight weight_first + t·weight_step.
+// meets weight weight_first + t·weight_step. In a row of shared memory pixels 2^spread apart lie beside each
+// other, `beside` of them, where the stride is an odd multiple of that: as at an odd stride, those that
+// neighbours of the block read with one tap meet all banks.
 struct ConvAxis {
-    int64 size, upsample, step, low, spacing, halo, stride, taps, tap_first, tap_step, weight_first,
-        weight_step;
+    int64 size, upsample, step, low, spacing, halo, beside, spread, stride, taps, tap_first, tap_step,
+        weight_first, weight_step;
 };
 
 // What a sum reads: x and, behind its channels, skip, whose `inputs` channels of a group meet the weights.

@@ -101,9 +101,8 @@ class Convolution {
         Word* const ring = reinterpret_cast<Word*>(shared_);
         const Weights<Stored, Sizes> weights(of_, source, block_, ring);
         Word* const halos = ring + weights.kRing;
-        const int halo_pixels = static_cast<int>(source.rows.halo * source.columns.halo);
         HaloPixel* const pixels = reinterpret_cast<HaloPixel*>(
-            halos + static_cast<int>(source.ring * of_.samples) * halo_pixels * Sizes::kWords);
+            halos + static_cast<int>(source.ring * of_.samples) * halo_pixels(source) * Sizes::kWords);
         const Halo<Stored, order, Index, Sizes> halo(of_, source, block_, pixels, halos);
         halo.find();
         product_.begin([&](int number) {

@@ -13,20 +13,36 @@ struct HaloPixel {
     int row, column;
 };
 
+// Pixels of a row of the tile in shared memory, of which the last may be none.
+__device__ inline int halo_width(const ConvSource& source) {
+    return static_cast<int>(source.columns.beside) << source.columns.spread;
+}
+
+__device__ inline int halo_pixels(const ConvSource& source) {
+    return static_cast<int>(source.rows.halo) * halo_width(source);
+}
+
+// Where a row of the tile has its pixel number `column`.
+__device__ inline int place_in_row(const ConvAxis& columns, int column) {
+    const int first = column & ((1 << columns.spread) - 1);
+    return first * static_cast<int>(columns.beside) + (column >> columns.spread);
+}
+
 // Where a source's tile has what a pixel of the block reads with tap 0.
 __device__ inline int place_of(const ConvSource& source, const ConvPixel& pixel) {
-    const int width = static_cast<int>(source.columns.halo),
-              count = static_cast<int>(source.rows.halo) * width;
     const int row =
         pixel.row * static_cast<int>(source.rows.stride) + static_cast<int>(source.rows.tap_first);
-    return pixel.sample * count + row * width + pixel.column * static_cast<int>(source.columns.stride) +
-           static_cast<int>(source.columns.tap_first);
+    return pixel.sample * halo_pixels(source) + row * halo_width(source) +
+           pixel.column * static_cast<int>(source.columns.stride >> source.columns.spread) +
+           place_in_row(source.columns, static_cast<int>(source.columns.tap_first));
 }
 
 // How far beyond it what it reads with another tap is.
 __device__ inline int shift_of(const ConvSource& source, int row, int column) {
-    return row * static_cast<int>(source.rows.tap_step * source.columns.halo) +
-           column * static_cast<int>(source.columns.tap_step);
+    const int first = static_cast<int>(source.columns.tap_first);
+    return row * static_cast<int>(source.rows.tap_step) * halo_width(source) +
+           place_in_row(source.columns, first + column * static_cast<int>(source.columns.tap_step)) -
+           place_in_row(source.columns, first);
 }
 
 // In kChannelsLast pixels are copied in chunks of 16 bytes, in kPlanes element by element, any strides. A
@@ -52,7 +68,7 @@ class Halo {
           block_(block),
           pixels_(pixels),
           ring_(ring),
-          count_(static_cast<int>(source.rows.halo * source.columns.halo)),
+          count_(halo_pixels(source)),
           word_(static_cast<int>(threadIdx.x) % (order == kChannelsLast ? Tile::kWords : Tile::kThreads) /
                 (order == kChannelsLast ? 1 : kStride)),
           first_(order == kChannelsLast ? static_cast<int>(threadIdx.x) / Tile::kWords
@@ -60,12 +76,13 @@ class Halo {
 
     // Fills the table of where pixels come from, behind a barrier for all.
     __device__ void find() const {
-        const int width = static_cast<int>(source_.columns.halo);
+        const int width = halo_width(source_), beside = static_cast<int>(source_.columns.beside);
         for (int i = static_cast<int>(threadIdx.x); i < count_; i += Tile::kThreads) {
-            const int row = i / width;
+            const int row = i / width, place = i - row * width, first = place / beside;
+            const int column = first + ((place - first * beside) << source_.columns.spread);
             HaloPixel pixel{from(source_.rows, block_.row, row),
-                            from(source_.columns, block_.column, i - row * width)};
-            if (pixel.column < 0) pixel.row = -1;
+                            from(source_.columns, block_.column, column)};
+            if (pixel.column < 0 || column >= source_.columns.halo) pixel.row = -1;
             pixels_[i] = pixel;
         }
     }

@@ -78,9 +78,7 @@ class WeightGradient {
     __device__ int tap(int u) const { return first_tap_ + unit(u).tap; }
 
     __device__ ConvBlock block(uint32 tile) const { return {of_, Tile::kOutputs, tile, outputs_}; }
-    __device__ int count(int which) const {
-        return static_cast<int>(of_.source[which].rows.halo * of_.source[which].columns.halo);
-    }
+    __device__ int count(int which) const { return halo_pixels(of_.source[which]); }
     __device__ int chunk_words(int which) const {
         return static_cast<int>(of_.samples) * count(which) * Tile::kWords;
     }

@@ -15,11 +15,11 @@ from ops.conv_cases import IMAGE_LAYOUTS
 from ops.cuda_conv_cases import DTYPES, check, check_gradients, random_unit
 from triton_proof.seeds import rotating
 
-FILES = ("test_conv_norm_act.py", "test_conv_segments.py", "test_conv_gradient.py")
+FILES = ("test_conv_norm_act.py", "test_conv_segments.py", "test_conv_gradient.py", "test_bank_conflicts.py")
 
 
 @needs_compiler
-@pytest.mark.parametrize("file", [FILES[i] for i in rotating(2, 3)])
+@pytest.mark.parametrize("file", [FILES[i] for i in rotating(2, len(FILES))])
 def test_cases_on_the_emulation(file: str) -> None:
     run_emulated(file)
 

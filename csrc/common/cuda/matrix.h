@@ -56,16 +56,23 @@ __device__ inline uint32 round_to_tf32(float value) {
     return rounded;
 }
 #else
+// The rows that all lanes name.
+inline void name_rows(const void* row, const void* (&rows)[32], int line) {
+    emulation::gather(kAllLanes, &row, sizeof(row), rows, line);
+    if (threadIdx.x % 32) return;
+    for (int j = 0; j < 4; ++j) emulation::count_bank_conflicts(rows + 8 * j);
+}
+
 inline void load_matrices(const void* row, uint32 (&part)[4], int line = __builtin_LINE()) {
     const void* rows[32];
-    emulation::gather(kAllLanes, &row, sizeof(row), rows, line);
+    name_rows(row, rows, line);
     const uint32 lane = threadIdx.x % 32;
     for (uint32 j = 0; j < 4; ++j) part[j] = static_cast<const uint32*>(rows[8 * j + lane / 4])[lane % 4];
 }
 
 inline void load_transposed(const void* row, uint32 (&part)[4], int line = __builtin_LINE()) {
     const void* rows[32];
-    emulation::gather(kAllLanes, &row, sizeof(row), rows, line);
+    name_rows(row, rows, line);
     const uint32 lane = threadIdx.x % 32;
     for (uint32 j = 0; j < 4; ++j) {
         const void* const* const matrix = rows + 8 * j + 2 * (lane % 4);

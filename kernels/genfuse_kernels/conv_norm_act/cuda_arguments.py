@@ -39,7 +39,7 @@ def _struct(*fields: str) -> np.dtype[Any]:
 
 _IMAGE = _struct("data", "batch", "channel", "row", "column")
 _AXIS = _struct(
-    "size", "upsample", "step", "low", "spacing", "halo", "stride", "taps", "tap_first", "tap_step",
+    "size", "upsample", "step", "low", "spacing", "halo", "beside", "spread", "stride", "taps", "tap_first", "tap_step",
     "weight_first", "weight_step",
 )  # fmt: skip
 _SOURCE = np.dtype(
@@ -154,8 +154,8 @@ def set_axes(
     for i, (name, exponent) in enumerate((("rows", tile.rows), ("columns", tile.columns))):
         axis, halo = axes[i], halo_of(axes[i], exponent)
         of[name] = (
-            size[i], upsample[i], halo.step, halo.low, halo.spacing, halo.pixels, halo.stride, axis.taps,
-            halo.tap_first, halo.tap_step, axis.first, axis.tap_step,
+            size[i], upsample[i], halo.step, halo.low, halo.spacing, halo.pixels, halo.beside, halo.spread,
+            halo.stride, axis.taps, halo.tap_first, halo.tap_step, axis.first, axis.tap_step,
         )  # fmt: skip
 
 

@@ -116,6 +116,21 @@ class Halo(NamedTuple):
     tap_first: int
     tap_step: int
 
+    @property
+    def spread(self) -> int:
+        """Pixels 2^spread apart lie beside each other in a row of shared memory; the stride is an odd multiple."""
+        return (self.stride & -self.stride).bit_length() - 1
+
+    @property
+    def beside(self) -> int:
+        """How many such pixels there are."""
+        return -(-self.pixels >> self.spread)
+
+    @property
+    def width(self) -> int:
+        """Pixels that a row of shared memory has room for."""
+        return self.beside << self.spread
+
 
 def tile_for(made: Pair, outputs: int, dtype: torch.dtype, way: Way = WAYS[""]) -> Tile:
     """For pictures of `made` pixels and a group's outputs."""
@@ -185,7 +200,7 @@ def _staged_bytes(tile: Tile, sources: Sequence[tuple[Axis, Axis]]) -> int:
     """Of weights, halos and where their pixels come from."""
     most = 0
     for rows, columns in sources:
-        pixels = halo_of(rows, tile.rows).pixels * halo_of(columns, tile.columns).pixels
+        pixels = halo_of(rows, tile.rows).pixels * halo_of(columns, tile.columns).width
         halos = ring(rows.taps * columns.taps) * tile.samples * pixels * CHUNK_BYTES
         most = max(most, STAGES * tile.outputs * CHUNK_BYTES + halos + pixels * _HALO_PIXEL)
     return most

@@ -63,7 +63,7 @@ class WeightTile(NamedTuple):
 
     def shared_bytes(self, axes: tuple[Axis, Axis], dtype: torch.dtype) -> int:
         """Of a block whose gathered pixels lie along these axes."""
-        gathered = halo_of(axes[0], self.rows).pixels * halo_of(axes[1], self.columns).pixels
+        gathered = halo_of(axes[0], self.rows).pixels * halo_of(axes[1], self.columns).width
         dense = 1 << self.rows + self.columns
         words = dense * self.outputs * dtype.itemsize // CHUNK_BYTES + gathered * self.chunks
         return _ZEROS + 2 * (self.samples * words * CHUNK_BYTES + (dense + gathered) * _HALO_PIXEL)

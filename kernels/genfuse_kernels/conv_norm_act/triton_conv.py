@@ -55,6 +55,22 @@ def _strides(tensor: Tensor) -> list[int]:
 
 
 @triton.jit
+def of_phase(axes, number):
+    """The axis of phase `number`. What all phases share stays known to the compiler."""
+    axis = axes[0]
+    if len(axes) > 1:
+        made, start, taps, first, phase = axis.made, axis.start, axis.taps, axis.first, axis.phase
+        for i in tl.static_range(1, len(axes)):
+            made = tl.where(number == i, axes[i].made, made)
+            start = tl.where(number == i, axes[i].start, start)
+            taps = tl.where(number == i, axes[i].taps, taps)
+            first = tl.where(number == i, axes[i].first, first)
+            phase = tl.where(number == i, axes[i].phase, phase)
+        axis = Axis(made, axis.stride, start, taps, axis.step, first, axis.tap_step, phase, axis.phase_step)
+    return axis
+
+
+@triton.jit
 def source_pixel(made, tap, axis, size, MODE: tl.constexpr, UPSAMPLE: tl.constexpr):
     """What the pixel reads with the tap, along one axis, and whether it is inside."""
     pixel = made * axis.stride + (axis.start + tap * axis.step)
@@ -176,19 +192,26 @@ def _projected(
     return acc
 
 
-@triton.jit(do_not_specialize=["part", "parts"])
+@triton.jit
 def conv_norm_act_kernel(
-    out, stats, partial, part, parts, x, table, weight, bias, shift, residual, residual_skip, residual_weight,
-    rows, columns, batch, height, width, channels, inputs, outputs, all_outputs, residual_channels,
+    out, stats, partial, x, table, weight, bias, shift, residual, residual_skip, residual_weight,
+    row_axes, column_axes, batch, height, width, channels, inputs, outputs, all_outputs, residual_channels,
     skip_channels, stats_rows, row_blocks, blocks, column_blocks, slope, scale,
     MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, POOL_H: tl.constexpr, POOL_W: tl.constexpr,
     ACTIVATION: tl.constexpr, OUT_ACTIVATION: tl.constexpr, FEW: tl.constexpr, JOINED: tl.constexpr,
     PER_SAMPLE: tl.constexpr, PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """A block of pixels times a block of a group's outputs; PER_SAMPLE: the pixels are those of one sample."""
+    """A block of a phase's pixels times one of a group's outputs; PER_SAMPLE: the pixels are those of one sample.
+
+    The phases of a stride follow each other block by block: they read the same pixels, which a cache has then.
+    """
+    phases = len(row_axes) * len(column_axes)
+    phase, block = tl.program_id(0) % phases, tl.program_id(0) // phases
+    rows = of_phase(row_axes, phase // len(column_axes))
+    columns = of_phase(column_axes, phase % len(column_axes))
     made = rows.made * columns.made
-    row_block, column_block = tl.program_id(0) % row_blocks, tl.program_id(0) // row_blocks
+    row_block, column_block = block % row_blocks, block // row_blocks
     if PER_SAMPLE:
         sample = (row_block // blocks).to(tl.int64)
         pixel = row_block % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -242,10 +265,11 @@ def conv_norm_act_kernel(
     total *= 1.0 / (POOL_H * POOL_W)
     if stats is not None:
         here = tl.minimum(BLOCK_M, made - row_block % blocks * BLOCK_M)
-        mean, squares = tile_moments(total, exists, here.to(tl.float32), 0)
+        here = tl.maximum(here, 0)  # another phase may have a block more
+        mean, squares = tile_moments(total, exists, tl.maximum(here, 1).to(tl.float32), 0)
         store_moments(
-            stats, partial, sample * all_outputs + output, stats_rows, part + row_block % blocks, parts,
-            here.to(tl.float64), mean, squares, of_k,
+            stats, partial, sample * all_outputs + output, stats_rows, phase * blocks + row_block % blocks,
+            phases * blocks, here.to(tl.float64), mean, squares, of_k,
         )  # fmt: skip
     row = rows.phase + pixel // columns.made * rows.phase_step
     column = columns.phase + pixel % columns.made * columns.phase_step
@@ -347,7 +371,7 @@ def convolve(
     residual_skip: Tensor | None = None,
     way: Way = WAYS[""],
 ) -> None:
-    """Fill `out` and `stats_out` by a launch for each phase; of `s` what is not geometry.
+    """Fill `out` and `stats_out`, all phases in one launch; of `s` what is not geometry.
 
     table         of x, whose activation then is `s.activation`
     inputs_first  weight is (C, K/groups, height, width), else (K, C/groups, height, width)
@@ -377,62 +401,58 @@ def convolve(
     if few:  # no product, all in registers
         plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
     plan = plan.by(way)
-    parts = [triton.cdiv(pixels, plan.pixels) for pixels in in_phase]
-    partial = None if stats_out is None else room_for_parts(sum(parts), batch * out.shape[1], x)
+    blocks = triton.cdiv(max(in_phase), plan.pixels) if per_sample else 1
+    row_blocks = batch * blocks if per_sample else triton.cdiv(batch * max(in_phase), plan.pixels)
     column_blocks = triton.cdiv(columns_of, plan.outputs)
-    for i, (rows, columns) in enumerate(phases):
-        blocks = parts[i] if per_sample else 1
-        row_blocks = batch * blocks if per_sample else triton.cdiv(batch * in_phase[i], plan.pixels)
-        conv_norm_act_kernel[(row_blocks * column_blocks * (1 if few else s.groups),)](
-            image(out),
-            stats_out,
-            partial,
-            sum(parts[:i]),
-            sum(parts),
-            image(x),
-            table,
-            weights,
-            bias,
-            None if shift is None else shift.contiguous(),
-            image(residual),
-            image(residual_skip),
-            projection,
-            rows,
-            columns,
-            batch,
-            height,
-            width,
-            channels,
-            inputs,
-            outputs,
-            out.shape[1],
-            0 if residual is None else residual.shape[1],
-            0 if residual_skip is None else residual_skip.shape[1],
-            batch * out.shape[1],
-            row_blocks,
-            blocks,
-            column_blocks,
-            s.negative_slope,
-            s.scale,
-            MODE=s.padding_mode,
-            UP_H=s.upsample[0],
-            UP_W=s.upsample[1],
-            POOL_H=s.pool[0],
-            POOL_W=s.pool[1],
-            ACTIVATION=s.activation,
-            OUT_ACTIVATION=s.out_activation,
-            FEW=few,
-            JOINED=joined,
-            PER_SAMPLE=per_sample,
-            PRECISION=precision,
-            FACTOR=FACTORS[x.dtype],
-            BLOCK_M=plan.pixels,
-            BLOCK_N=plan.outputs,
-            BLOCK_K=plan.inputs,
-            WIDE=is_wide(x, out, residual, residual_skip),
-            num_warps=plan.warps,
-            num_stages=plan.stages,
-            enable_fp_fusion=True,
-        )
+    partial = None if stats_out is None else room_for_parts(len(in_phase) * blocks, batch * out.shape[1], x)
+    conv_norm_act_kernel[(len(in_phase) * row_blocks * column_blocks * (1 if few else s.groups),)](
+        image(out),
+        stats_out,
+        partial,
+        image(x),
+        table,
+        weights,
+        bias,
+        None if shift is None else shift.contiguous(),
+        image(residual),
+        image(residual_skip),
+        projection,
+        tuple(axes[0]),
+        tuple(axes[1]),
+        batch,
+        height,
+        width,
+        channels,
+        inputs,
+        outputs,
+        out.shape[1],
+        0 if residual is None else residual.shape[1],
+        0 if residual_skip is None else residual_skip.shape[1],
+        batch * out.shape[1],
+        row_blocks,
+        blocks,
+        column_blocks,
+        s.negative_slope,
+        s.scale,
+        MODE=s.padding_mode,
+        UP_H=s.upsample[0],
+        UP_W=s.upsample[1],
+        POOL_H=s.pool[0],
+        POOL_W=s.pool[1],
+        ACTIVATION=s.activation,
+        OUT_ACTIVATION=s.out_activation,
+        FEW=few,
+        JOINED=joined,
+        PER_SAMPLE=per_sample,
+        PRECISION=precision,
+        FACTOR=FACTORS[x.dtype],
+        BLOCK_M=plan.pixels,
+        BLOCK_N=plan.outputs,
+        BLOCK_K=plan.inputs,
+        WIDE=is_wide(x, out, residual, residual_skip),
+        num_warps=plan.warps,
+        num_stages=plan.stages,
+        enable_fp_fusion=True,
+    )
     if stats_out is not None:
         fold_moments(stats_out, partial)

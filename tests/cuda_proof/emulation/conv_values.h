@@ -37,7 +37,7 @@ class Values {
 
 // An axis of a convolution of `taps` with stride 1 that keeps the size; blocks make 8 pixels.
 ConvAxis axis(int taps) {
-    return {kSide, 1, 8, -(taps / 2), 1, 8 + taps - 1, 1, taps, 0, 1, 0, 1};
+    return {kSide, 1, 8, -(taps / 2), 1, 8 + taps - 1, 8 + taps - 1, 0, 1, taps, 0, 1, 0, 1};
 }
 
 template <class Stored>

@@ -69,6 +69,12 @@ def test_configurations_that_a_measurement_may_choose(seed: int) -> None:
             1,
         ),
         ((16, 12, 2, 2), Settings(transposed=True, stride=(3, 3)), (3, 4), 1),  # phases without a tap
+        (
+            (16, 12, 1, 3),
+            Settings(transposed=True, stride=(1, 2), padding=(0, 1)),
+            (1, 65),
+            2,
+        ),  # 65 and 64 pixels
     ],
     ids=str,
 )

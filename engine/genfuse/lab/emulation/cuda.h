@@ -55,6 +55,13 @@ T* shared_memory(const void* declaration, size_t count) {
 // What `launch` was told of, of the running block.
 void* dynamic_shared_memory();
 
+// Eight lanes read 16 bytes of shared memory each, at these addresses: those in the same banks wait for each
+// other, and each turn beyond the first counts.
+void count_bank_conflicts(const void* const* rows);
+
+// Those of all launches so far.
+size_t bank_conflicts();
+
 // 16 bytes each; `from` null: zeros.
 struct Copy {
     void* to;

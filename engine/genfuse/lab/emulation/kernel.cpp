@@ -23,6 +23,9 @@ extern "C" size_t argument_bytes() {
 extern "C" unsigned block_threads() {
     return GENFUSE_BLOCK;
 }
+extern "C" size_t bank_conflicts() {
+    return emulation::bank_conflicts();
+}
 extern "C" void emulate(unsigned blocks, int thread_order, const void* arguments, size_t shared) {
     emulation::launch(blocks, block_threads(), static_cast<emulation::ThreadOrder>(thread_order),
                       Of<GENFUSE_FUNCTION>::run, arguments, shared);

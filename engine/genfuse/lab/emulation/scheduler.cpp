@@ -127,6 +127,7 @@ std::vector<Fiber> old_fibers;
 void (*body)(const void*);
 const void* arguments_of_body;
 char launch_token, end_token, shared_token;
+size_t conflicts = 0;
 
 [[noreturn]] void fail(const char* what) {
     fprintf(stderr, "emulated CUDA: %s, in block %u\n", what, block.index.x);
@@ -353,6 +354,24 @@ void* shared_memory(const void* declaration, size_t bytes) {
 void* dynamic_shared_memory() {
     static char declaration;
     return shared_memory(&declaration, block.dynamic_bytes);
+}
+
+void count_bank_conflicts(const void* const* rows) {
+    constexpr size_t kLanes = 8, kRow = 16;  // all banks together hold a row of each lane
+    const void* met[kLanes][kLanes];
+    size_t counts[kLanes] = {}, turns = 1;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+        const size_t banks = reinterpret_cast<uintptr_t>(rows[lane]) / kRow % kLanes;
+        const void** const end = met[banks] + counts[banks];
+        if (std::find(met[banks], end, rows[lane]) != end) continue;  // one read serves both
+        *end = rows[lane];
+        turns = std::max(turns, ++counts[banks]);
+    }
+    conflicts += turns - 1;
+}
+
+size_t bank_conflicts() {
+    return conflicts;
 }
 
 bool copies_at_once() {
