@@ -40,6 +40,7 @@ docs: $(VENV)/.installed-test
 	@echo "docs: build/docs/index.html"
 
 # What docs/reliability.md tells of, measured again: SECONDS_EACH for each that counts by time, TIMES for each that counts kills.
+# The fuzzers of the C interface need clang; `tests/csrc/fuzz/run.sh ... afl` takes AFL++.
 SECONDS_EACH ?= 600
 TIMES ?= 1000
 reliability: $(VENV)/.installed-test
@@ -47,6 +48,8 @@ reliability: $(VENV)/.installed-test
 	$(BIN)/python tests/reliability/killed_writes.py --times $(TIMES)
 	$(BIN)/python tests/reliability/sampling_threads.py --seconds $(SECONDS_EACH)
 	$(BIN)/python tests/reliability/other_runtimes.py
+	tests/csrc/fuzz/run.sh sampler build/fuzz $(SECONDS_EACH)
+	tests/csrc/fuzz/run.sh network build/fuzz $(SECONDS_EACH)
 
 cards: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.cards $(ARGS)

@@ -67,9 +67,10 @@ class Use {
 
 using Registers = uint8_t[8][kRegisterBytes];
 
-// A pointer alone: of a library that dlopen loads, what is thread_local may have to fit a few bytes.
+// In the initial-exec model it exists in every thread from its start: otherwise a library that dlopen has
+// loaded takes memory when a thread first touches it. A pointer alone, since there are few bytes for that.
 inline Registers*& in_use() {
-    static thread_local Registers* all = nullptr;
+    __attribute__((tls_model("initial-exec"))) static thread_local Registers* all = nullptr;
     return all;
 }
 

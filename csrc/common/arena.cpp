@@ -1,9 +1,11 @@
 #include "common/arena.h"
 
 #include <atomic>
+#include <memory>
 #include <new>
 
 #include "common/pages.h"
+#include "common/thread_key.h"
 
 namespace genfuse {
 namespace {
@@ -46,8 +48,14 @@ class Arena {
 }  // namespace
 
 void* thread_arena(size_t bytes) {
-    thread_local Arena arena;
-    return arena.at_least(bytes);
+    static const ThreadKey own([](void* arena) { delete static_cast<Arena*>(arena); });
+    auto* arena = static_cast<Arena*>(own.get());
+    if (!arena) {
+        auto fresh = std::make_unique<Arena>();
+        if (!own.set(fresh.get())) throw std::bad_alloc();
+        arena = fresh.release();
+    }
+    return arena->at_least(bytes);
 }
 
 size_t arena_peak_bytes() {

@@ -1,25 +1,18 @@
 #include "common/scratch.h"
 
-#include <pthread.h>
 #include <stdlib.h>
+
+#include "common/thread_key.h"
 
 namespace genfuse {
 namespace {
 
-// Behind a key of pthreads: memory of `thread_local` in a library that dlopen has loaded is taken when a
-// thread first touches it, and where there is none the C library ends the process.
-struct Key {
-    pthread_key_t key{};
-    bool made = pthread_key_create(&key, free) == 0;
-};
-
 void* find_scratch() {
-    static const Key own{};
-    if (!own.made) return nullptr;
-    void* memory = pthread_getspecific(own.key);
+    static const ThreadKey own(free);
+    void* memory = own.get();
     if (memory) return memory;
     if (posix_memalign(&memory, 64, kScratchBytes) != 0) return nullptr;
-    if (pthread_setspecific(own.key, memory) == 0) return memory;
+    if (own.set(memory)) return memory;
     free(memory);
     return nullptr;
 }

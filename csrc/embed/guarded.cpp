@@ -1,36 +1,27 @@
 #include "embed/guarded.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/thread_key.h"
 #include "include/genfuse.h"
 
 namespace genfuse {
 namespace {
 
-// The message lies behind a key of pthreads: memory of `thread_local` in a library that dlopen has loaded is
-// taken when a thread first touches it, and where there is none the C library ends the process.
-struct Key {
-    pthread_key_t key{};
-    bool made = pthread_key_create(&key, free) == 0;
-};
-
-const Key& messages() {
-    static const Key key{};
+const ThreadKey& messages() {
+    static const ThreadKey key(free);
     return key;
 }
 
 }  // namespace
 
 genfuse_status report(genfuse_status status, const char* text) noexcept {
-    const Key& own = messages();
-    if (!own.made) return status;
-    char* kept = static_cast<char*>(pthread_getspecific(own.key));
+    char* kept = static_cast<char*>(messages().get());
     if (!kept) {
         kept = static_cast<char*>(malloc(kErrorText));
         if (!kept) return status;
-        if (pthread_setspecific(own.key, kept) != 0) {
+        if (!messages().set(kept)) {
             free(kept);
             return status;
         }
@@ -43,7 +34,6 @@ genfuse_status report(genfuse_status status, const char* text) noexcept {
 }  // namespace genfuse
 
 const char* genfuse_last_error(void) {
-    const genfuse::Key& own = genfuse::messages();
-    const char* const kept = own.made ? static_cast<const char*>(pthread_getspecific(own.key)) : nullptr;
+    const char* const kept = static_cast<const char*>(genfuse::messages().get());
     return kept ? kept : "";
 }

@@ -88,10 +88,14 @@ void Network::read(std::string_view bytes) {
     }
     const std::vector<FileTensor> tensors = read_tensors(plan, file);
     for (const Json& signature : member(plan, "signatures", Json::Kind::list).list)
-        signatures_.push_back(read_signature(signature, tensors, packed_));
+        signatures_.push_back(read_signature(signature, tensors));
     if (signatures_.empty()) throw Refused("its plan has no signatures");
     if (plan.object.size() != 4)
         throw Refused("its plan has other fields than version, producer, tensors and signatures");
+    // Nothing is packed of a file that is refused.
+    for (const Signature& signature : signatures_) {
+        for (const auto& step : signature.steps) step->pack(packed_);
+    }
     free_.resize(signatures_.size());
 }
 

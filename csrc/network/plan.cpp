@@ -25,6 +25,20 @@ void set_threads(genfuse_gather_args&, int32_t) {}
 void set_threads(genfuse_timestep_embedding_args&, int32_t) {}
 void set_threads(genfuse_widen_args&, int32_t) {}
 
+// Of a convolution: which kernel does it, and later the weights as that one reads them.
+void choose(ConvCall& call) {
+    choose_kernel(call);
+}
+template <class Args>
+void choose(Args&) {}
+
+void pack_weight(ConvCall& call, PackedWeights& packed) {
+    if (call.args.conv.algorithm != GENFUSE_CONV_NONE)
+        call.args.packed = packed.of(call.args.conv, call.args.weight);
+}
+template <class Args>
+void pack_weight(Args&, PackedWeights&) {}
+
 template <class Args>
 class StepOf : public Step {
   public:
@@ -32,6 +46,8 @@ class StepOf : public Step {
 
     StepOf(Function function, const Args& args, std::vector<Place> places)
         : function_(function), args_(args), places_(std::move(places)) {}
+
+    void pack(PackedWeights& packed) override { pack_weight(args_, packed); }
 
     genfuse_status run(char* arena, int32_t threads, genfuse_message* message) const override {
         Args args = args_;
@@ -45,32 +61,24 @@ class StepOf : public Step {
 
   private:
     const Function function_;
-    const Args args_;
+    Args args_;
     const std::vector<Place> places_;
 };
 
-void settle(ConvCall& call, PackedWeights& packed) {
-    choose_kernel(call);
-    if (call.args.conv.algorithm != GENFUSE_CONV_NONE)
-        call.args.packed = packed.of(call.args.conv, call.args.weight);
-}
 template <class Args>
-void settle(Args&, PackedWeights&) {}
-
-template <class Args>
-std::unique_ptr<Step> read_step(const Json& step, const PlanMemory& memory, PackedWeights& packed,
+std::unique_ptr<Step> read_step(const Json& step, const PlanMemory& memory,
                                 genfuse_status (*function)(const Args*, genfuse_message*)) {
     Args args{};
     ReadFields fields(step, memory, &args);
     describe(fields, args);
     fields.finish();
-    settle(args, packed);
+    choose(args);
     return std::make_unique<StepOf<Args>>(function, args, fields.places());
 }
 
-std::unique_ptr<Step> read_any_step(const Json& step, const PlanMemory& memory, PackedWeights& packed) {
+std::unique_ptr<Step> read_any_step(const Json& step, const PlanMemory& memory) {
     const std::string& op = member(step, "op", Json::Kind::text).text;
-    const auto read = [&](auto function) { return read_step(step, memory, packed, function); };
+    const auto read = [&](auto function) { return read_step(step, memory, function); };
     if (op == "conv_norm_act") return read(run_conv);
     if (op == "attention") return read(genfuse_attention);
     if (op == "bias_act") return read(genfuse_bias_act);
@@ -167,7 +175,7 @@ std::vector<FileTensor> read_tensors(const Json& plan, const TensorFile& file) {
     return tensors;
 }
 
-Signature read_signature(const Json& given, const std::vector<FileTensor>& tensors, PackedWeights& packed) {
+Signature read_signature(const Json& given, const std::vector<FileTensor>& tensors) {
     Signature signature{};
     signature.arena_bytes = member(given, "arena", Json::Kind::integer).integer;
     if (signature.arena_bytes < 0 || signature.arena_bytes > physical_memory()) {
@@ -194,7 +202,7 @@ Signature read_signature(const Json& given, const std::vector<FileTensor>& tenso
     each("outputs",
          [&](const Json& one) { signature.outputs.push_back(read_port(one, signature.arena_bytes, false)); });
     const PlanMemory memory{signature.arena_bytes, tensors};
-    each("steps", [&](const Json& one) { signature.steps.push_back(read_any_step(one, memory, packed)); });
+    each("steps", [&](const Json& one) { signature.steps.push_back(read_any_step(one, memory)); });
     if (given.object.size() != 4)
         throw Refused("a signature has other fields than arena, inputs, outputs and steps");
     return signature;
@@ -203,6 +211,7 @@ Signature read_signature(const Json& given, const std::vector<FileTensor>& tenso
 const float* PackedWeights::of(const genfuse_conv& conv, const genfuse_weight& weight) {
     std::string key(reinterpret_cast<const char*>(&conv), sizeof conv);
     key.append(reinterpret_cast<const char*>(&weight.data), sizeof weight.data);
+    key.append(reinterpret_cast<const char*>(&weight.dtype), sizeof weight.dtype);
     Block& made = made_[key];
     if (!made) {
         genfuse_message message{};

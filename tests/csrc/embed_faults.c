@@ -1,7 +1,8 @@
 /* Every allocation of the C library fails once, and once together with all that follow: each call returns OK
- * or GENFUSE_OUT_OF_MEMORY, succeeds when it is made again, gives the same picture, and nothing is lost.
+ * or GENFUSE_OUT_OF_MEMORY, succeeds when it is made again, gives the same picture, and nothing is lost. So
+ * for samplers, and for a network that is loaded and run.
  *
- *     cc embed_faults.c -ldl -pthread -o embed_faults && ./embed_faults path/to/libgenfuse.so
+ *     cc embed_faults.c -ldl -pthread -o embed_faults && ./embed_faults path/to/libgenfuse.so NETWORK.gfz
  *
  * The library is loaded by dlopen: memory of threads is then taken late, which is what can go wrong. */
 #define _GNU_SOURCE
@@ -71,6 +72,10 @@ static struct {
     __typeof__(&genfuse_sampler_options_init) options_init;
     __typeof__(&genfuse_step_inputs_init) inputs_init;
     __typeof__(&genfuse_last_error) last_error;
+    __typeof__(&genfuse_network_load) load;
+    __typeof__(&genfuse_network_free) unload;
+    __typeof__(&genfuse_network_inputs) ports;
+    __typeof__(&genfuse_network_run) forward;
 } api;
 
 static void stop(const char* what) {
@@ -93,7 +98,7 @@ static void stop(const char* what) {
         }                                                         \
     } while (0)
 
-static void run(const char* name, float* x) {
+static void sample(const char* name, float* x) {
     static float output[SIZE], uncond[SIZE];
     const genfuse_shape shape = {GENFUSE_FLOAT32, 2, {BATCH, NUMEL}};
     const int64_t seeds[BATCH] = {3, 4};
@@ -119,6 +124,19 @@ static void run(const char* name, float* x) {
     api.free(sampler);
 }
 
+/* A network of one input and one output that fit. */
+static void evaluate(const char* path, float* x) {
+    static float input[SIZE];
+    const void* inputs[] = {input};
+    void* outputs[] = {x};
+    genfuse_network* network = NULL;
+    TRY(api.load(&network, path, 2));
+    if (api.ports(network, 0, NULL)->bytes > sizeof input) stop("the network is too large");
+    for (int k = 0; k < SIZE; ++k) input[k] = (float)(k % 7) - 3;
+    TRY(api.forward(network, 0, inputs, outputs, 2));
+    api.unload(network);
+}
+
 #define LOOK_UP(field, name)                    \
     *(void**)&api.field = dlsym(library, name); \
     if (!api.field) return fprintf(stderr, "%s is missing\n", name), 1
@@ -126,8 +144,9 @@ static void run(const char* name, float* x) {
 int main(int count, char** arguments) {
     static float expected[SIZE], found[SIZE];
     static const char* const names[] = {"unipc", "sa_solver", "dpmpp_2m_sde", "pndm"};
-    void* const library = dlopen(count > 1 ? arguments[1] : "libgenfuse.so", RTLD_NOW);
     long faults = 0;
+    if (count < 3) return fprintf(stderr, "usage: embed_faults LIBRARY NETWORK\n"), 2;
+    void* const library = dlopen(arguments[1], RTLD_NOW);
     if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
     LOOK_UP(create, "genfuse_sampler_create");
     LOOK_UP(free, "genfuse_sampler_free");
@@ -138,8 +157,13 @@ int main(int count, char** arguments) {
     LOOK_UP(options_init, "genfuse_sampler_options_init");
     LOOK_UP(inputs_init, "genfuse_step_inputs_init");
     LOOK_UP(last_error, "genfuse_last_error");
-    for (int which = 0; which < 4; ++which) {
-        const char* const name = names[which];
+    LOOK_UP(load, "genfuse_network_load");
+    LOOK_UP(unload, "genfuse_network_free");
+    LOOK_UP(ports, "genfuse_network_inputs");
+    LOOK_UP(forward, "genfuse_network_run");
+    for (int which = 0; which < 5; ++which) {
+        const char* const name = which < 4 ? names[which] : arguments[2];
+        void (*const run)(const char*, float*) = which < 4 ? sample : evaluate;
         /* All at once comes first, and nothing precedes it: what is allocated once for a thread fails too. */
         for (from_there_on = 1; from_there_on >= 0; --from_there_on) {
             for (long fault = 0;; ++fault) {

@@ -9,7 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+import genfuse
 from embed import library
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +38,11 @@ def output(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def compiled(source: str, to: Path, *options: str | Path) -> Path:
+def compiled(source: str | Path, to: Path, *options: str | Path) -> Path:
     program = to / Path(source).stem
-    header = ["-I", ROOT / "csrc/include"]
-    output("cc", "-std=gnu11", "-Wall", "-O1", *header, ROOT / source, "-o", program, *options)
+    compiler = ["c++", "-std=c++17"] if Path(source).suffix == ".cpp" else ["cc", "-std=gnu11"]
+    headers = ["-I", ROOT / "csrc/include", "-I", ROOT / "csrc"]
+    output(*compiler, "-Wall", "-O1", *headers, ROOT / source, "-o", program, *options)
     return program
 
 
@@ -73,18 +77,35 @@ def test_it_needs_the_c_library_alone() -> None:
 
 @needs_library
 def test_each_allocation_may_fail(tmp_path: Path) -> None:
+    """Also of what a thread takes when it first works: the library is loaded late, by dlopen."""
+    unit = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 3, 3))
+    network = genfuse.export(unit.eval(), {"input": torch.zeros(2, 3, 16, 16)}, tmp_path / "network.gfz")
     program = compiled("tests/csrc/embed_faults.c", tmp_path, "-ldl", "-pthread")
-    assert int(output(program, library.path()).split()[0]) > 400
+    assert int(output(program, library.path(), network).split()[0]) > 1000
 
 
 @needs_library
-def test_inputs_of_any_kind(tmp_path: Path) -> None:
-    """The fuzzer's corpus, and changes of it; as many as GENFUSE_FUZZ_RUNS says for each file."""
-    folder = library.path().parent
-    linked = ["-DREPLAY", "-L", folder, "-lgenfuse", f"-Wl,-rpath,{folder}", "-lm"]
-    program = compiled("tests/csrc/fuzz/sampler.c", tmp_path, *linked)
-    corpus = sorted((ROOT / "tests/csrc/fuzz/corpus").iterdir())
-    assert output(program, os.environ.get("GENFUSE_FUZZ_RUNS", "1000"), *corpus).split() == [
-        str(len(corpus)),
-        "files",
-    ]
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+def test_nothing_of_a_thread_is_taken_when_it_is_first_touched() -> None:
+    """What asks for it ends the process where there is no memory; destructors of threads take some too."""
+    undefined = output("nm", "--dynamic", "--undefined-only", library.path())
+    assert "__tls_get_addr" not in undefined and "__cxa_thread_atexit" not in undefined
+
+
+FUZZ = ROOT / "tests/csrc/fuzz"
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["sampler", "network"])
+def test_inputs_of_any_kind(name: str, tmp_path: Path) -> None:
+    """What the fuzzers found worth keeping, and changes of it; as many as GENFUSE_FUZZ_RUNS says for each file."""
+    archive = library.path().with_name("libgenfuse.a")
+    sanitized = "asan" in os.environ.get("LD_PRELOAD", "")  # as tests/csrc/sanitize.sh runs it
+    linked = ["-DREPLAY", archive, "-lm", "-lstdc++", "-pthread"]
+    linked += ["-fsanitize=address,undefined"] if sanitized else []
+    (source,) = (FUZZ / name).glob("fuzz.c*")
+    program = compiled(source, tmp_path, *linked)
+    inputs = [file for part in ("seeds", "corpus") for file in sorted((FUZZ / name / part).glob("*"))]
+    changes = os.environ.get("GENFUSE_FUZZ_RUNS", "1000" if name == "sampler" else "20")
+    said = output(program, changes, *inputs, GENFUSE_FUZZ_TENSORS=str(FUZZ / "network" / "tensors"))
+    assert said.split() == [str(len(inputs)), "files"]

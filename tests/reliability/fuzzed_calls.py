@@ -4,16 +4,19 @@
 
 A case is its number: `--first 4711 --seconds 0` runs one alone. Tensors lie between NaNs, so that what is read beyond
 an end shows as a NaN in the result, and what is written there as a number. A result that has a NaN, where no argument
-has one, is compared with the op's definition in PyTorch: only what is not finite there may be so here. A crash leaves
-the record's last line behind, which says where to look.
+has one, is compared with the op's definition in PyTorch: only what is not finite there may be so here. Calls are made
+in a child process (`watched.py`): one that is killed or crashes is told of with its case, and the next goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import math
+import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import watched
 from torch import Tensor
 
 import genfuse
@@ -290,6 +294,28 @@ def run(number: int) -> str:
     return "answered, not finite as the definition"
 
 
+def alone(first: int, seconds: float, progress: int) -> None:
+    """As `watched` wants it of a child: a line about each thousand cases, and about the last."""
+    end, number = time.monotonic() + seconds, first
+    ended: Counter[str] = Counter()
+    defects: list[str] = []
+    while True:
+        watched.begin(progress, number)
+        try:
+            ended[run(number)] += 1
+        except AssertionError as defect:
+            ended["defect"] += 1
+            defects.append(str(defect))
+        number += 1
+        over = time.monotonic() >= end
+        if over or number % 1000 == 0:
+            print(json.dumps({"next": number, "ended": ended, "defects": defects}), flush=True)
+            ended.clear()
+            defects.clear()
+        if over:
+            break
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -297,27 +323,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--record", type=Path, help="a file of JSON lines, one a thousand cases")
+    parser.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
     told = parser.parse_args()
-    torch.set_num_threads(1)
-    ended: Counter[str] = Counter()
-    defects: list[str] = []
-    start, number = time.monotonic(), told.first
-    while True:
-        if told.record and number % 1000 == 0:
-            line = {"next": number, "ended": ended, "defects": defects}
-            with told.record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        try:
-            ended[run(number)] += 1
-        except AssertionError as defect:
-            ended["defect"] += 1
-            defects.append(str(defect))
-            print(defect, flush=True)
-        number += 1
-        if time.monotonic() - start >= told.seconds:
-            break
-    print(json.dumps({"cases": number - told.first, **ended}))
-    raise SystemExit(bool(defects))
+    if told.progress:
+        faulthandler.enable()  # where a crash was, in Python
+        torch.set_num_threads(1)
+        return alone(told.first, told.seconds, os.open(told.progress, os.O_WRONLY))
+    watched.tell_of_signals()
+    found = watched.watch([sys.executable, __file__], told.first, told.seconds, told.record)
+    print(json.dumps(found.summary()))
+    raise SystemExit(bool(found.defects))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-// Fuzzes what loads a network: by its first byte, the rest is a whole file ('F'), or a plan in the JSON of
-// csrc/network/plan.cpp beside the tensors of tensors.safetensors, its checksum put right (any other byte),
-// so that mutations reach what stands behind the checksum. What loads is run. run.sh builds it.
-#include <unistd.h>
-
+// Fuzzes what loads a network. By its first byte an input is a whole file ('F'), a plan in the JSON of
+// csrc/network/plan.cpp ('P'), or that plan's signatures alone (any other byte); plan and signatures come
+// beside the tensors of `tensors`, with their checksum put right, so that mutations reach what stands behind
+// it. What loads is run, on one thread. ../run.sh builds it; -DREPLAY makes a program without a fuzzer:
+//
+//     network COUNT FILES    each file, and COUNT changes of it
+#include <array>
+#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -14,78 +17,85 @@ namespace {
 
 using genfuse::Buffer;
 using genfuse::Network;
+using genfuse::Port;
 
-constexpr int64_t kMostArena = 8 << 20;  // of plans that are run: others would only take long
+constexpr int64_t kMostBytes = 1 << 16;  // of plans that are run: others would only take long
 
-std::string read_all(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
+std::string read_all(std::istream& file) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// The header's entries of the seeds' tensors, and their bytes.
+// What make_corpus.py left: the header's entries, the plan's list, the bytes.
 struct Tensors {
     Tensors() {
-        const char* const folder = getenv("GENFUSE_FUZZ_CORPUS");
-        const std::string file = read_all(std::string(folder ? folder : ".") + "/tensors.safetensors");
-        uint64_t length = 0;
-        if (file.size() < 8) _exit(3);
-        for (size_t i = 8; i-- > 0;) length = length << 8 | static_cast<unsigned char>(file[i]);
-        entries = file.substr(9, file.rfind('}', 8 + length - 1) - 9);
-        data = file.substr(8 + length);
-    }
-    std::string entries, data;
-};
-
-std::string as_file(const std::string& plan) {
-    static const Tensors tensors;
-    std::string text;
-    for (const char byte : plan) {
-        if (byte == '"' || byte == '\\') text += '\\';
-        if (static_cast<unsigned char>(byte) < 0x20) {
-            text += ' ';
-        } else {
-            text += byte;
+        const char* const path = getenv("GENFUSE_FUZZ_TENSORS");
+        std::ifstream file(path ? path : "tensors", std::ios::binary);
+        std::getline(file, entries);
+        std::getline(file, listed);
+        data = read_all(file);
+        if (data.empty()) {
+            fprintf(stderr, "GENFUSE_FUZZ_TENSORS names no file such as tests/csrc/fuzz/network/tensors\n");
+            _Exit(3);
         }
     }
-    std::string unescaped = plan;
-    for (char& byte : unescaped) {
-        if (static_cast<unsigned char>(byte) < 0x20) byte = ' ';
+    std::string entries, listed, data;
+};
+
+const Tensors& tensors() {
+    static const Tensors all;
+    return all;
+}
+
+std::string plan_of(const std::string& signatures) {
+    return "{\"version\":1,\"producer\":\"fuzz\",\"tensors\":" + tensors().listed +
+           ",\"signatures\":" + signatures + "}";
+}
+
+std::string file_of(std::string plan) {
+    std::string text;
+    for (char& byte : plan) {
+        if (static_cast<unsigned char>(byte) < 0x20) byte = ' ';  // which no text has unescaped
+        if (byte == '"' || byte == '\\') text += '\\';
+        text += byte;
     }
-    const std::string sum = std::to_string(genfuse::crc32(unescaped.data(), unescaped.size()));
-    std::string header = "{" + tensors.entries +
-                         ",\"__metadata__\":{\"format\":\"genfuse-network\",\"plan\":\"" + text +
-                         "\",\"plan_crc32\":\"" + sum + "\"}}";
+    std::string header =
+        "{" + tensors().entries + ",\"__metadata__\":{\"format\":\"genfuse-network\",\"plan\":\"" + text +
+        "\",\"plan_crc32\":\"" + std::to_string(genfuse::crc32(plan.data(), plan.size())) + "\"}}";
     header.resize((header.size() + 63) / 64 * 64 + 56, ' ');  // the data begin aligned
     std::string file(8, '\0');
     for (size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(header.size() >> 8 * i);
-    return file + header + tensors.data;
+    return file + header + tensors().data;
 }
 
-void run(const Network& network, std::mt19937& random) {
+// Any bits, or, for look-ups that take few numbers, 0 to 2.
+std::vector<uint64_t> filled(int64_t bytes, std::minstd_rand& random) {
+    std::vector<uint64_t> memory(static_cast<size_t>(bytes + 7) / 8);
+    const bool small = random() % 2;
+    for (uint64_t& word : memory) word = small ? random() % 3 : uint64_t{random()} << 32 | random() << 1;
+    return memory;
+}
+
+void run(const Network& network) {
+    std::minstd_rand random(1);
     for (size_t number = 0; number < network.signatures().size(); ++number) {
         const genfuse::Signature& signature = network.signatures()[number];
         int64_t bytes = signature.arena_bytes;
         for (const auto* ports : {&signature.inputs, &signature.outputs}) {
-            for (const genfuse::Port& port : *ports) bytes += port.bytes();
+            for (const Port& port : *ports) bytes += port.bytes();
         }
-        if (bytes > kMostArena) continue;
-        std::vector<std::vector<char>> memory;
-        const auto buffers = [&](const std::vector<genfuse::Port>& ports) {
-            std::vector<Buffer> all;
-            for (const genfuse::Port& port : ports) {
-                memory.emplace_back(static_cast<size_t>(port.bytes()));
-                const bool small = random() % 2;  // whole numbers that look-ups take
-                for (size_t i = 0; i < memory.back().size(); ++i)
-                    memory.back()[i] = static_cast<char>(small ? (i % 8 ? 0 : random() % 3) : random());
-                all.push_back({memory.back().data(), memory.back().size()});
+        if (bytes > kMostBytes) continue;
+        std::vector<std::vector<uint64_t>> memory;
+        std::vector<Buffer> inputs, outputs;
+        for (const auto* ports : {&signature.inputs, &signature.outputs}) {
+            for (const Port& port : *ports) {
+                memory.push_back(filled(port.bytes(), random));
+                (ports == &signature.inputs ? inputs : outputs)
+                    .push_back({memory.back().data(), static_cast<size_t>(port.bytes())});
             }
-            return all;
-        };
-        const auto inputs = buffers(signature.inputs), outputs = buffers(signature.outputs);
+        }
         try {
-            network.run(number, inputs.data(), outputs.data(), 1 + static_cast<int32_t>(random() % 2));
+            network.run(number, inputs.data(), outputs.data(), 1);
         } catch (const genfuse::Refused&) {
-        } catch (const std::bad_alloc&) {
         }
     }
 }
@@ -95,36 +105,36 @@ void run(const Network& network, std::mt19937& random) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 1) return 0;
     const std::string rest(reinterpret_cast<const char*>(data) + 1, size - 1);
-    std::string file = data[0] == 'F' ? rest : as_file(rest);
-    std::vector<char> aligned(file.begin(), file.end());
-    std::mt19937 random(static_cast<uint32_t>(size));
+    const std::string file = data[0] == 'F' ? rest : file_of(data[0] == 'P' ? rest : plan_of(rest));
+    const std::vector<char> exact(file.begin(), file.end());  // one byte beyond is AddressSanitizer's
     try {
-        run(Network(std::string_view(aligned.data(), aligned.size()), 1), random);
+        run(Network(std::string_view(exact.data(), exact.size()), 1));
     } catch (const genfuse::Refused&) {
     } catch (const std::bad_alloc&) {
     }
     return 0;
 }
 
+#if defined(REPLAY) || defined(LIBFUZZER)
 namespace {
 
 // One to three edits: of a plan mostly other numbers, which are what its reader has to bound.
 std::string mutated(std::string input, std::mt19937_64& random) {
-    static const char* const pieces[] = {
+    static const std::array<const char*, 15> pieces = {
         "-1",         "0",          "1",     "2",       "9223372036854775807", "null", "[0,0]", "[1,4]",
         "4294967296", "1073741824", "65536", "\"inf\"", "\"0x1p+0\"",          "{}",   "[]"};
     const bool whole = input[0] == 'F';
     for (uint64_t edits = 1 + random() % 3; edits > 0 && input.size() > 2; --edits) {
-        size_t at = 1 + random() % (input.size() - 1);
+        const size_t at = 1 + random() % (input.size() - 1);
         const uint64_t kind = random() % 8;
         if (!whole && kind < 6) {
-            at = input.find_first_of("0123456789", at);
-            if (at == std::string::npos) continue;
-            const size_t end = std::min(input.find_first_not_of("0123456789", at), input.size());
-            const uint64_t value = std::stoull("0" + input.substr(at, std::min<size_t>(end - at, 18)));
+            const size_t begin = input.find_first_of("0123456789", at);
+            if (begin == std::string::npos) continue;
+            const size_t end = std::min(input.find_first_not_of("0123456789", begin), input.size());
+            const uint64_t value = std::stoull(input.substr(begin, std::min<size_t>(end - begin, 18)));
             const std::string near[] = {std::to_string(value + 1), std::to_string(value * 2),
                                         std::to_string(value / 2), std::to_string(random() % 64)};
-            input.replace(at, end - at, kind < 4 ? near[kind] : pieces[random() % std::size(pieces)]);
+            input.replace(begin, end - begin, kind < 4 ? near[kind] : pieces[random() % pieces.size()]);
         } else if (kind == 6) {
             input[at] = static_cast<char>(random());
         } else {
@@ -135,8 +145,9 @@ std::string mutated(std::string input, std::mt19937_64& random) {
 }
 
 }  // namespace
+#endif
 
-#ifndef GENFUSE_FUZZ_ALONE
+#ifdef LIBFUZZER
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
 
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
@@ -146,25 +157,24 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
     memcpy(data, to.data(), std::min(to.size(), most));
     return std::min(to.size(), most);
 }
-#else
-#include <cstdio>
+#endif
 
-// Without libFuzzer: as many mutations of the given files as the first argument says, from a seed.
+#ifdef REPLAY
 int main(int argc, char** argv) {
-    if (argc < 4) return fprintf(stderr, "usage: network COUNT SEED FILE...\n"), 2;
-    std::vector<std::string> seeds;
-    for (int i = 3; i < argc; ++i) seeds.push_back(read_all(argv[i]));
-    std::mt19937_64 random(std::stoull(argv[2]));
-    const int64_t count = std::stoll(argv[1]);
-    for (int64_t i = 0; i < count; ++i) {
-        const std::string input = mutated(seeds[random() % seeds.size()], random);
-        if (FILE* const last = fopen("last-input", "wb")) {  // what a crash leaves behind
-            fwrite(input.data(), 1, input.size(), last);
-            fclose(last);
-        }
+    if (argc < 3) return fprintf(stderr, "usage: network COUNT FILE...\n"), 2;
+    const auto one = [](const std::string& input) {
         LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
-        if ((i + 1) % 10000 == 0) fprintf(stderr, "%lld inputs\n", static_cast<long long>(i + 1));
+    };
+    std::mt19937_64 random(1);
+    for (int i = 2; i < argc; ++i) {
+        std::ifstream file(argv[i], std::ios::binary);
+        const std::string input = read_all(file);
+        if (!file) return fprintf(stderr, "%s cannot be read\n", argv[i]), 1;
+        one(input);
+        for (int64_t count = std::stoll(argv[1]); count > 0 && input.size() > 2; --count)
+            one(mutated(input, random));
     }
+    printf("%d files\n", argc - 2);
     return 0;
 }
 #endif

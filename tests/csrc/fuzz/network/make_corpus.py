@@ -1,22 +1,26 @@
-"""Writes the seeds of fuzz.cpp beside it: a plan for each kind of step, their tensors, and whole files."""
+"""Writes the seeds of fuzz.cpp beside it: signatures for each kind of step, their tensors, a plan and a whole file.
+
+Everything is as small as a network can be, since a fuzzer is as good as the number of inputs it gets through.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import genfuse
-from genfuse.nn import UNet, UNetConfig
-from genfuse.ops import bias_act, upfirdn2d
+from genfuse.nn import ResBlock
+from genfuse.ops import bias_act, norm_stats, timestep_embedding, upfirdn2d
 
-FOLDER = Path(__file__).parent / "corpus"
+FOLDER = Path(__file__).parent
 
 
 class Zoo(nn.Module):
@@ -24,18 +28,17 @@ class Zoo(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        config = UNetConfig(num_classes=2, channels=(8, 16), attention_levels=(1,), embedding_channels=8)
-        self.unet = UNet(config)
-        self.up = nn.ConvTranspose2d(4, 3, 4, 2, 1)
+        self.table = nn.Embedding(2, 4)
+        self.block = ResBlock(4, 4, 4, num_heads=2, num_groups=2)
+        self.up = nn.ConvTranspose2d(4, 2, 4, 2, 1)
         self.depthwise = nn.Conv2d(4, 4, 3, padding=1, groups=4)
-        self.strided = nn.Conv2d(4, 20, 3, 2, 1, padding_mode="reflect")
+        self.strided = nn.Conv2d(4, 3, 3, 2, 1, padding_mode="reflect")
         self.norms = nn.ModuleList([nn.GroupNorm(2, 4), nn.BatchNorm2d(4), nn.InstanceNorm2d(4, affine=True)])
-        self.half = nn.Conv2d(4, 4, 3, dilation=2, padding=2, dtype=torch.bfloat16)
         self.register_buffer("taps", torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8)
 
     def forward(self, which: int, x: Tensor, t: Tensor | None = None, label: Tensor | None = None) -> Tensor:
         if which == 0:
-            result: Tensor = self.unet(x, t, label)
+            result: Tensor = self.block(x, timestep_embedding(t, 4) + self.table(label))
             return result
         if which == 1:
             return F.leaky_relu(self.up(F.relu(self.norms[1](self.depthwise(x)))), 0.1)
@@ -45,29 +48,49 @@ class Zoo(nn.Module):
         if which == 3:
             y = upfirdn2d(x, self.taps, up=2, padding=(2, 1))
             return bias_act(y, self.taps, activation="elu", clamp=1.0).sin() * 2.0
-        return self.half(F.silu(self.norms[0](x)).to(torch.bfloat16))
+        return norm_stats(F.avg_pool2d(F.silu(self.norms[0](x)), 3, 1))
+
+
+def exported() -> tuple[dict[str, Any], bytes]:
+    """The zoo's file: its header, and its tensors' bytes."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 4, 4)
+    forms: list[dict[str, Any]] = [
+        {"which": 0, "x": torch.randn(1, 4, 4, 4), "t": torch.ones(1), "label": torch.tensor([1])}
+    ]
+    forms += [{"which": which, "x": x} for which in (1, 2, 3, 4)]
+    with tempfile.TemporaryDirectory() as folder:
+        content = genfuse.export(Zoo().eval(), forms, Path(folder) / "zoo.gfz").read_bytes()
+    (length,) = struct.unpack_from("<Q", content)
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def main() -> None:
-    torch.manual_seed(0)
-    FOLDER.mkdir(exist_ok=True)
-    module, x = Zoo().eval(), torch.randn(2, 4, 6, 6)
-    forms = [{"which": 0, "x": torch.randn(1, 3, 8, 8), "t": torch.ones(1), "label": torch.tensor([1])}]
-    forms += [{"which": which, "x": x} for which in (1, 2, 3)]
-    path = FOLDER / "whole.gfz"
-    genfuse.export(module, forms, path)
-    with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
-        plan = json.loads(file.metadata()["plan"])
-    save_file(load_file(path), FOLDER / "tensors.safetensors")
+    header, data = exported()
+    plan = json.loads(header.pop("__metadata__")["plan"])
+    entries = compact(header)[1:-1]
+    (FOLDER / "tensors").write_bytes(f"{entries}\n{compact(plan['tensors'])}\n".encode() + data)
+    corpus, words = FOLDER / "seeds", set()
+    corpus.mkdir(exist_ok=True)
     for number, signature in enumerate(plan["signatures"]):
-        one = {**plan, "signatures": [signature]}
-        (FOLDER / f"plan-{number}").write_text("P" + json.dumps(one, separators=(",", ":")))
-        kinds = {step["op"]: step for step in signature["steps"]}
-        for op, step in kinds.items():
-            alone = {**plan, "signatures": [{**signature, "steps": [step]}]}
-            (FOLDER / f"step-{op}").write_text("P" + json.dumps(alone, separators=(",", ":")))
-    (FOLDER / "file").write_bytes(b"F" + path.read_bytes())
-    path.unlink()
+        (corpus / f"signature-{number}").write_text("S" + compact([signature]))
+        words |= {*signature, *(key for port in signature["inputs"] for key in port)}
+        for op, step in {step["op"]: step for step in signature["steps"]}.items():
+            (corpus / f"step-{op}").write_text("S" + compact([{**signature, "steps": [step]}]))
+            words |= {op, *step}
+    # Of bfloat16, which no smaller network widens.
+    widen = {"op": "widen", "dtype": 2, "count": 8, "source": signature["inputs"][0]["at"], "to": 0}
+    (corpus / "step-widen").write_text("S" + compact([{**signature, "steps": [widen]}]))
+    words |= {*widen, "widen"}
+    (corpus / "plan").write_text("P" + compact({**plan, "signatures": plan["signatures"][3:4]}))
+    words |= {*plan, *plan["tensors"][0]}
+    (FOLDER / "dictionary").write_text("".join(f'"\\"{word}\\""\n' for word in sorted(words)))
+    whole = genfuse.export(nn.Conv2d(1, 1, 1).eval(), {"input": torch.zeros(1, 1, 1, 1)}, corpus / "file")
+    whole.write_bytes(b"F" + whole.read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 /* Any bytes, read as a schedule, options, a shape and a run: nothing may crash, and what is accepted gives no
- * NaN.
+ * NaN. ../run.sh builds it; -DREPLAY makes a program without a fuzzer:
  *
- *     clang -g -fsanitize=fuzzer,address sampler.c -I../../../csrc/include -lgenfuse -o fuzz && ./fuzz corpus
- *     cc -DREPLAY sampler.c ... && ./a.out COUNT FILES    without libFuzzer: each file, and COUNT changes of
- * it
+ *     sampler COUNT FILES    each file, and COUNT changes of it
  */
 #include <genfuse.h>
 #include <math.h>
