@@ -174,6 +174,12 @@ SYSTEMS = {
         "codes that keep their meaning, and hide their domain from a critic",
         "digits-coloured",
     ),
+    "dtn": Entry(
+        "DTN",
+        "Taigman et al. 2017, arXiv:1611.02200",
+        "one direction: what a given network sees stays, all else becomes the other domain's",
+        "digits-coloured",
+    ),
     "combogan": Entry(
         "ComboGAN",
         "Anoosheh et al. 2018, arXiv:1712.06909",
