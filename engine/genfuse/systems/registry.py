@@ -112,6 +112,12 @@ SYSTEMS = {
         "Wan et al. 2019, arXiv:1808.04108",
         "digits that are heard: spectrograms of spoken words, a voice that was not trained on",
     ),
+    "talking_head": Entry(
+        "TalkingHead",
+        "Zakharov et al. 2019, arXiv:1905.08233",
+        "a face of which four pictures are seen, driven by a track of landmarks",
+        "faces",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
