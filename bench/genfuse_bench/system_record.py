@@ -23,11 +23,13 @@ from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid, freche
 from genfuse.systems import ngrams
 from genfuse.systems.cogan import CoGAN
 from genfuse.systems.ebgan import EBGAN
+from genfuse.systems.talking_head import TalkingHead
 from genfuse.systems.text_style import TextStyle
 from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
 from genfuse_bench.anomaly_record import of_anomalies
+from genfuse_bench.head_record import of_heads
 from genfuse_bench.pair_record import of_pairs
 from genfuse_bench.translation_record import of_translations
 
@@ -57,7 +59,7 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "metrics": _last(logged),
         "measured": _measured(system, source),
     }
-    if isinstance(source, ImageDataset) and not isinstance(system, Translator | CoGAN):
+    if isinstance(source, ImageDataset) and not isinstance(system, Translator | CoGAN | TalkingHead):
         found["over_steps"] = _over_steps(run, source, logged)
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -65,7 +67,7 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         with atomic_path(folder / f"{run.name}.txt") as temporary:
             temporary.write_text("\n".join(system.sample(40).texts) + "\n", encoding="utf-8")
         return found
-    made = system.sample(24 if isinstance(system, Translator) else 80 if size else 10_000)
+    made = system.sample(24 if isinstance(system, Translator | TalkingHead) else 80 if size else 10_000)
     shown = made.images if made.shown is None else made.shown
     columns = made.columns or (10 if size else None)
     save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", columns, 2)
@@ -79,6 +81,8 @@ def _measured(system: System[Any], source: Data) -> dict[str, Any]:
         return _of_style(system, source) if isinstance(system, TextStyle) else _of_texts(system, source)
     if isinstance(system, Translator):
         return of_translations(system, source)
+    if isinstance(system, TalkingHead):
+        return of_heads(system)
     if isinstance(system, CoGAN):
         return of_pairs(system, source, COUNT)
     if len(source) == 1:

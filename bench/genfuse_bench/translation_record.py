@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genfuse.data import ImageDataset
+from genfuse.data import ImageDataset, digits
 from genfuse.data.digit_domains import NAMES, undone
 from genfuse.evaluate import encoder, fid
 from genfuse.systems.translation import Translator
@@ -23,7 +23,8 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
     least distance is a mean of all that could be, and grey; so of pictures ``fid`` to the truth, and ``saturation``,
     how far a pixel's channels differ, as a part of the truth's where that is not grey. Of digits ``accuracy`` is how many the shipped encoder
     reads right once the guise is undone, ``of_the_truth`` how many of what they should be, ``if_untouched`` how many of
-    the input, had it not been translated.
+    the input, had it not been translated. ``by_nearest_digit`` is how many have the class of the digit next to them
+    among those of training: a judge that no system had a look at, as DTN has at the encoder.
     """
     held_out, found = source.held_out, {}
     if held_out is None or held_out.views != len(system.domains):
@@ -46,8 +47,18 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
                 with torch.no_grad():
                     seen = network.classify(undone(images, system.domains[end])).argmax(1)
                 row[name] = round((seen == held_out.labels).double().mean().item(), 4)
+            nearest = _nearest_digit(undone(made, system.domains[end]))
+            row["by_nearest_digit"] = round((nearest == held_out.labels).double().mean().item(), 4)
         found[f"{system.domains[start]} to {system.domains[end]}"] = row
     return found
+
+
+def _nearest_digit(images: Tensor) -> Tensor:
+    """(N,): the class of the digit nearest to each (N, 1, S, S), pixel by pixel, among those that are not held out."""
+    known = digits(images.shape[-1])
+    kept = torch.arange(len(known)) % 10 != 9
+    distances = torch.cdist(images.flatten(1), known.images[kept].flatten(1))
+    return known.labels[kept][distances.argmin(1)]
 
 
 @torch.no_grad()

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from genfuse import systems
 from genfuse.data import ImageDataset, digit_domains
+from genfuse.evaluate import encoder
+from genfuse.systems.dtn import Transfer, total_variation
 from genfuse.systems.image_pool import ImagePool
 from genfuse.systems.translation import Translator
 from genfuse.train import RunConfig, Step, Trainer, checkpoint, loop, settings
@@ -26,10 +28,16 @@ LESSONS: dict[str, tuple[int, dict[str, Any]]] = {
     "stargan": (25, {"width": 8, "num_blocks": 0, "halvings": 2, "critic_steps": 1, **FAST}),
     "unit": (25, {"width": 8, "blocks": 0, "halvings": 0, **FAST}),
     "xgan": (25, {"width": 8, "blocks": 0, "halvings": 0, **FAST}),
+    "dtn": (40, {"width": 8, "variation_weight": 0.05, **FAST}),
     "combogan": (30, {"width": 8, "blocks": 0, "halvings": 0, **FAST}),
 }
 """Steps and settings."""
-FALLS = {"pix2pix": "distance", "stargan": "reconstruction", "xgan": "reconstruction"}
+FALLS = {
+    "pix2pix": "distance",
+    "stargan": "reconstruction",
+    "xgan": "reconstruction",
+    "dtn": "identity",
+}
 """Of its loss what can be learnt in so few steps; else the cycle's part."""
 
 
@@ -117,6 +125,24 @@ def test_distance_alone_has_no_critic(tmp_path: Path) -> None:
     assert set(system.optimizers(RunConfig())) == {"generator"}
     Trainer(system, data_for("pix2pix"), RunConfig(steps=1, batch_size=2), tmp_path).train()
     assert "critic_loss" not in rows(tmp_path)[-1]
+
+
+def test_what_is_given_stays_as_it_is(tmp_path: Path) -> None:
+    trainer = trainer_of("dtn", tmp_path, steps=2)
+    trainer.train()
+    given = encoder().state_dict()
+    for network in (trainer.system.averaged, systems.load(tmp_path).averaged):
+        assert isinstance(network, Transfer)
+        for key, tensor in network.seen.state_dict().items():
+            assert torch.equal(tensor, given[key]), key
+
+
+def test_total_variation() -> None:
+    ramp = torch.arange(4.0)[:, None] * 3 + torch.arange(5.0) * 4
+    assert total_variation(ramp[None, None]).item() == pytest.approx(5)
+    flat = torch.zeros(1, 1, 3, 3, requires_grad=True)
+    total_variation(flat).backward()
+    assert flat.grad is not None and torch.equal(flat.grad, torch.zeros_like(flat))
 
 
 def test_own_pictures(tmp_path: Path) -> None:

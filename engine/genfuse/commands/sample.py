@@ -56,14 +56,16 @@ def sample(
     ] = None,
     input: Annotated[
         Path | None,
-        typer.Option(help="A picture, or a folder of them, to translate; held-out data if left out."),
+        typer.Option(
+            help="A picture, or a folder of them, to translate, held-out data if left out; a talking head's track."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Picture i has seed SEED + i, whatever the batch.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the grid of pictures goes.")] = Path(
-        "samples.png"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the grid goes; of a name.gif one by one.")
+    ] = Path("samples.png"),
     folder: Annotated[
         Path | None, typer.Option(help="In the grid's place: a new folder of pictures, 00000000.png and on.")
     ] = None,
@@ -100,7 +102,8 @@ def sample(
                 for line in made.texts:
                     _console.print(line, highlight=False, markup=False, soft_wrap=True)
                 return
-            shown = made.images if made.shown is None else made.shown
+            moving = output.suffix.lower() == ".gif"
+            shown = made.images if made.shown is None or moving else made.shown
             _save_grid(shown, output, scale, made.columns)
             _say(len(made.images), made.seconds, f"{made.detail} -> {output}")
             return
@@ -168,9 +171,13 @@ def _shared(
 
 
 def _save_grid(images: torch.Tensor, output: Path, scale: int, columns: int | None = None) -> None:
+    from genfuse.data.animation import save_animation
     from genfuse.data.grid import save_grid
     from genfuse.data.scatter import scatter
 
+    if output.suffix.lower() == ".gif" and images.ndim == 4:
+        save_animation(images, output, scale)
+        return
     save_grid(images if images.ndim == 4 else scatter(images), output, columns, scale)
 
 

@@ -10,6 +10,7 @@ from genfuse.data.digit_domains import NAMES as DIGIT_DOMAINS
 from genfuse.data.digit_domains import digit_domains
 from genfuse.data.digits import WITHOUT as DIGITS_WITHOUT
 from genfuse.data.digits import digits, digits_without
+from genfuse.data.faces import faces
 from genfuse.data.folder import Skip, folder, paired_folder
 from genfuse.data.grid import image_grid, save_grid
 from genfuse.data.mixtures import MIXTURES, Mixture, mixture
@@ -32,6 +33,7 @@ __all__ = [
     "digit_domains",
     "digits",
     "digits_without",
+    "faces",
     "folder",
     "image_grid",
     "load",
@@ -56,6 +58,7 @@ PICTURES: dict[str, Callable[[int | None, Progress], ImageDataset]] = {
     "openmoji-tones": lambda size, progress: openmoji_tones(size or 32, progress),
     "openmoji-names": lambda size, progress: openmoji_names(size or 32, progress),
     "photographs": lambda size, progress: photographs(size or 32),
+    "faces": lambda size, progress: faces(size or 32),
     "digits": lambda size, progress: digits(size or 8),
     **{
         name: lambda size, progress, name=name: photograph(name, size or 96)  # type: ignore[misc]

@@ -112,6 +112,12 @@ SYSTEMS = {
         "Wan et al. 2019, arXiv:1808.04108",
         "digits that are heard: spectrograms of spoken words, a voice that was not trained on",
     ),
+    "talking_head": Entry(
+        "TalkingHead",
+        "Zakharov et al. 2019, arXiv:1905.08233",
+        "a face of which four pictures are seen, driven by a track of landmarks",
+        "faces",
+    ),
     "autoencoder": Entry(
         "PlainAutoencoder",
         "Hinton and Salakhutdinov 2006",
@@ -172,6 +178,12 @@ SYSTEMS = {
         "XGAN",
         "Royer et al. 2018, arXiv:1711.05139",
         "codes that keep their meaning, and hide their domain from a critic",
+        "digits-coloured",
+    ),
+    "dtn": Entry(
+        "DTN",
+        "Taigman et al. 2017, arXiv:1611.02200",
+        "one direction: what a given network sees stays, all else becomes the other domain's",
         "digits-coloured",
     ),
     "combogan": Entry(
