@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
+from torch import Tensor
 
 from genfuse import env, measured, registry, tuned
 from genfuse.errors import UnsupportedError
@@ -36,6 +37,9 @@ ORDER: dict[str, tuple[Backend, ...]] = {
 """Automatic candidates by device type, best first; any other device has `aten` alone."""
 
 Launcher = Callable[..., None]
+
+Gradient = Callable[..., Any]
+"""An op's kernel for backward, which may return what it made."""
 
 OPS: dict[str, tuple[Backend, ...]] = {
     "attention": ("cpu", "triton", "aten", "reference"),
@@ -324,10 +328,23 @@ def select(
     return launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
 
 
-Observer = Callable[
-    [str, Launcher, torch.device, torch.dtype, bool, Mapping[Backend, str]],
-    Launcher,
-]
+class Observer(Protocol):
+    """Gets each launcher before it runs, and says what runs in its place."""
+
+    def __call__(
+        self,
+        op: str,
+        launch: Launcher,
+        device: torch.device,
+        dtype: torch.dtype,
+        gradients: bool,
+        limits: Mapping[Backend, str],
+    ) -> Launcher: ...
+
+    def chosen(self, name: str, backend: Backend, launch: Gradient, like: Tensor) -> Gradient:
+        """Of a backend that was chosen before: an op's, or its gradient's, `<op>_gradient`."""
+
+
 _observer: Observer | None = None
 
 
@@ -340,6 +357,21 @@ def observing(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _observer = None
+
+
+def gradient_launcher(op: str, backend: Backend, launch: Gradient, like: Tensor) -> Gradient:
+    """`launch`, an op's kernel for backward on the backend that its forward pass ran on, so that an observer sees it.
+
+    like    says where, and in what dtype
+    """
+    observer = _observer
+    return launch if observer is None else observer.chosen(f"{op}_gradient", backend, launch, like)
+
+
+def chosen_launcher(op: str, backend: Backend, like: Tensor) -> Launcher:
+    """Of a backend that was chosen before, so that an observer sees it; `like` says where, and in what dtype."""
+    launch, observer = launcher(op, backend), _observer
+    return launch if observer is None else observer.chosen(op, backend, launch, like)
 
 
 def is_observed() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import threading
 import time
@@ -20,7 +21,7 @@ from genfuse import dispatch, env
 from genfuse.data.atomic import atomic_path, check_path
 from genfuse.dispatch import Choice
 from genfuse.lab.contract import contract
-from genfuse_kernels.common.work import Work, work
+from genfuse_kernels.common.work import Work, gradient_work, work
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,15 @@ class Trace:
 
 @contextmanager
 def trace(path: str | PathLike[str] | None = None) -> Iterator[Trace]:
-    """Record every launch of genfuse's ops inside the block, on all threads, forwards; then write and measure.
+    """Record every launch of genfuse's ops inside the block, on all threads, both ways; then write and measure.
 
     path    gets the trace as JSON, for ui.perfetto.dev; None: it is only given to the block
 
     Of a launch: op, backend, why dispatch chose it and passed over each other one, device, dtype, shapes, time, bytes
-    and FLOPs. What runs on plans elsewhere (samplers, optimised networks) is taken apart and runs op by op, to the same
-    results; PyTorch's own ops and backward passes are in the whole time alone. Peaks of the roofline are measured
-    behind the block, a fifth of a second a device. Outside of the block nothing is asked but one name a launch.
+    and FLOPs. What runs on plans elsewhere (samplers, optimised networks) is taken apart and runs op by op, to the
+    same results. Kernels of a backward pass stand as `<op>_gradient`. PyTorch's own ops are in the whole time alone.
+    Peaks of the roofline are measured behind the block, a fifth of a second a device. Outside of the block nothing is
+    asked but one name a launch.
 
     RuntimeError inside of another trace; ValueError, before anything runs, where no file can be at path.
     """
@@ -211,25 +213,45 @@ class _Recorder:
             given = contract(op).bound(arguments, options)
             shapes = {name: tuple(t.shape) for name, t in given.items() if isinstance(t, Tensor)}
             of = work(op, given)  # before: an op in place may change what it is counted from
-            start, end = self._timed(device, lambda: launch(*arguments, **options))
+            _, start, end = self._timed(device, lambda: launch(*arguments, **options))
             self._notes.append((op, choice, device, dtype, shapes, of, start, end, threading.get_ident()))
 
         return observed
 
+    def chosen(
+        self, name: str, backend: dispatch.Backend, launch: dispatch.Gradient, like: Tensor
+    ) -> dispatch.Gradient:
+        """An op's launcher, or its gradient's, of a backend that stood fixed before."""
+        op, device, dtype = name.removesuffix("_gradient"), like.device, like.dtype
+        choice = Choice(name, backend, "chosen for the whole pass", {})
+        bind = inspect.signature(launch).bind
+        self.devices.add(device)
+
+        def observed(*arguments: Any, **options: Any) -> Any:
+            forward = contract(op).bound(arguments, options) if name == op else None
+            given = bind(*arguments, **options).arguments if forward is None else forward
+            shapes = {name: tuple(t.shape) for name, t in given.items() if isinstance(t, Tensor)}
+            made, start, end = self._timed(device, lambda: launch(*arguments, **options))
+            of = gradient_work(op, given, made) if forward is None else work(op, given)
+            self._notes.append((name, choice, device, dtype, shapes, of, start, end, threading.get_ident()))
+            return made
+
+        return observed
+
     @staticmethod
-    def _timed(device: torch.device, call: Callable[[], None]) -> tuple[Any, Any]:
-        """Marks before and behind: times on the CPU, and there beside them events of the stream on a GPU."""
+    def _timed(device: torch.device, call: Callable[[], Any]) -> tuple[Any, Any, Any]:
+        """What it made, and marks before and behind: times on the CPU, and beside them events of a GPU's stream."""
         if device.type != "cuda":
             start = time.perf_counter()
-            call()
-            return start, time.perf_counter()
+            made = call()
+            return made, start, time.perf_counter()
         make_event: Any = torch.cuda.Event  # untyped in PyTorch
         first, last = make_event(enable_timing=True), make_event(enable_timing=True)
         start = time.perf_counter()
         first.record()
-        call()
+        made = call()
         last.record()
-        return start, (first, last)
+        return made, start, (first, last)
 
     def events(self, begin: float) -> list[Event]:
         """All that was noted, once the devices have finished."""

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from genfuse_bench import critics, gradient_penalty, gradient_penalty_command
+from genfuse.penalties.points import point_of
+from genfuse_bench import critics, gradient_penalty, gradient_penalty_command, lab_command, penalty_ladder
 from genfuse_bench.command import app
 from genfuse_bench.gradient_penalty import OURS, PEERS, Critic, penalty_rows, pictures
 from genfuse_bench.own_process import peaks_mb
@@ -24,6 +25,39 @@ PEAK = 100.0
 
 def small(norm: str = "no norm") -> nn.Module:
     return critics.dcgan_critic(16, norm, width=4)
+
+
+VERSIONS = sorted((Path(__file__).parents[2] / "bench/ladders/gradient_penalty").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_a_version_of_the_ladder_is_double_backward(path: Path) -> None:
+    network, (real, fake) = small().double(), pictures(3, 16)
+    x = point_of("interpolates", real.double(), fake.double(), 0).detach()
+    version = penalty_ladder.read_version(path)
+    penalty = version(network, x, gradient_penalty.WEIGHT)
+    exact = Critic(PEERS[0], network, real.double(), fake.double())
+    torch.testing.assert_close(penalty, exact._penalty(), rtol=1e-10, atol=0)
+    weights = list(network.parameters())
+    found = torch.autograd.grad(penalty, weights, allow_unused=True, materialize_grads=True)
+    for got, want in zip(found, exact.gradients(), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
+
+
+def test_the_ladder_is_measured_beside_ours() -> None:
+    rows = penalty_ladder.race(VERSIONS, [(1, 3, 32, 32)], QUICK, width=4)
+    assert [row.who for row in rows] == [*(path.name for path in VERSIONS), "genfuse cpu"]
+    assert all(row.us and row.refused is None for row in rows)
+    with pytest.raises(ValueError, match="expected \\(N, 3, H, H\\)"):
+        penalty_ladder.race(VERSIONS, [(1, 3, 33, 33)], QUICK)
+
+
+def test_the_command_climbs_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(penalty_ladder, "race", lambda *given: asked.append(given) or [])
+    result = CliRunner().invoke(lab_command.app, ["ladder", "gradient_penalty", "--shapes", "2x3x64x64"])
+    assert result.exit_code == 0, result.output
+    assert asked == [(VERSIONS, [(2, 3, 64, 64)])]
 
 
 @pytest.mark.parametrize("norm", ["no norm", "layer norm", "instance norm", "spectral norm"])

@@ -77,6 +77,31 @@ def test_cpp(tmp_path: Path) -> None:
     assert (tmp_path / "sample.ppm").read_bytes() == (tmp_path / "sample_static.ppm").read_bytes()
 
 
+def test_the_library_by_cmake_alone(tmp_path: Path, proof: bool) -> None:
+    """As docs/guide/without_python.md says, in an empty folder; compiled, for minutes, with GENFUSE_PROOF=1."""
+    cmake, prefix = tool("cmake"), tmp_path / "prefix"
+    run([cmake, "-S", str(ROOT / "csrc"), "-B", "build"], tmp_path)
+    assert "pybind11_DIR" not in (tmp_path / "build/CMakeCache.txt").read_text()
+    targets = subprocess.run(
+        [cmake, "--build", "build", "--target", "help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "genfuse_static" in targets and "_cpu" not in targets
+    if not proof:
+        return
+    run([cmake, "--build", "build", "--parallel", str(os.cpu_count())], tmp_path)
+    run([cmake, "--install", "build", "--prefix", str(prefix)], tmp_path)
+    (archive,) = prefix.glob("lib*/**/libgenfuse.a")
+    source = str(ROOT / "examples/c/sample.c")
+    linked = [f"-I{prefix}/include", str(archive), "-lstdc++", "-lm", "-pthread"]
+    run([tool("cc"), source, *linked, "-o", "sample"], tmp_path)
+    run(["./sample", "sample.ppm"], tmp_path)
+    assert_disc(tmp_path / "sample.ppm")
+
+
 def test_rust(tmp_path: Path) -> None:
     rustc = tool("rustc")
     run(

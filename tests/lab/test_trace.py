@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import genfuse
-from genfuse_kernels.common.work import work
+from genfuse_kernels.common.work import gradient_work, work
 from genfuse_kernels.conv_norm_act.settings import Settings
 
 
@@ -62,3 +62,39 @@ def test_a_transposed_unit_counts_each_tap_once():
     given = {"out": torch.empty(1, 6, 10, 10), "x": x, "weight": weight, "bias": None}
     s = Settings(transposed=True, stride=(2, 2), padding=(1, 1))
     assert work("conv_norm_act", given | {"settings": s}).flops == 2 * 25 * 4 * 6 * 16
+
+
+def test_a_backward_pass_is_recorded_too():
+    x, weight = torch.randn(2, 8, 12, 12, requires_grad=True), torch.randn(16, 8, 3, 3, requires_grad=True)
+    with genfuse.trace() as found:
+        y = genfuse.ops.conv_norm_act(x, weight, padding=1, norm="group", num_groups=4, activation="silu")
+        y.sum().backward()
+        genfuse.ops.bias_act(x, activation="silu").sum().backward()
+    events = {event.op: event for event in found.events}
+    unit = events["conv_norm_act_gradient"]
+    assert unit.choice.backend == events["conv_norm_act"].choice.backend == "cpu"
+    assert unit.work.flops == 2 * events["conv_norm_act"].work.flops
+    assert unit.work.bytes >= 2 * x.nbytes + 2 * weight.nbytes + y.nbytes  # read, and as many made
+    assert events["bias_act_gradient"].work.bytes >= 3 * x.nbytes and unit.seconds > 0
+    assert unit.shapes["gradient"] == tuple(y.shape)
+
+
+def test_a_gradient_penalty_shows_its_passes():
+    critic = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 4, 2, 1), torch.nn.LeakyReLU(0.2), torch.nn.Conv2d(8, 1, 4)
+    )
+    real, fake = torch.randn(2, 2, 3, 8, 8)
+    with genfuse.trace() as found:
+        genfuse.gradient_penalty(critic, real, fake, kind="wgan-gp", seed=0).backward()
+    ops = [event.op for event in found.events]
+    # forward and tangents, gradients of data and of weights
+    assert ops.count("conv_norm_act") >= 2 and ops.count("conv_norm_act_gradient") >= 2
+
+
+def test_attention_backwards_is_five_products():
+    q = torch.empty(1, 2, 9, 8)
+    given = {"gradient": q, "q": q, "k": q, "v": q}
+    assert gradient_work("attention", given, None) == (
+        q.nbytes,
+        work("attention", given | {"out": q}).flops * 5 // 2,
+    )

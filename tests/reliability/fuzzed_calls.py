@@ -16,6 +16,7 @@ import json
 import math
 import os
 import random
+import resource
 import sys
 import time
 from collections import Counter
@@ -309,7 +310,9 @@ def alone(first: int, seconds: float, progress: int) -> None:
         number += 1
         over = time.monotonic() >= end
         if over or number % 1000 == 0:
-            print(json.dumps({"next": number, "ended": ended, "defects": defects}), flush=True)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+            line = {"next": number, "ended": ended, "defects": defects, "peak_mib": peak}
+            print(json.dumps(line), flush=True)
             ended.clear()
             defects.clear()
         if over:

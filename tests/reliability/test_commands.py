@@ -56,7 +56,7 @@ for case in range(int(told["--first"]), 10):
     if case in (5, 8):
         os.kill(os.getpid(), signal.SIGKILL if case == 5 else signal.SIGSEGV)
     if case in (2, 9):
-        print(json.dumps({"next": case + 1, "ended": {"answered": 3}, "defects": []}), flush=True)
+        print(json.dumps({"next": case + 1, "ended": {"answered": 3}, "defects": [], "peak_mib": case}), flush=True)
 """
 
 
@@ -73,6 +73,7 @@ def test_an_end_without_a_word_is_told_with_its_case(
     assert capsys.readouterr().out.splitlines() == found.defects
     last = json.loads(record.read_text().splitlines()[-1])
     assert (last["cases"], last["process ended"], last["over"]) == (10, 2, "time")
+    assert last["peak_mib"] == 9
 
 
 def test_killed_writes(tmp_path: Path) -> None:

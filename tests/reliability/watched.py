@@ -2,16 +2,15 @@
 
 The child is given `--first N --seconds S --progress FILE`. It writes a case's number to FILE before it begins with it
 (`begin`), and prints a JSON line now and then: {"next": N, "ended": {outcome: count since the last line}, "defects":
-[text]}. A child that ends by a signal or a status is a defect; the next one goes on behind its case. The record gets
-each line, and one that has "over" at the end: where that is missing the watching process itself was killed, and
-FILE, beside the record, has the last case.
+[text], "peak_mib": the most memory it had}. A child that ends by a signal or a status is a defect; the next one goes on
+behind its case. The record gets each line, and one that has "over" at the end: where that is missing the watching
+process itself was killed, and FILE, beside the record, has the last case.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -47,11 +46,11 @@ class Watch:
         self.record = record
         self.ended: Counter[str] = Counter()
         self.defects: list[str] = []
+        self.peak_mib = 0
 
     def summary(self) -> dict[str, Any]:
         """Cases, how they ended, and the most memory that a child had."""
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
-        return {"cases": self.next - self.first, **self.ended, "next": self.next, "peak_mib": peak}
+        return {"cases": self.next - self.first, **self.ended, "next": self.next, "peak_mib": self.peak_mib}
 
     def write(self, **more: object) -> None:
         if self.record:
@@ -63,6 +62,7 @@ class Watch:
         told = json.loads(line)
         self.next = told["next"]
         self.ended.update(told["ended"])
+        self.peak_mib = max(self.peak_mib, told["peak_mib"])
         for defect in told["defects"]:
             self.find(defect)
         self.write()

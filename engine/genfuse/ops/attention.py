@@ -149,7 +149,8 @@ def _backward(gradient: Tensor, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v, out, logs, scale, backend = given
     to = _fake_backward(gradient, *given)
     kernels = importlib.import_module(f"genfuse_kernels.attention.{backend}_gradient")
-    kernels.attention_gradient(to, gradient, out, logs, q, k, v, scale)
+    launch = dispatch.gradient_launcher("attention", backend, kernels.attention_gradient, q)
+    launch(to, gradient, out, logs, q, k, v, scale)
     return to
 
 

@@ -275,7 +275,8 @@ def _backward(
     if gradient.stride() != x.stride():
         gradient = torch.empty_like(x).copy_(gradient)
     kernels = importlib.import_module(f"genfuse_kernels.bias_act.{backend}_impl")
-    sums = kernels.bias_act_gradient(out, gradient, x, bias, scale, noise, settings, *how)
+    launch = dispatch.gradient_launcher("bias_act", backend, kernels.bias_act_gradient, x)
+    sums = launch(out, gradient, x, bias, scale, noise, settings, *how)
     nothing = x.new_empty(0, dtype=torch.float32)
     of_bias, of_scale = (nothing if each is None else each for each in sums)
     return out, of_bias, of_scale

@@ -174,7 +174,8 @@ def _launch(
     """Those that are needed, by name."""
     kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{backend}_gradient")
     wanted = {name for name, needed in zip(NAMES, needs, strict=True) if needed}
-    found: dict[str, Tensor] = kernels.conv_norm_act_gradient(
+    launch = dispatch.gradient_launcher("conv_norm_act", backend, kernels.conv_norm_act_gradient, gradient)
+    found: dict[str, Tensor] = launch(
         gradient, x, weight, settings, tensors, through_stats=own_stats, needs=wanted, added=added
     )
     return found

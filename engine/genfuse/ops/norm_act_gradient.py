@@ -110,7 +110,8 @@ def _of_kernels(
     x, *rest = inputs
     tensors: Any = dict(zip(TENSORS, rest, strict=True))
     wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed and name in READ]
-    found: dict[str, Tensor] = kernels.norm_act_gradient(
+    launch = dispatch.gradient_launcher("norm_act", ctx.backend, kernels.norm_act_gradient, x)
+    found: dict[str, Tensor] = launch(
         gradient, x, ctx.settings, tensors, through_stats=ctx.own_stats, needs=wanted
     )
     return [found.get(name) for name in _NAMES]

@@ -111,7 +111,9 @@ def _gradients(
     kernels = importlib.import_module(f"genfuse_kernels.norm_tangent.{backend}_gradient")
     wanted = [name for name, needed in zip(_NAMES, needs, strict=True) if needed]
     dense = [None if tensor is None else tensor.contiguous() for tensor in given]
-    made = kernels.norm_tangent_gradient(*dense, eps, wanted, out)
+    assert dense[1] is not None
+    launch = dispatch.gradient_launcher("norm_tangent", backend, kernels.norm_tangent_gradient, dense[1])
+    made = launch(*dense, eps, wanted, out)
     return [made.get(name) for name in _NAMES]
 
 

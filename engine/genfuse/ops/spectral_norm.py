@@ -149,8 +149,7 @@ def _kernel(name: str, weights: Sequence[Tensor]) -> dispatch.Launcher:
         return dispatch.select("spectral_norm", device, dtype)
     chosen = dispatch.resolve("spectral_norm", device, dtype)
     module = importlib.import_module(f"genfuse_kernels.spectral_norm.{chosen}_impl")
-    launch: dispatch.Launcher = getattr(module, name)
-    return launch
+    return dispatch.gradient_launcher("spectral_norm", chosen, getattr(module, name), weights[0])
 
 
 def _room(weights: Sequence[Tensor], dims: Sequence[int]) -> _Made:

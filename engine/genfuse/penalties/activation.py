@@ -33,7 +33,7 @@ class Slopes(NamedTuple):
 
     def times(self, out: Tensor, gradient: Tensor, mask: Tensor) -> Tensor:
         """Fills `out`, which may be the gradient."""
-        launch = dispatch.launcher("leaky_relu_tangent", self.backend)
+        launch = dispatch.chosen_launcher("leaky_relu_tangent", self.backend, gradient)
         launch(out, gradient, mask, self.negative, self.positive)
         return out
 
@@ -70,7 +70,9 @@ class BiasedActivation(Activation):
         bias, noise, _ = given
         image = dense(x.detach(), self._settings, noise is not None)
         made = empty_like(image)
-        dispatch.launcher("bias_act", self._backend)(made, image, bias, None, noise, self._settings)
+        dispatch.chosen_launcher("bias_act", self._backend, image)(
+            made, image, bias, None, noise, self._settings
+        )
         self.mask = made > 0
         y: Tensor
         y, self.port = _Biased.apply((made, self.slopes, self.mask), self._settings.dim, x, bias, noise)

@@ -103,8 +103,11 @@ class Convolution:
     def gradients(self, gradient: Tensor, x: Tensor, weight: Tensor, needs: set[str]) -> dict[str, Tensor]:
         """Those that are needed of "x", "weight" and "bias", x (N, C, H, W) as the kernels take it."""
         kernels = importlib.import_module(f"genfuse_kernels.conv_norm_act.{self.backend}_gradient")
+        launch = dispatch.gradient_launcher(
+            "conv_norm_act", self.backend, kernels.conv_norm_act_gradient, gradient
+        )
         with unkept(weight):
-            found: dict[str, Tensor] = kernels.conv_norm_act_gradient(
+            found: dict[str, Tensor] = launch(
                 gradient, x, weight, self.settings, {}, through_stats=False, needs=needs
             )
         return found
@@ -185,7 +188,7 @@ class _Convolved(torch.autograd.Function):
             ctx.save_for_backward(weight)
         y, _ = outputs(x, weight, by.settings, False)
         with unkept(weight):
-            dispatch.launcher("conv_norm_act", by.backend)(y, None, x, weight, bias, by.settings)
+            dispatch.chosen_launcher("conv_norm_act", by.backend, x)(y, None, x, weight, bias, by.settings)
         return y
 
     @staticmethod

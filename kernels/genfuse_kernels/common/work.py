@@ -6,7 +6,7 @@ alone: of the other ops the bytes decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -37,9 +37,28 @@ def work(op: str, given: Arguments) -> Work:
     return Work(count(given), _FLOPS[op](given) if op in _FLOPS else 0)
 
 
-def _each_once(given: Arguments) -> int:
-    tensors = [value for value in given.values() if isinstance(value, Tensor)]
+def gradient_work(op: str, given: Arguments, made: object) -> Work:
+    """Of one call of an op's kernel for backward, and what it returned."""
+    tensors = _tensors((*given.values(), made))
+    return Work(_nbytes(tensors), _GRADIENT_FLOPS[op](given) if op in _GRADIENT_FLOPS else 0)
+
+
+def _tensors(value: object) -> list[Tensor]:
+    """In lists and dictionaries too; those without memory, whose shape alone is told, are not read."""
+    if isinstance(value, Tensor):
+        return [] if value.device.type == "meta" else [value]
+    parts = (
+        value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    )
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _nbytes(tensors: list[Tensor]) -> int:
     return sum({(t.data_ptr(), t.nbytes): t.nbytes for t in tensors}.values())
+
+
+def _each_once(given: Arguments) -> int:
+    return _nbytes([value for value in given.values() if isinstance(value, Tensor)])
 
 
 def _of_unit(given: Arguments) -> int:
@@ -104,4 +123,19 @@ _FLOPS: dict[str, Callable[[Arguments], int]] = {
     "linear": lambda given: 2 * given["out"].numel() * given["x"].shape[1],
     "spectral_norm": lambda given: sum(4 * max(given["steps"], 1) * w.numel() for w in given["weights"]),
     "upfirdn2d": _filter,
+}
+
+
+def _convolution_gradient(given: Arguments) -> int:
+    """The forward pass's products for data, and again for weights."""
+    forward = _convolution({**given, **given["tensors"], "out": given["gradient"]})
+    needs = set(given["needs"])
+    return forward * (bool(needs & {"x", "skip"}) + ("weight" in needs))
+
+
+_GRADIENT_FLOPS: dict[str, Callable[[Arguments], int]] = {
+    "attention": lambda given: (
+        _attention(given) * 5 // 2
+    ),  # the scores again, and the gradients of four factors
+    "conv_norm_act": _convolution_gradient,
 }

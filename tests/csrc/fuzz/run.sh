@@ -56,14 +56,15 @@ $cxx $flags -fsanitize=fuzzer -fsanitize=address,undefined "$engine/$name.main" 
 export GENFUSE_FUZZ_TENSORS="$here/network/tensors"
 words=
 [ "$name" = sampler ] || words=$here/network/dictionary
-mkdir -p $name.found
-for each in "$here/$name/seeds" "$here/$name/corpus"; do [ ! -d "$each" ] || cp "$each"/* $name.found/; done
-if [ $engine = afl ]; then
-  AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_AUTORESUME=1 \
-    afl-fuzz -i $name.found -o $name.afl -V "$seconds" -t 5000 ${words:+-x "$words"} -- $engine/$name
-  cp $name.afl/default/queue/id* $name.found/
+mkdir -p "$name.found" "$name.start"
+for each in "$here/$name/seeds" "$here/$name/corpus"; do [ ! -d "$each" ] || cp "$each"/* "$name.start/"; done
+if [ "$engine" = afl ]; then
+  AFL_FAST_CAL=1 AFL_SKIP_CPUFREQ=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 AFL_NO_AFFINITY=1 AFL_NO_UI=1 AFL_AUTORESUME=1 \
+    afl-fuzz -i "$name.start" -o "$name.afl" -V "$seconds" -t 5000 ${words:+-x "$words"} -- "$engine/$name"
+  cp "$name.afl"/default/queue/id* "$name.found/"
 else
-  $engine/$name $name.found -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=60 -max_len=16384 \
+  "$engine/$name" "$name.found" "$name.start" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=60 -max_len=16384 \
     -print_final_stats=1 ${words:+-dict="$words"}
-  rm -rf $name.smallest && mkdir $name.smallest && $engine/$name -merge=1 $name.smallest $name.found
+  rm -rf "$name.smallest" && mkdir "$name.smallest"
+  "$engine/$name" -merge=1 "$name.smallest" "$name.start" "$name.found"
 fi

@@ -38,7 +38,9 @@ def by_sign(called: Called, tangent: Tensor, negative: float, positive: float = 
     if backend not in OURS:
         return leaky_relu_reference.leaky_relu_tangent(tangent, called.result, negative, positive)
     out = tangent if called.is_spare else empty_like(tangent)
-    dispatch.launcher("leaky_relu_tangent", backend)(out, tangent, called.result, negative, positive)
+    dispatch.chosen_launcher("leaky_relu_tangent", backend, tangent)(
+        out, tangent, called.result, negative, positive
+    )
     return out
 
 

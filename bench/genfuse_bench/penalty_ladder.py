@@ -1,0 +1,109 @@
+"""The ladder of `gradient_penalty`: versions of WGAN-GP's penalty from double backward to genfuse's, on DCGAN's critic.
+
+A version is a Python file with `gradient_penalty(critic, x, weight)`: the penalty at the points x (N, 3, H, H), whose
+backward gives the weights' gradients. It is held against double backward in float64 before it is timed.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from genfuse.penalties.points import point_of
+from genfuse_bench.critics import WIDTH, dcgan_critic
+from genfuse_bench.gradient_penalty import OURS, PEERS, WEIGHT, Critic, allowed, pictures
+from genfuse_bench.lab import EFFORT, LabRow
+from genfuse_bench.largest_error import largest_error
+from genfuse_bench.timing import Call, Effort, measure
+
+OP = "gradient_penalty"
+SHAPES = ((16, 3, 32, 32), (16, 3, 64, 64))
+SIDES = (32, 64, 128)
+
+Version = Callable[[nn.Module, Tensor, float], Tensor]
+
+
+def read_version(path: Path) -> Version:
+    """ValueError where the file has no such function."""
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None:
+        raise ValueError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    version = getattr(module, OP, None)
+    if not callable(version):
+        raise ValueError(f"{path} has no function {OP}(critic, x, weight)")
+    made: Version = version
+    return made
+
+
+def race(
+    steps: Sequence[Path],
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+    effort: Effort = EFFORT,
+    width: int = WIDTH,
+) -> list[LabRow]:
+    """Each version, and genfuse's, on each shape. ValueError for one that DCGAN's critic does not take."""
+    versions = {step.name: read_version(step) for step in steps}
+    for shape in shapes:
+        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] not in SIDES:
+            raise ValueError(f"shape is {shape}, expected (N, 3, H, H) with H one of {SIDES}")
+    return [row for shape in shapes for row in _race(versions, shape, effort, width)]
+
+
+def _race(versions: dict[str, Version], shape: tuple[int, ...], effort: Effort, width: int) -> list[LabRow]:
+    torch.manual_seed(0)
+    network = dcgan_critic(shape[2], width=width)
+    real, fake = pictures(shape[0], shape[2])
+    theirs = Critic(PEERS[0], copy.deepcopy(network).double(), real.double(), fake.double())
+    exact = theirs.gradients()
+    ours = Critic(OURS, network, real, fake)
+    runs: dict[str, Callable[[], list[Tensor]]] = {
+        name: partial(
+            _gradients, version, copy.deepcopy(network), point_of("interpolates", real, fake, 0).detach()
+        )
+        for name, version in versions.items()
+    }
+    runs["genfuse cpu"] = ours.gradients
+    errors = {name: largest_error(run(), exact) for name, run in runs.items()}
+    bound = allowed(largest_error(Critic(PEERS[0], network, real, fake).gradients(), exact), kinked=True)
+    refused = {
+        name: f"error {error:.1e}, expected at most {bound:.1e}"
+        for name, error in errors.items()
+        if not error <= bound
+    }
+    right = {name: Call(run) for name, run in runs.items() if name not in refused}
+    taken = measure(right, range(1), torch.device("cpu"), effort)
+    return [
+        LabRow(
+            op=OP,
+            workload=f"DCGAN {shape[2]}, value and weights' gradients",
+            shape=shape,
+            dtype="float32",
+            device="cpu",
+            threads=torch.get_num_threads(),
+            who=name,
+            file=name if name in versions else None,
+            hash=None,
+            us=taken.us.get(name),
+            fastest_us=taken.fastest_us.get(name),
+            error=errors[name],
+            refused=refused.get(name),
+            contended=taken.contended,
+        )
+        for name in runs
+    ]
+
+
+def _gradients(version: Version, network: nn.Module, x: Tensor) -> list[Tensor]:
+    return list(
+        torch.autograd.grad(
+            version(network, x, WEIGHT), list(network.parameters()), allow_unused=True, materialize_grads=True
+        )
+    )
