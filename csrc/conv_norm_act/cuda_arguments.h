@@ -94,6 +94,8 @@ struct WeightGradientArguments {
     int64 splits, span, tiles;
     int64 taps, tap_blocks;      // taps of a block, and blocks of a chunk
     int64 chunks, chunk_blocks;  // likewise
+    float* sums;  // of the dense image over a tile's pixels: (tiles, parts, samples, all outputs); null:
+                  // nobody needs them
 };
 
 enum PaddingMode { kZeros, kReflect, kCircular };

@@ -1,5 +1,6 @@
 // The gradient of a unit's weights: for each tap a GEMM of dense by gathered channels, whose sums run over
-// the pixels of a span of tiles; cuda_fold_weights.cu adds the spans.
+// the pixels of a span of tiles; cuda_fold_weights.cu adds the spans. Bias and shift have the sums of the
+// dense channels alone, which the first of the blocks that stage a tile takes there.
 #include "common/cuda/shared.h"
 #include "common/cuda/tile.h"
 #include "conv_norm_act/cuda_halo.h"
@@ -66,6 +67,7 @@ class WeightGradient {
             activate(tile, stage);
             __syncthreads();
             if (tile + 1 < end) copy(tile + 1, 1 - stage);
+            if (all_.sums && chunk_ == 0 && first_tap_ == 0) sum(tile, stage);
             multiply(tile, stage);
         }
         store();
@@ -134,6 +136,31 @@ class WeightGradient {
                     return made.exists(pixel) ? place_of(gathered_, pixel) : -1;
                 },
                 [&](int u) { return moved_[u]; }, [&](int u) { return unit(u).chunk; });
+        }
+    }
+
+    // A thread has a channel: every kWarpColumns-th pixel of it, or, where samples share the tile, every
+    // kWarpColumns-th sample. So a sample's numbers are the same in every batch.
+    __device__ void sum(uint32 tile, int stage) const {
+        const ConvBlock at = block(tile);
+        const int channel = static_cast<int>(threadIdx.x) % Tile::kOutputs;
+        const int part = static_cast<int>(threadIdx.x) / Tile::kOutputs;
+        const int samples = static_cast<int>(of_.samples), parts = samples > 1 ? 1 : Tile::kWarpColumns;
+        const int pixels = 1 << (of_.rows.tile + of_.columns.tile);
+        const Word* const chunk = room(stage, 1) + channel / Tile::kInputs * chunk_words(1);
+        const int word = channel % Tile::kInputs / Tile::kEach;
+        if (at.output + channel >= of_.outputs) return;
+        float* const to = all_.sums + static_cast<int64>(tile) * parts * samples * of_.all_outputs +
+                          at.group * of_.outputs + at.output + channel;
+#pragma unroll 1
+        for (int i = part; i < (parts > 1 ? parts : samples); i += Tile::kWarpColumns) {
+            float total = 0;
+#pragma unroll 4
+            for (int pixel = parts > 1 ? i : 0; pixel < pixels; pixel += parts) {
+                const int row = (parts > 1 ? 0 : i * pixels) + pixel;
+                total += widen(chunk[swizzled(row, word)].element[channel % Tile::kEach]);
+            }
+            to[i * of_.all_outputs] = total;
         }
     }
 

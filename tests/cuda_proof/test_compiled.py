@@ -57,14 +57,17 @@ def _is_wide(card: Card) -> bool:
     """Whether images in memory order move 128 bits at a time.
 
     `sampler_reduce` also reads first elements, and a convolution stores moments, three numbers of 64 bits; of its
-    gradients sums of 64 bits, those of weights two numbers beside each other.
+    gradients sums of 64 bits, those of weights two numbers beside each other
+    and sums of tiles.
     """
     if card.case.startswith("planes") or card.kernel == "fold_moments":
         return True
     if card.kernel == "data_gradient":
         return set(card.loads) == {"128"} and set(card.stores) == {"64", "128"}
     if card.kernel == "weight_gradient":
-        return set(card.loads) == {"128"} and set(card.stores) == {"64"}
+        return (
+            set(card.loads) == {"128"} and set(card.stores) <= {"32", "64"} and card.stores.get("32", 0) <= 1
+        )
     if card.kernel in IMAGES:
         loads, stores = IMAGES[card.kernel]
         return card.loads.get("128", 0) >= loads and card.stores.get("128", 0) >= stores

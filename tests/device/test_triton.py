@@ -75,7 +75,7 @@ def test_units(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(18))
 def test_every_configuration_of_a_unit(seed: int) -> None:
-    from genfuse_kernels.conv_norm_act.triton_conv import WAYS
+    from genfuse_kernels.conv_norm_act.triton_plan import WAYS
 
     kernel, ways = triton("conv_norm_act"), list(WAYS.values())
     case = random_unit(np.random.default_rng([67, seed]), DTYPES[seed % 3])

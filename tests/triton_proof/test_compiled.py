@@ -11,12 +11,14 @@ import torch
 
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
+from triton.tools.disasm import get_sass  # noqa: E402
 
 import genfuse_kernels  # noqa: E402
 from genfuse_bench import card_bars, cards, compiled, sass  # noqa: E402
 from genfuse_bench.call import Call  # noqa: E402
 from genfuse_bench.card import Card, triton_card  # noqa: E402
 from genfuse_bench.card_calls import all_calls  # noqa: E402
+from genfuse_bench.card_convolutions import conv_calls  # noqa: E402
 from genfuse_bench.occupancy import occupancy  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
@@ -112,6 +114,17 @@ def test_sizes_of_one_compile():
         "norm_act",
         "pixel_table",
     }
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100"])
+def test_tiles_are_copied_by_tensor_descriptors_from_sm_90_on(target: str):
+    """Of weights, and of pixels that were staged: TMA's instructions, and no copy by threads."""
+    (call,) = [call for call in conv_calls(torch.bfloat16) if call.case == "group, silu, 3x3"]
+    with compiled.standin_driver(target):
+        ((_, binary),) = call.compiled()
+    code = get_sass(binary.asm["cubin"])
+    copies = {name for name in ("UTMALDG", "LDGSTS") if name in code}
+    assert copies == ({"LDGSTS"} if target == "sm_80" else {"UTMALDG"})
 
 
 @triton.jit

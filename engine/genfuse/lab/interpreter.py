@@ -33,6 +33,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter as triton_interpreter
 from triton.runtime.interpreter import GridExecutor, InterpretedFunction, InterpreterBuilder, TensorHandle
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 if os.environ.get("TRITON_INTERPRET") != "1":
     raise RuntimeError("TRITON_INTERPRET is not 1; set it before the process starts")
@@ -132,6 +133,8 @@ def _register(argument: Any) -> None:
     if isinstance(argument, tuple):
         for part in argument:
             _register(part)
+    elif isinstance(argument, TensorDescriptor):
+        _register(argument.base)
     elif isinstance(argument, torch.Tensor) and argument.numel():
         last = sum(
             (size - 1) * stride for size, stride in zip(argument.shape, argument.stride(), strict=True)
@@ -300,9 +303,9 @@ def _instrument() -> None:
         _register((*on_host[0], *on_host[1].values(), *within_reach))
         return on_host
 
-    def create_masked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+    def create_masked_load(self: Any, pointers: Any, mask: Any, *rest: Any, **options: Any) -> Any:
         _check(self, pointers, mask, "load")
-        return masked_load(self, pointers, mask, *rest)
+        return masked_load(self, pointers, mask, *rest, **options)
 
     def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         _check(self, pointers, mask, "store")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.target import warps_of
-from genfuse_kernels.conv_norm_act.triton_conv import precision_of
+from genfuse_kernels.conv_norm_act.triton_plan import precision_of
 
 LOG2E = math.log2(math.e)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act.cuda_data_gradient import data_gradient
 from genfuse_kernels.conv_norm_act.cuda_input_gradient import input_gradient
-from genfuse_kernels.conv_norm_act.cuda_weight_gradient import weight_gradient
+from genfuse_kernels.conv_norm_act.cuda_weight_gradient import takes_sums, weight_gradient
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors
 from genfuse_kernels.conv_norm_act.unit_gradient import Kernels, unit_gradient, with_added
 from genfuse_kernels.norm_stats.cuda_impl import norm_stats
@@ -33,4 +33,6 @@ def _read(
     return with_added(found, added)
 
 
-conv_norm_act_gradient = partial(unit_gradient, Kernels(_data, weight_gradient, _read, norm_stats))
+conv_norm_act_gradient = partial(
+    unit_gradient, Kernels(_data, weight_gradient, _read, norm_stats, takes_sums)
+)

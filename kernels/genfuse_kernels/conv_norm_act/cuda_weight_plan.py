@@ -51,6 +51,11 @@ class WeightTile(NamedTuple):
         """Dense channels of a block."""
         return self.warp_rows * 32
 
+    @property
+    def sum_parts(self) -> int:
+        """Sums of a sample's pixels in a tile: threads that have the same channel share its pixels, or its samples."""
+        return 1 if self.samples > 1 else self.warp_columns
+
     def macros(self, precision: str) -> tuple[tuple[str, int | str], ...]:
         """What the kernel is compiled for."""
         sizes = {"ROWS": self.warp_rows, "COLUMNS": self.warp_columns, "UNITS": self.warp_units}

@@ -15,10 +15,11 @@ from torch import Tensor
 from genfuse_kernels.common.activation import activated
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.common.moments import fold_moments, room_for_parts, store_moments, tile_moments
-from genfuse_kernels.common.target import target
 from genfuse_kernels.conv_norm_act.axes import Axis
-from genfuse_kernels.conv_norm_act.settings import Accuracy, Settings
+from genfuse_kernels.conv_norm_act.settings import Settings
+from genfuse_kernels.conv_norm_act.triton_descriptors import pixel_tiles, weight_tiles
 from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
+from genfuse_kernels.conv_norm_act.triton_plan import WAYS, Blocks, Way, blocks_for, precision_of
 
 FACTORS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
@@ -104,13 +105,42 @@ def read(
 
 
 @triton.jit
+def pixel_tile(
+    tiles, rows, columns, tap, sample, row, column, channel, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr
+):
+    """What a rectangle of pixels, the first of these numbers, reads with a tap, by a tensor descriptor."""
+    y = row + (rows.start + tap // columns.taps * rows.step)
+    z = column + (columns.start + tap % columns.taps * columns.step)
+    return tl.reshape(tiles.load([sample, y, z, channel]), (BLOCK_M, BLOCK_K))
+
+
+@triton.jit
+def weight_tile(
+    tiles, rows, columns, tap, group, c, k, inputs, outputs,
+    INPUTS_FIRST: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """A tap's weights (BLOCK_K, BLOCK_N) from input c and output k of a group on, by a tensor descriptor."""
+    at_row = rows.first + tap // columns.taps * rows.tap_step
+    at_column = columns.first + tap % columns.taps * columns.tap_step
+    if INPUTS_FIRST:
+        tile = tl.reshape(tiles.load([group * inputs + c, at_row, at_column, k]), (BLOCK_K, BLOCK_N))
+    else:
+        tile = tl.reshape(tiles.load([group * outputs + k, at_row, at_column, c]), (BLOCK_N, BLOCK_K)).T
+    return tile
+
+
+@triton.jit
 def _products(
-    acc, x, table, weight, rows, columns, sample, row, column, inside, group, k, outputs, height, width,
-    channels, inputs, slope,
+    acc, x, x_tiles, table, weight, weight_tiles, rows, columns, sample, row, column, first, inside, group, k, outputs,
+    height, width, channels, inputs, slope,
     MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, ACTIVATION: tl.constexpr, JOINED: tl.constexpr,
     PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
+    INPUTS_FIRST: tl.constexpr,
 ):  # fmt: skip
-    """acc plus the products of a group's taps and `inputs` channels; JOINED: these are one axis, for few channels."""
+    """acc plus the products of a group's taps and `inputs` channels; JOINED: these are one axis, for few channels.
+
+    first  the block's sample, row, column and output, where its tiles begin
+    """
     taps = rows.taps * columns.taps
     blocks = tl.cdiv(inputs, BLOCK_K)
     steps = tl.cdiv(taps * inputs, BLOCK_K) if JOINED else taps * blocks
@@ -126,19 +156,31 @@ def _products(
             c = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
             live = c < inputs
             of_a, of_b = tap, tap
-        y, inside_y = source_pixel(row[:, None], of_a // columns.taps, rows, height, MODE, UP_H)
-        z, inside_z = source_pixel(column[:, None], of_a % columns.taps, columns, width, MODE, UP_W)
-        exists = inside[:, None] & inside_y & inside_z & live[None, :]
-        a = read(
-            x, table, sample, y, z, (group * inputs + c)[None, :], exists, channels, slope,
-            ACTIVATION, FACTOR, WIDE,
-        )  # fmt: skip
-        at_row = rows.first + of_b // columns.taps * rows.tap_step
-        at_column = columns.first + of_b % columns.taps * columns.tap_step
-        address = weight.pointer + group.to(tl.int64) * weight.group
-        address += c[:, None] * weight.input + k[None, :] * weight.output
-        address += at_row * weight.row + at_column * weight.column
-        b = tl.load(address, mask=live[:, None] & (k < outputs)[None, :], other=0.0).to(FACTOR)
+        if x_tiles is not None:
+            channel = group * inputs + step % blocks * BLOCK_K
+            a = pixel_tile(
+                x_tiles, rows, columns, tap, first[0], first[1], first[2], channel, acc.shape[0], BLOCK_K
+            )  # fmt: skip
+        else:
+            y, inside_y = source_pixel(row[:, None], of_a // columns.taps, rows, height, MODE, UP_H)
+            z, inside_z = source_pixel(column[:, None], of_a % columns.taps, columns, width, MODE, UP_W)
+            exists = inside[:, None] & inside_y & inside_z & live[None, :]
+            a = read(
+                x, table, sample, y, z, (group * inputs + c)[None, :], exists, channels, slope,
+                ACTIVATION, FACTOR, WIDE,
+            )  # fmt: skip
+        if weight_tiles is not None:
+            b = weight_tile(
+                weight_tiles, rows, columns, tap, group, step % blocks * BLOCK_K, first[3], inputs, outputs,
+                INPUTS_FIRST, BLOCK_K, acc.shape[1],
+            ).to(FACTOR)  # fmt: skip
+        else:
+            at_row = rows.first + of_b // columns.taps * rows.tap_step
+            at_column = columns.first + of_b % columns.taps * columns.tap_step
+            address = weight.pointer + group.to(tl.int64) * weight.group
+            address += c[:, None] * weight.input + k[None, :] * weight.output
+            address += at_row * weight.row + at_column * weight.column
+            b = tl.load(address, mask=live[:, None] & (k < outputs)[None, :], other=0.0).to(FACTOR)
         acc = tl.dot(a, b, acc, input_precision=PRECISION)
     return acc
 
@@ -194,13 +236,13 @@ def _projected(
 
 @triton.jit
 def conv_norm_act_kernel(
-    out, stats, partial, x, table, weight, bias, shift, residual, residual_skip, residual_weight,
+    out, stats, partial, x, x_tiles, table, weight, weight_tiles, bias, shift, residual, residual_skip, residual_weight,
     row_axes, column_axes, batch, height, width, channels, inputs, outputs, all_outputs, residual_channels,
     skip_channels, stats_rows, row_blocks, blocks, column_blocks, slope, scale,
     MODE: tl.constexpr, UP_H: tl.constexpr, UP_W: tl.constexpr, POOL_H: tl.constexpr, POOL_W: tl.constexpr,
     ACTIVATION: tl.constexpr, OUT_ACTIVATION: tl.constexpr, FEW: tl.constexpr, JOINED: tl.constexpr,
     PER_SAMPLE: tl.constexpr, PRECISION: tl.constexpr, FACTOR: tl.constexpr, BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, WIDE: tl.constexpr, INPUTS_FIRST: tl.constexpr,
 ):  # fmt: skip
     """A block of a phase's pixels times one of a group's outputs; PER_SAMPLE: the pixels are those of one sample.
 
@@ -214,15 +256,19 @@ def conv_norm_act_kernel(
     row_block, column_block = block % row_blocks, block // row_blocks
     if PER_SAMPLE:
         sample = (row_block // blocks).to(tl.int64)
+        first_sample, first_pixel = row_block // blocks, row_block % blocks * BLOCK_M
         pixel = row_block % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
         inside = pixel < made
     else:
         pixel = row_block * BLOCK_M + tl.arange(0, BLOCK_M)
+        first_sample, first_pixel = row_block * BLOCK_M // made, row_block * BLOCK_M % made
         inside = pixel < made * batch
         sample = (pixel // made).to(tl.int64)[:, None]
         pixel = pixel % made
     group = column_block // column_blocks
     k = column_block % column_blocks * BLOCK_N + tl.arange(0, BLOCK_N)
+    first_k = column_block % column_blocks * BLOCK_N
+    first = (first_sample, first_pixel // columns.made, first_pixel % columns.made, first_k)
     output = group * outputs + k
     of_k = k < (all_outputs if FEW else outputs)
     exists = inside[:, None] & of_k[None, :]
@@ -238,9 +284,9 @@ def conv_norm_act_kernel(
             )  # fmt: skip
         else:
             acc = _products(
-                acc, x, table, weight, rows, columns, sample, row, column, inside, group, k, outputs, height,
-                width, channels, inputs, slope, MODE, UP_H, UP_W, ACTIVATION, JOINED, PRECISION, FACTOR,
-                BLOCK_K, WIDE,
+                acc, x, x_tiles, table, weight, weight_tiles, rows, columns, sample, row, column, first, inside,
+                group, k, outputs, height, width, channels, inputs, slope, MODE, UP_H, UP_W, ACTIVATION,
+                JOINED, PRECISION, FACTOR, BLOCK_K, WIDE, INPUTS_FIRST,
             )  # fmt: skip
         row = rows.phase + row * rows.phase_step
         column = columns.phase + column * columns.phase_step
@@ -285,73 +331,6 @@ def kernel_strides(weight: Tensor, groups: int, inputs_first: bool) -> Weights:
     first, second, row, column = _strides(weight)
     group = weight.shape[0] // groups * first
     return Weights(weight, group, *((first, second) if inputs_first else (second, first)), row, column)
-
-
-class Blocks(NamedTuple):
-    """Sizes of a program's block, by shapes and dtype alone."""
-
-    pixels: int
-    outputs: int
-    inputs: int
-    warps: int
-    stages: int = 3
-
-    def by(self, way: Way) -> Blocks:
-        """What a way makes of it."""
-        pixels, outputs = max(16, self.pixels >> way.pixels), max(16, self.outputs >> way.outputs)
-        warps = 12 - self.warps if way.warps else self.warps
-        return Blocks(pixels, outputs, self.inputs, warps, way.stages or self.stages)
-
-
-class Way(NamedTuple):
-    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4 or 4 for 8, other stages."""
-
-    pixels: int = 0
-    outputs: int = 0
-    warps: int = 0
-    stages: int = 0
-
-
-WAYS = {
-    "": Way(),
-    "half the pixels": Way(pixels=1),
-    "half the outputs": Way(outputs=1),
-    "other warps": Way(warps=1),
-    "2 stages": Way(stages=2),
-    "4 stages": Way(stages=4),
-}
-"""What is measured where results need not be reproducible."""
-
-
-def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: bool) -> Blocks:
-    """Of `pixels` that lie in a row, outputs of a group, and its inputs, taps counted where they are one axis."""
-    most = 128 if half else 64
-    block_m = min(max(triton.next_power_of_2(pixels), 16), most)
-    block_n = min(max(triton.next_power_of_2(outputs), 16), most)
-    block_k = min(max(triton.next_power_of_2(inputs), 16), 64 if half else 16 if precision == "ieee" else 32)
-    warps = 8 if block_m * block_n >= 128 * 128 else 4
-    return Blocks(block_m, block_n, block_k, warps, stages_for(precision))
-
-
-def stages_for(precision: str) -> int:
-    """Blocks of factors on their way: three, which change no bit.
-
-    Two on sm_100 where each takes three products, as with three the assembler spills two registers there, to make room
-    for another program.
-    """
-    of = target()
-    return 2 if precision == "tf32x3" and of is not None and of.arch == 100 else 3
-
-
-def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
-    """How factors are multiplied: half precision as it is; float32 in three parts, "fast" in one, "exact" as it is.
-
-    AMD's matrix units multiply float32 as it is, and Triton has no three parts of it there.
-    """
-    of = target()
-    if dtype != torch.float32 or (of is not None and of.backend == "hip"):
-        return "ieee"
-    return {"exact": "ieee", "fast": "tf32", None: "tf32x3"}[accuracy]
 
 
 def convolve(
@@ -401,6 +380,7 @@ def convolve(
     if few:  # no product, all in registers
         plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
     plan = plan.by(way)
+    plain = not few and not joined
     blocks = triton.cdiv(max(in_phase), plan.pixels) if per_sample else 1
     row_blocks = batch * blocks if per_sample else triton.cdiv(batch * max(in_phase), plan.pixels)
     column_blocks = triton.cdiv(columns_of, plan.outputs)
@@ -410,8 +390,10 @@ def convolve(
         stats_out,
         partial,
         image(x),
+        pixel_tiles(x, s, axes, plan, inputs, per_sample=per_sample) if plain and table is None else None,
         table,
         weights,
+        weight_tiles(weight, s, plan, inputs, inputs_first=inputs_first) if plain else None,
         bias,
         None if shift is None else shift.contiguous(),
         image(residual),
@@ -450,6 +432,7 @@ def convolve(
         BLOCK_N=plan.outputs,
         BLOCK_K=plan.inputs,
         WIDE=is_wide(x, out, residual, residual_skip),
+        INPUTS_FIRST=inputs_first,
         num_warps=plan.warps,
         num_stages=plan.stages,
         enable_fp_fusion=True,

@@ -15,8 +15,9 @@ from torch import Tensor
 from genfuse_kernels.conv_norm_act.axes import forward_axis, transposed_axes
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings, UnitTensors, kernel_size
-from genfuse_kernels.conv_norm_act.triton_conv import WAYS, Way, convolve
+from genfuse_kernels.conv_norm_act.triton_conv import convolve
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table
+from genfuse_kernels.conv_norm_act.triton_plan import WAYS, Way
 from genfuse_kernels.norm_act.triton_impl import apply
 
 if TYPE_CHECKING:

@@ -18,16 +18,10 @@ from torch import Tensor
 from genfuse_kernels.common.layout import is_wide
 from genfuse_kernels.conv_norm_act.axes import forward_axis
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
-from genfuse_kernels.conv_norm_act.triton_conv import (
-    FACTORS,
-    image,
-    precision_of,
-    read,
-    source_pixel,
-    stages_for,
-)
+from genfuse_kernels.conv_norm_act.triton_conv import FACTORS, image, read, source_pixel
 from genfuse_kernels.conv_norm_act.triton_impl import staged
 from genfuse_kernels.conv_norm_act.triton_norm import norm_table
+from genfuse_kernels.conv_norm_act.triton_plan import precision_of, stages_for
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

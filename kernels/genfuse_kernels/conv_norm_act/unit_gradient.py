@@ -15,6 +15,10 @@ READ = ("x", "skip", "norm_weight", "norm_bias", "film_scale", "film_shift", "st
 """What the prologue's gradient is of."""
 
 
+def _never(_settings: Settings) -> bool:
+    return False
+
+
 class Kernels(NamedTuple):
     """A backend's.
 
@@ -23,12 +27,14 @@ class Kernels(NamedTuple):
     read    (gradient, weight, x, settings, tensors, through_stats, needs, added): of what the prologue reads, by the
             names of `READ`
     stats   (out, x): mean and variance over space
+    takes_sums  (settings): whether `weight` fills `sums=`, (N, K) float32, with the gradient's sums over space
     """
 
     data: Callable[..., Tensor]
     weight: Callable[..., Tensor]
     read: Callable[..., dict[str, Tensor]]
     stats: Callable[[Tensor, Tensor], None]
+    takes_sums: Callable[[Settings], bool] = _never
 
 
 def unit_gradient(
@@ -55,11 +61,17 @@ def unit_gradient(
     found: dict[str, Tensor] = {}
     if "residual" in needs and tensors.get("residual_weight") is None:
         found["residual"] = gradient
-    if not {"bias", "shift"}.isdisjoint(needs):
-        found |= _sums(kernels, gradient, needs)
+    summed = {"bias", "shift"}.intersection(needs)
+    sums = torch.empty(gradient.shape[:2], dtype=torch.float32, device=gradient.device) if summed else None
+    on_the_way = {"sums": sums} if summed and "weight" in needs and kernels.takes_sums(settings) else {}
+    if sums is not None and not on_the_way:
+        _sum(kernels, gradient, sums)
     found |= _projected(kernels, gradient, tensors, settings, needs)
     if "weight" in needs:
-        found["weight"] = kernels.weight(gradient, x, weight, settings, **tensors).to(weight.dtype)
+        made = kernels.weight(gradient, x, weight, settings, **on_the_way, **tensors)
+        found["weight"] = made.to(weight.dtype)
+    if sums is not None:
+        found |= {name: sums if name == "shift" else sums.sum(0) for name in summed}
     of_read = [name for name in READ if name in needs]
     if of_read:
         found |= kernels.read(gradient, weight, x, settings, tensors, through_stats, of_read, added)
@@ -78,13 +90,12 @@ def with_added(found: dict[str, Tensor], added: Mapping[str, Tensor]) -> dict[st
     }
 
 
-def _sums(kernels: Kernels, gradient: Tensor, needs: Collection[str]) -> dict[str, Tensor]:
-    """Of shift, (N, K), and of the bias."""
+def _sum(kernels: Kernels, gradient: Tensor, sums: Tensor) -> None:
+    """Over space, by a pass of its own."""
     stats = torch.empty((*gradient.shape[:2], 2), dtype=torch.float32, device=gradient.device)
     if gradient.shape[0]:
         kernels.stats(stats, gradient)
-    sums = stats.select(2, 0) * float(gradient.shape[2] * gradient.shape[3])
-    return {name: sums if name == "shift" else sums.sum(0) for name in ("bias", "shift") if name in needs}
+    torch.mul(stats.select(2, 0), float(gradient.shape[2] * gradient.shape[3]), out=sums)
 
 
 def _projected(

@@ -13,10 +13,17 @@ from torch import Tensor
 import genfuse
 from genfuse import dispatch
 from genfuse_kernels.common import planes
-from genfuse_kernels.conv_norm_act import cuda_conv, cuda_norm_gradient, cuda_weight_plan, spec
+from genfuse_kernels.conv_norm_act import (
+    cuda_conv,
+    cuda_gradient,
+    cuda_norm_gradient,
+    cuda_weight_plan,
+    spec,
+)
 from genfuse_kernels.conv_norm_act.cuda_data_gradient import data_gradient
-from genfuse_kernels.conv_norm_act.cuda_weight_gradient import weight_gradient
+from genfuse_kernels.conv_norm_act.cuda_weight_gradient import takes_sums, weight_gradient
 from genfuse_kernels.conv_norm_act.settings import Norm, Settings
+from genfuse_kernels.conv_norm_act.unit_gradient import unit_gradient
 from ops.conv_cases import Case, make_case
 from ops.cpu_cases import laid_out
 from ops.cuda_conv_cases import DTYPES, check_gradients, of_unit, product_of, random_unit
@@ -43,13 +50,17 @@ def check_data(case: Case, gradient: Tensor) -> None:
 
 def check_weights(case: Case, gradient: Tensor) -> None:
     s, h = case.settings, read(case)
-    got = weight_gradient(gradient, case.x, case.weight, s, **case.tensors)
+    sums = torch.full(gradient.shape[:2], math.nan) if takes_sums(s) else None
+    got = weight_gradient(gradient, case.x, case.weight, s, sums=sums, **case.tensors)
     want = gradients(h, case.weight, s, gradient)[1]
     # Σ|gradient·h|, with the rounding of h that is no part of its own size: x minus a mean may cancel.
     size = gradients(h.abs() + 0.3, case.weight, s, gradient.abs())[1]
     pixels = (gradient if not s.transposed else h).shape[2:].numel() * h.shape[0]
     allowed = spec.tolerance(torch.float32, pixels, product=product_of(case)) * size
     assert got.shape == want.shape and ((got.double() - want).abs() <= allowed).all()
+    if sums is not None:
+        allowed = spec.tolerance(torch.float32, pixels) * gradient.double().abs().sum((2, 3))
+        assert ((sums.double() - gradient.double().sum((2, 3))).abs() <= allowed).all()
 
 
 @pytest.mark.parametrize("seed", rotating(1, 120))
@@ -115,8 +126,8 @@ def test_bits_repeat_and_a_samples_are_its_own(dtype: torch.dtype) -> None:
     case = Case(UNIT, x, weight, None, {"norm_weight": torch.rand(40)})
     first, second = of_unit(case, gradient, needs), of_unit(case, gradient, needs)
     assert all(torch.equal(first[name], second[name]) for name in needs)
-    alone = of_unit(Case(UNIT, x[1:], weight, None, case.tensors), gradient[1:], ("x", "shift"))
-    assert all(torch.equal(first[name][1:], alone[name]) for name in alone)
+    alone = of_unit(Case(UNIT, x[1:], weight, None, case.tensors), gradient[1:], needs)
+    assert all(torch.equal(first[name][1:], alone[name]) for name in ("x", "shift"))
 
 
 @pytest.mark.parametrize("layout", [LAYOUTS[seed] for seed in rotating(1, 2)])
@@ -137,7 +148,8 @@ def test_weights_are_added_to_what_is_there(layout: str) -> None:
     into = torch.ones_like(made)
     assert weight_gradient(gradient, x, weight, UNIT, into=into) is into
     assert (into - made - 1).abs().max() <= 1e-6 * (1 + made.abs().max())
-    empty = weight_gradient(gradient[:0], x[:0], weight, UNIT, into=into)
+    sums = torch.full((0, 24), math.nan)
+    empty = weight_gradient(gradient[:0], x[:0], weight, UNIT, into=into, sums=sums)
     assert empty is into and torch.equal(weight_gradient(gradient[:0], x[:0], weight, UNIT), made * 0)
 
 
@@ -151,6 +163,26 @@ def test_what_no_weight_meets_is_not_read(dtype: torch.dtype) -> None:
     made = weight_gradient(gradient, x, weight, Settings(groups=2))
     assert made[:24, :, :2].isfinite().all() and not made[:24, :, 2].isfinite().any()
     assert made[24:].isnan().all()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_bias_and_shift_are_summed_on_the_way(transposed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of a transposed convolution, whose gradient's tiles overlap."""
+    passes: list[Tensor] = []
+    stats = cuda_gradient.norm_stats
+    counted = cuda_gradient.conv_norm_act_gradient.args[0]._replace(
+        stats=lambda out, x: passes.append(x) or stats(out, x)
+    )
+    x, gradient, weight = images(torch.float32, 1)
+    s = UNIT._replace(transposed=transposed)
+    if transposed:
+        weight = weight.transpose(0, 1)
+    found = unit_gradient(
+        counted, gradient, x, weight, s, {}, through_stats=False, needs=("weight", "bias", "shift")
+    )
+    assert len(passes) == transposed
+    assert torch.allclose(found["shift"], gradient.sum((2, 3)), atol=1e-5)
+    assert torch.allclose(found["bias"], found["shift"].sum(0))
 
 
 @pytest.mark.parametrize("norm", ["none", "group"])

@@ -39,6 +39,8 @@ double weights(emulation::ThreadOrder threads, const ConvArguments& made, const 
     using Tile = WeightTile<Stored, 2, 3, 3>;
     constexpr int kRow = (kChannels + Tile::kInputs - 1) / Tile::kInputs * Tile::kInputs;
     const Values<float> partial(2 * kChannels * 9 * kRow), out(kChannels * kChannels * 9);
+    constexpr int kParts = 4 * Tile::kWarpColumns;
+    const Values<float> of_tiles(kParts * kChannels), sums(kChannels);
     WeightGradientArguments of{};
     of.of = made;
     of.of.source[0] = source(x, x, 3);
@@ -55,14 +57,25 @@ double weights(emulation::ThreadOrder threads, const ConvArguments& made, const 
     of.taps = 9;
     of.tap_blocks = 1;
     of.chunk_blocks = kRow / Tile::kInputs;
+    of.sums = of_tiles.data();
     const size_t words = 64 * Tile::kDense + 100;
     emulation::launch(static_cast<unsigned>(2 * of.chunk_blocks), Tile::kThreads, threads,
                       run_weights<Stored, precision>, &of, 16 + 2 * (words * 64 + 164 * sizeof(HaloPixel)));
-    const FoldWeightsArguments fold{out.data(), partial.data(), 2,    kChannels * 9 * kRow,
-                                    9,          kChannels,      kRow, 0};
+    FoldWeightsArguments fold{};
+    fold.out = out.data();
+    fold.partial = partial.data();
+    fold.splits = 2;
+    fold.numel = kChannels * 9 * kRow;
+    fold.taps = 9;
+    fold.inputs = fold.channels = fold.count = kChannels;
+    fold.row = kRow;
+    fold.sums = sums.data();
+    fold.of_tiles = of_tiles.data();
+    fold.parts = kParts;
+    fold.samples = 1;
     constexpr int kFolds = (kChannels * 9 * kRow + 4 * kTileThreads - 1) / (4 * kTileThreads);
-    emulation::launch(kFolds, kTileThreads, threads, run_fold, &fold);
-    return out.sum();
+    emulation::launch(kFolds + kChannels / kSumLanes, kTileThreads, threads, run_fold, &fold);
+    return out.sum() + sums.sum();
 }
 
 template <class Stored, Precision precision>

@@ -13,10 +13,10 @@ import genfuse
 from genfuse_kernels.conv_norm_act import spec
 from genfuse_kernels.conv_norm_act.norm_gradient import ReadGradient
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, Settings
-from genfuse_kernels.conv_norm_act.triton_conv import precision_of
 from genfuse_kernels.conv_norm_act.triton_data_gradient import data_gradient
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient
 from genfuse_kernels.conv_norm_act.triton_norm_gradient import read_gradient
+from genfuse_kernels.conv_norm_act.triton_plan import precision_of
 from genfuse_kernels.conv_norm_act.triton_weight_gradient import weight_gradient
 from ops.conv_cases import Case, random_case, random_sequence
 from ops.gradient_cases import GradientCase, Wanted, random_gradient

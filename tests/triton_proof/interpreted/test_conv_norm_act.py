@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 import genfuse
-from genfuse_kernels.conv_norm_act import reference, triton_impl
+from genfuse_kernels.conv_norm_act import reference, triton_conv, triton_descriptors, triton_impl
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
-from genfuse_kernels.conv_norm_act.triton_conv import WAYS, Way, precision_of
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.triton_plan import WAYS, Way, precision_of
 from ops.conv_cases import IMAGE_LAYOUTS, Case, allowed_error, check_result, make_case, random_case, rounding
 from ops.cpu_cases import laid_out, untouched_elsewhere
 from triton_proof.seeds import rotating
@@ -96,6 +96,54 @@ def test_staging_changes_no_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(triton_impl, "CHEAP", ())
     for loaded, staged in zip(in_load_path, run(case, shape, "contiguous"), strict=True):
         assert torch.equal(loaded, staged)
+
+
+DESCRIBED: list[tuple[tuple[int, ...], Settings, tuple[int, int], int]] = [
+    ((40, 72, 3, 3), Settings(padding=(1, 1), activation="silu"), (18, 8), 1),  # rows beyond the picture
+    ((24, 40, 3, 3), Settings(padding=(2, 1), dilation=(2, 1)), (2, 256), 1),  # blocks of a part of a row
+    (
+        (40, 64, 3, 3),
+        Settings(padding=(1, 1), groups=2, norm="group", num_groups=4, activation="silu"),
+        (8, 4),
+        5,
+    ),
+    ((136, 24, 3, 3), Settings(padding=(1, 1), activation="silu"), (2, 16), 5),  # samples share a block
+    ((72, 16, 4, 4), Settings(transposed=True, stride=(2, 2), padding=(1, 1), norm="instance"), (4, 16), 2),
+    ((48, 16, 4, 4), Settings(transposed=True, stride=(2, 2), padding=(1, 1), activation="tanh"), (8, 4), 3),
+]
+
+
+@pytest.mark.parametrize("number", rotating(1, len(DESCRIBED)))
+def test_tensor_descriptors_change_no_bit(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles that the hardware copies are what the threads would have read."""
+    shape, settings, size, batch = DESCRIBED[number]
+    channels = shape[0] if settings.transposed else shape[1] * settings.groups
+    rng = np.random.default_rng([38, number])
+    case = make_case(rng, DTYPES[1 + number % 2], settings, batch, channels, shape, size)
+    case.x = case.x.contiguous(memory_format=torch.channels_last)
+    made = case.double().reference().shape
+    tiles: list[str] = []
+    for name in ("pixel_tiles", "weight_tiles"):
+        fitting = getattr(triton_conv, name)
+
+        def noted(*given: Any, name: str = name, fitting: Any = fitting, **options: Any) -> Any:
+            found = fitting(*given, **options)
+            tiles.extend([name] * (found is not None))
+            return found
+
+        monkeypatch.setattr(triton_conv, name, noted)
+    by_threads = run_without_stats(case, made)
+    assert not tiles
+    monkeypatch.setattr(triton_descriptors, "has_descriptors", lambda: True)
+    assert torch.equal(run_without_stats(case, made), by_threads)
+    assert tiles == (["weight_tiles"] if settings.norm == "instance" else ["pixel_tiles", "weight_tiles"])
+
+
+def run_without_stats(case: Case, shape: torch.Size) -> Tensor:
+    """Output, in memory that was NaN before."""
+    out = laid_out(torch.full(shape, math.nan, dtype=case.x.dtype), "channels_last")
+    conv_norm_act(out, None, case.x, case.weight, case.bias, case.settings, **case.tensors)  # type: ignore[arg-type]
+    return out
 
 
 @pytest.mark.parametrize("norm", ["none", "group", "batch"])
