@@ -38,5 +38,6 @@ def test_what_is_translated_rightly_is_read_rightly() -> None:
     for row in found.values():
         assert row["distance"] == 0 and row["untouched"] > 1
         assert row["accuracy"] == row["of_the_truth"] > 0.98 > 0.6 > row["if_untouched"]
+        assert row["by_nearest_digit"] > 0.95
     without = replace(data, held_out=None)
     assert of_translations(Negative(None, data.image_shape, data.class_names), without) == {}

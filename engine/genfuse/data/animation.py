@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from genfuse.data.atomic import atomic_path
@@ -22,7 +23,9 @@ def save_animation(images: Tensor, path: Path, scale: int = 1) -> None:
 
     if len(images) == 0:
         raise ValueError(f"images must have shape (N, 1 or 3, H, W) with N > 0, got {tuple(images.shape)}")
-    first, *others = [Image.fromarray(image_grid(one, 1, scale, gap=0).numpy()) for one in images.split(1)]
+    first, *others = [
+        Image.fromarray(image_grid(one, 1, scale, gap=0).numpy()) for one in torch.split(images, 1)
+    ]
     with atomic_path(path) as temporary:
         first.save(
             temporary, format="GIF", save_all=True, append_images=others, duration=MILLISECONDS, loop=0

@@ -78,7 +78,7 @@ def read_track(path: Path) -> Tensor:
         frames.append(values)
     if not frames:
         raise ValueError(f"{path} has no line, expected one a frame of {2 * POINTS} numbers")
-    return torch.tensor(frames, dtype=torch.float64).unflatten(1, (POINTS, 2))
+    return torch.unflatten(torch.tensor(frames, dtype=torch.float64), 1, (POINTS, 2))
 
 
 def sketched(points: Tensor, size: int) -> Tensor:

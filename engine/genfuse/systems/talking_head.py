@@ -202,7 +202,7 @@ class TalkingHead(System[TalkingHeadConfig]):
         points = track[torch.arange(seed, seed + count) % len(track)]
         averaged = self.averaged.to(check.device("device", device)).eval()
         began = time.perf_counter()
-        made = torch.cat([self._frames(averaged, who, part) for part in points.split(batch)])
+        made = torch.cat([self._frames(averaged, who, part) for part in torch.split(points, batch)])
         seconds, size = time.perf_counter() - began, self.image_shape[1]
         shown = torch.cat((sketched(points, size), made, draw(face(who), points, size)))
         return Pictures(made, seconds, f"{self.name}, face {who}", count, shown=shown)
@@ -213,7 +213,8 @@ class TalkingHead(System[TalkingHeadConfig]):
         assert isinstance(averaged, Driven)
         place = next(averaged.parameters()).device
         embedding = averaged.embed(self._seen_of(who).to(place)).expand(len(points), -1)
-        return averaged(sketched(points, self.image_shape[1]).to(place), embedding).cpu()
+        made: Tensor = averaged(sketched(points, self.image_shape[1]).to(place), embedding)
+        return made.cpu()
 
     def _seen_of(self, who: int) -> Tensor:
         """The frames that are seen of a new face, landmarks and picture: (SEEN, 6, S, S)."""
