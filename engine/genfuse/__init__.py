@@ -18,7 +18,7 @@ from genfuse.ops.memory import empty_cache, set_cache_limit
 from genfuse.penalties import gradient_penalty, path_length_penalty
 from genfuse.rewrite import optimize
 from genfuse.rollback import rollback_on_failure
-from genfuse.samplers import Sampler, graph, sample
+from genfuse.samplers import ContinuousBatch, Sampler, graph, sample
 from genfuse.tracing import trace
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _WHEN_ASKED = ("compat", "diffusers", "evaluate", "schedulers", "systems")
 
 __all__ = [
     "CheckpointError",
+    "ContinuousBatch",
     "GenfuseError",
     "KernelError",
     "Sampler",

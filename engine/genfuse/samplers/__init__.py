@@ -1,6 +1,7 @@
 """Diffusion samplers: noise schedules, solvers as tables, and the loop that runs them."""
 
 from genfuse.samplers.churn import Churn
+from genfuse.samplers.continuous_batch import ContinuousBatch
 from genfuse.samplers.cuda_graph import SampleGraph, graph
 from genfuse.samplers.edm import EDM
 from genfuse.samplers.loop import sample
@@ -13,6 +14,7 @@ __all__ = [
     "EDM",
     "Churn",
     "Clip",
+    "ContinuousBatch",
     "NoiseSchedule",
     "SampleGraph",
     "Sampler",

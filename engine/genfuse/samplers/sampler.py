@@ -118,12 +118,17 @@ class Sampler:
             self._given_seeds = seeds
 
     def start(
-        self, shape: Sequence[int], *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+        self,
+        shape: Sequence[int],
+        seeds: SeedLike = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
     ) -> Tensor:
-        """The noise that a run starts from, (N, ...), by each sample's seed."""
-        shape = as_shape(shape)
-        seeds = self.batch_seeds(shape[0], check.device("device", device))
-        noise = philox_normal(seeds, shape, stream=STREAM_INIT, dtype=dtype)
+        """The noise that a run starts from, (N, ...), by each sample's seed: the run's, or those given."""
+        shape, device = as_shape(shape), check.device("device", device)
+        chosen = self.batch_seeds(shape[0], device) if seeds is None else as_seeds(seeds, shape[0], device)
+        noise = philox_normal(chosen, shape, stream=STREAM_INIT, dtype=dtype)
         scale = self.table.init_scale
         return noise if scale == 1 else noise.mul_(scale)
 
