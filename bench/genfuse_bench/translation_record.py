@@ -21,10 +21,10 @@ def of_translations(system: Translator[Any], source: ImageDataset) -> dict[str, 
 
     ``distance`` is the mean absolute difference to the truth, pixels in [-1, 1], ``untouched`` that of the input. The
     least distance is a mean of all that could be, and grey; so of pictures ``fid`` to the truth, and ``saturation``,
-    how far a pixel's channels differ, as a part of the truth's where that is not grey. Of digits ``accuracy`` is how many the shipped encoder
-    reads right once the guise is undone, ``of_the_truth`` how many of what they should be, ``if_untouched`` how many of
-    the input, had it not been translated. ``by_nearest_digit`` is how many have the class of the digit next to them
-    among those of training: a judge that no system had a look at, as DTN has at the encoder.
+    how far a pixel's channels differ, as a part of the truth's where that is not grey. Of digits ``accuracy`` is how
+    many the shipped encoder reads right once the guise is undone, ``of_the_truth`` how many of what they should be,
+    ``if_untouched`` how many of the input, had it not been translated. ``by_nearest_digit`` is how many have the class
+    of the digit next to them among those of training: a judge that no system had a look at, as DTN has at the encoder.
     """
     held_out, found = source.held_out, {}
     if held_out is None or held_out.views != len(system.domains):
