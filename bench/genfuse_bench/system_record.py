@@ -25,6 +25,7 @@ from genfuse.systems.cogan import CoGAN
 from genfuse.systems.ebgan import EBGAN
 from genfuse.systems.talking_head import TalkingHead
 from genfuse.systems.text_style import TextStyle
+from genfuse.systems.text_to_image import TextToImage
 from genfuse.systems.translation import Translator
 from genfuse.train import System, checkpoint
 from genfuse.train.metrics import rows
@@ -35,6 +36,8 @@ from genfuse_bench.translation_record import of_translations
 
 COUNT = 1000
 """Samples that are measured."""
+ROWS = 8
+"""Names of many that a picture shows, a row each."""
 CONDITIONAL = ("cgan", "msgan")
 """Systems whose samples are of a label."""
 RADIUS = 0.25
@@ -61,17 +64,36 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
     }
     if isinstance(source, ImageDataset) and not isinstance(system, Translator | CoGAN | TalkingHead):
         found["over_steps"] = _over_steps(run, source, logged)
-    with atomic_path(folder / f"{run.name}.json") as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if isinstance(source, TextDataset):
         with atomic_path(folder / f"{run.name}.txt") as temporary:
             temporary.write_text("\n".join(system.sample(40).texts) + "\n", encoding="utf-8")
-        return found
-    made = system.sample(24 if isinstance(system, Translator | TalkingHead) else 80 if size else 10_000)
-    shown = made.images if made.shown is None else made.shown
-    columns = made.columns or (10 if size else None)
-    save_grid(shown if size else scatter(shown), folder / f"{run.name}.png", columns, 2)
+    else:
+        found |= _shown(system, folder / f"{run.name}.png", is_pictures=size is not None)
+    with atomic_path(folder / f"{run.name}.json") as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def _shown(system: System[Any], to: Path, *, is_pictures: bool) -> dict[str, Any]:
+    """Saves samples as a picture, of many names a row each of some; what the picture's rows are of."""
+    if isinstance(system, TextToImage) and len(system.class_names) > ROWS * 10:
+        names = system.class_names[:: len(system.class_names) // ROWS][:ROWS]
+        save_grid(torch.cat([system.sample(10, label=name).images for name in names]), to, 10, 2)
+        return {"rows": names}
+    made = system.sample(
+        24 if isinstance(system, Translator | TalkingHead) else 80 if is_pictures else 10_000
+    )
+    shown = made.images if made.shown is None else made.shown
+    columns = made.columns or (10 if is_pictures else None)
+    save_grid(shown if is_pictures else scatter(shown), to, columns, 2)
+    return {}
+
+
+def _samples(system: System[Any]) -> Tensor:
+    """`COUNT` of them; of many names, from all over their list."""
+    names = len(system.class_names) if isinstance(system, TextToImage) else 0
+    every = max(1, names // COUNT)
+    return system.sample(COUNT * every, batch=250).images[::every]
 
 
 def _measured(system: System[Any], source: Data) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def _last(logged: list[dict[str, Any]]) -> dict[str, float]:
 def _of_pictures(system: System[Any], source: ImageDataset) -> dict[str, Any]:
     """Distances to the data by the shipped encoder; where samples have labels, how many it reads as they are meant."""
     network = encoder()
-    made = system.sample(COUNT, batch=250).images
+    made = _samples(system)
     order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))
     real, other = source.images[order[: len(source) // 2]], source.images[order[len(source) // 2 :]]
     found: dict[str, Any] = {
@@ -127,7 +149,7 @@ def _over_steps(run: Path, source: ImageDataset, logged: list[dict[str, Any]]) -
     found, before = [], 0
     for folder in checkpoint.step_folders(run):
         step = int(folder.name.removeprefix("step-"))
-        distance = fid(encoder(), systems.load(folder).sample(COUNT, batch=250).images, source.images)
+        distance = fid(encoder(), _samples(systems.load(folder)), source.images)
         row = {"step": step, "fid": round(distance.item(), 3)}
         estimates = [
             each["distance"] for each in logged if before < each["step"] <= step and "distance" in each

@@ -42,6 +42,8 @@ def _section(folder: Path, name: str, record: dict[str, Any]) -> str:
     if steps := record.get("over_steps"):
         walk = ", ".join(f"{each['fid']:g} after {each['step']:,}" for each in steps)
         lines.append(f"| fid over the steps | {walk} |")
+    if names := record.get("rows"):
+        lines.append(f"| rows of the picture | {'; '.join(names)} |")
     if (folder / f"{name}.png").exists():
         lines.append(f"\n![samples of {name}]({name}.png)")
     elif (folder / f"{name}.txt").exists():
