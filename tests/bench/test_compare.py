@@ -95,7 +95,7 @@ def test_rows_without_intervals_have_the_spread_of_their_laps() -> None:
 
 
 def test_every_committed_row_is_read() -> None:
-    """Rows with times of all ops; their ratio is the one that was written down."""
+    """Rows with times of all ops; of those without ratios by round, the ratio is the one of medians that was written."""
     files = sorted((Path(__file__).parents[2] / "bench" / "results").glob("*.jsonl"))
     lines = [line for file in files for line in file.read_text().splitlines()]
     assert not any("NaN" in line for line in lines)
@@ -103,7 +103,7 @@ def test_every_committed_row_is_read() -> None:
     assert len(found) > 300
     for result in found:
         written = result.line.get("ratio")
-        if written and result.line.get("best_peer"):
+        if written and result.line.get("best_peer") and "timing" not in result.line:
             assert result.ratio[str(result.line["best_peer"])].median == pytest.approx(written, rel=0.02)
 
 
