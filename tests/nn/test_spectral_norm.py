@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm as pytorchs
+from torch.nn.utils.parametrizations import weight_norm
 
 import genfuse
 from genfuse.nn import spectral_norm, spectral_norms
@@ -100,6 +101,30 @@ def test_layers_keep_what_they_have() -> None:
     spectral_norms(network)  # once more changes nothing
     assert len(network._forward_pre_hooks) == 1
     assert [len(network[i].parametrizations.weight) for i in (0, 2, 4, 6)] == [1] * 4
+
+
+def test_a_weight_of_another_parametrisation_gets_spectral_norm_behind_it() -> None:
+    torch.manual_seed(2)
+    theirs = nn.Sequential(pytorchs(weight_norm(nn.Linear(5, 4))), pytorchs(nn.Linear(4, 3)))
+    torch.manual_seed(2)
+    ours = spectral_norms(nn.Sequential(weight_norm(nn.Linear(5, 4)), nn.Linear(4, 3)))
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 5)
+    for _ in range(2):
+        torch.testing.assert_close(ours(x), theirs(x))
+    assert_same(theirs, ours)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("older", [nn.utils.spectral_norm, nn.utils.weight_norm])
+def test_weights_that_are_no_parameters_are_named_before_anything_changes(older) -> None:
+    network = nn.Sequential(nn.Linear(5, 4), older(nn.Linear(4, 3)))
+    before = list(network.state_dict())
+    with pytest.raises(ValueError, match=r"weight of 1 \(Linear\) is no parameter, expected one: remove"):
+        spectral_norms(network)
+    assert list(network.state_dict()) == before
+    with pytest.raises(ValueError, match=r"weight of the network \(LazyLinear\) has no sizes yet"):
+        spectral_norms(nn.LazyLinear(3))
 
 
 def test_copies_pickles_and_state_dicts() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import genfuse
@@ -171,6 +172,13 @@ class ReadLater(nn.Module):
         return largest + y
 
 
+class Grouped(nn.Module):
+    """Attention whose heads of queries share those of keys."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(x, x[:, :1], x[:, :1], enable_gqa=True)
+
+
 class IntoWeight(nn.Module):
     """Adds to what was made of a weight, in place."""
 
@@ -211,7 +219,8 @@ class IntoWeight(nn.Module):
             r"critic\.inner\.1 \(IntoWeight\) edits a weight in place by what depends on the input",
         ),
         (ReadLater(), r"critic\.inner\.1 \(ReadLater\): what it read was edited in place afterwards"),
-        (nn.LeakyReLU(-0.1), r"negative_slope is -0.1, expected 0 or more"),
+        (nn.LeakyReLU(-0.1), r"critic\.inner\.1 \(LeakyReLU\): negative_slope is -0.1, expected 0 or more"),
+        (Grouped(), r"critic\.inner\.1 \(Grouped\): enable_gqa is True, expected as many heads of keys"),
         (nn.CELU(), r"critic\.inner\.1 \(CELU\) calls torch\.nn\.functional\.celu"),
     ],
 )
@@ -222,6 +231,12 @@ def test_what_has_no_rule(module: nn.Module, message: str) -> None:
         critic.add_module(str(number), layer)
     with pytest.raises(UnsupportedError, match=message):
         genfuse.gradient_penalty(critic, torch.randn(SHAPE), kind="r1")
+
+
+def test_a_function_s_modules_are_named() -> None:
+    critic = nn.Sequential(nn.Conv2d(3, 3, 1), Sorted(), *scores(3, 8))
+    with pytest.raises(UnsupportedError, match=r"Sorted in the critic calls torch\.Tensor\.sort"):
+        genfuse.gradient_penalty(lambda x: critic(x), torch.randn(SHAPE), kind="r1")
 
 
 @pytest.mark.parametrize("fallback", [None, "autograd"])

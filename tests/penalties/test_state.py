@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -80,11 +82,51 @@ def test_a_failure_leaves_nothing_behind() -> None:
     assert all(weight.grad is None for weight in network.parameters())
 
 
-def test_falling_back_moves_state_once() -> None:
+class Trainer:
+    """Who has a critic, and calls it in ways of his own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def scores(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        found: Tensor = self.network(x) * scale
+        return found
+
+    def written_anew(self) -> Callable[[Tensor], Tensor]:
+        return lambda x: self.network(x)
+
+
+NETWORK: nn.Module = nn.Identity()
+"""a test's own"""
+
+CALLS: dict[str, Callable[[nn.Module], Callable[..., Tensor]]] = {
+    "module": lambda network: network,
+    "method": lambda network: network.forward,
+    "closure": lambda network: lambda x: network(x),
+    "method of another": lambda network: Trainer(network).scores,
+    "closure of another": lambda network: Trainer(network).written_anew(),
+    "partial": lambda network: partial(Trainer(network).scores, scale=0.5),
+    "global": lambda network: lambda x: NETWORK(x),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_falling_back_moves_state_once(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), Cubed(), *scores(3, 8))
+    monkeypatch.setitem(globals(), "NETWORK", network)
     real, _ = samples(SHAPE, torch.float32)
-    genfuse.gradient_penalty(network, real, kind="r1", fallback="autograd")
+    genfuse.gradient_penalty(CALLS[call](network), real, kind="r1", fallback="autograd")
     assert network[0].num_batches_tracked == 1
+
+
+def test_a_fallback_that_fails_leaves_nothing_behind() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3), Cubed(), nn.Flatten(0))  # no batch of scores
+    before = copy.deepcopy(network.state_dict())
+    real, _ = samples(SHAPE, torch.float32)
+    with pytest.raises(ValueError, match="what critic returned has shape"):
+        genfuse.gradient_penalty(network, real, kind="r1", fallback="autograd")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_coupled_samples_are_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from genfuse import ops
@@ -102,24 +103,52 @@ def spectral_norms(network: _Module, *, n_power_iterations: int = 1, eps: float 
     Layers that have it, PyTorch's or `spectral_norm`'s, keep their state and their own numbers of steps. A forward of
     `network` begins with one call for all weights, each of which is a step further then, as PyTorch's are when they are
     used; of a layer that a forward leaves out, the vectors go on all the same, and each further use in one forward is a
-    step of its own.
+    step of its own. A weight that has another parametrisation gets spectral norm behind it, in a call of its own.
+
+    ValueError, before anything is changed, for a layer whose weight is no parameter, as with PyTorch's older
+    `torch.nn.utils.spectral_norm` and `weight_norm`, or is not initialised yet.
     """
-    for module in list(network.modules()):
-        if not isinstance(module, _LAYERS + _TRANSPOSED):
-            continue
-        lists = getattr(module, "parametrizations", {})
-        if "weight" not in lists:
+    layers = {
+        name: module for name, module in network.named_modules() if isinstance(module, _LAYERS + _TRANSPOSED)
+    }
+    for name, module in layers.items():
+        _check_weight(name, module)
+    for module in layers.values():
+        of_weight = _of_weight(module)
+        if not any(isinstance(each, SpectralNorm) or _is_pytorchs(each) for each in of_weight):
             spectral_norm(module, n_power_iterations=n_power_iterations, eps=eps)
             continue
-        for place, each in enumerate(lists["weight"]):
+        for place, each in enumerate(of_weight):
             if _is_pytorchs(each):
-                lists["weight"][place] = _adopted(each, module)
+                of_weight[place] = _adopted(each, module)
     found = [each for each in network.modules() if isinstance(each, parametrize.ParametrizationList)]
     network.__dict__["_spectral_norms"] = [each for each in found if isinstance(each[0], SpectralNorm)]
     if not any(hook is _begin for hook in network._forward_pre_hooks.values()):
         network.register_forward_pre_hook(_begin)
         network.register_forward_hook(_end, always_call=True)
     return network
+
+
+def _of_weight(module: nn.Module) -> Any:
+    """The parametrisations of a layer's weight, a list of modules."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return ()
+    lists: Any = module.parametrizations
+    return lists.weight
+
+
+def _check_weight(name: str, module: nn.Module) -> None:
+    weight, of = (
+        module._parameters.get("weight"),
+        f"weight of {name or 'the network'} ({type(module).__name__})",
+    )
+    if weight is not None and is_lazy(weight):
+        raise ValueError(f"{of} has no sizes yet, expected a network that has run once")
+    if weight is None and not _of_weight(module):
+        raise ValueError(
+            f"{of} is no parameter, expected one: remove torch.nn.utils.spectral_norm or weight_norm first, by "
+            "remove_spectral_norm or remove_weight_norm"
+        )
 
 
 def _is_pytorchs(parametrization: nn.Module) -> bool:

@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops.norm_direction import norm_direction
 from genfuse.penalties import activation, convolution, resampling
+from genfuse.penalties.modules_of import modules_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
 from genfuse.penalties.rules.rule import Run
@@ -27,14 +28,13 @@ from genfuse.rollback import rollback_on_failure
 def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
     """The penalty () with its gradient, and the norms (N,) without. UnsupportedError for what has no tangent rule.
 
-    Where it raises, the buffers of the network are what they were.
+    Where it raises, the buffers of the network's modules are what they were.
     """
     wanted = torch.is_grad_enabled()
     of_point = wanted and problem.point.requires_grad
     with ExitStack() as around:
         around.enter_context(torch.inference_mode(False))
-        if isinstance(problem.network, nn.Module):
-            around.enter_context(rollback_on_failure(problem.network))
+        around.enter_context(rollback_on_failure(*modules_of(problem.network)))
         recorder, output = _recorded(problem)
         weights = [weight.own for weight in recorder.weights.values()]
         passes = TangentPass(recorder, output, of_weights=wanted, of_point=of_point)

@@ -77,7 +77,8 @@ def gradient_penalty(
     ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
     samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
     what has no tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and
-    where no permitted backend runs a convolution. The buffers of a critic that is a module are then what they were.
+    where no permitted backend runs a convolution. The buffers of the critic's modules are then what they were: of a
+    function, those of modules that are its variables or attributes of an object around it.
     """
     _check(critic, real, fake, kind)
     check_options(weight, seed, fallback, accuracy)

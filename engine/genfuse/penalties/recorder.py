@@ -25,8 +25,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from genfuse.errors import UnsupportedError
 from genfuse.penalties.activation import Activation
 from genfuse.penalties.convolution import Convolution
+from genfuse.penalties.problem import Problem
 from genfuse.penalties.rules import COMPOSITIONS, RULES
-from genfuse.penalties.rules.rule import Rule, Run, Use
+from genfuse.penalties.rules.rule import Refused, Rule, Run, Use
 
 ADVICE = 'compose it of what has a rule, or pass fallback="autograd" for double backward'
 
@@ -230,8 +231,11 @@ class Recorder(TorchFunctionMode):
             return function(*args, **kwargs)
         compose = COMPOSITIONS.get(function)
         if compose is not None:
-            with self:
-                return compose(function, *args, **kwargs)
+            try:
+                with self:
+                    return compose(function, *args, **kwargs)
+            except Refused as error:
+                raise UnsupportedError(f"{self._place()}: {error}") from None
         rule = RULES.get(function)
         is_view = given[0] in self._values and given[0]._is_view()
         if is_view and rule is not None and rule.is_in_place(function, args, kwargs):
@@ -345,15 +349,18 @@ class Recorder(TorchFunctionMode):
                 nodes += [before for before, _ in node.next_functions]
 
     def _place(self) -> str:
-        """The innermost module of the network that is running."""
-        frame = sys._getframe(1)
-        while frame is not None:
+        """The innermost module of the network that is running; of a function, the innermost one that it called."""
+        frame, place = sys._getframe(1), ""
+        while frame is not None and frame.f_code is not Problem.output.__code__:
             module = frame.f_locals.get("self")
-            if isinstance(module, nn.Module) and id(module) in self._names:
-                name = self._names[id(module)]
-                return f"{self._name}{'.' if name else ''}{name} ({type(module).__name__})"
+            if isinstance(module, nn.Module):
+                kind = type(module).__name__
+                if id(module) in self._names:
+                    name = self._names[id(module)]
+                    return f"{self._name}{'.' if name else ''}{name} ({kind})"
+                place = place or f"{kind} in the {self._name}"
             frame = frame.f_back  # type: ignore[assignment]
-        return f"the {self._name}"
+        return place if place and frame is not None else f"the {self._name}"
 
 
 _warned = False

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from genfuse.errors import UnsupportedError
 from genfuse.penalties.convolution import Convolution
 from genfuse.penalties.recorder import Autocast, Call, Input, Kept, Recorder, Value, mapped, tensors
 from genfuse.penalties.rules.rule import Called, Dual
@@ -85,7 +86,7 @@ class TangentPass:
         is_read = self.is_wanted and any(value.adjoint is not None for value in values)
         leaves = _Leaves(call, is_read)
         with torch.set_grad_enabled(is_read), _as_it_ran(call.autocast):
-            made = call.rule.tangent(leaves.called(), *leaves.args(), **leaves.kwargs())
+            made = _tangent(call, leaves.called(), leaves.args(), leaves.kwargs())
             tangents = [
                 tangent.to(value.dtype).broadcast_to(value.shape)
                 for tangent, value in zip(tensors(made), call.outputs, strict=False)  # places have none
@@ -129,6 +130,14 @@ class TangentPass:
             if share is not None:
                 _add(self._by_weight, id(alias), share)
         return found[0] if wanted else None
+
+
+def _tangent(call: Call, called: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """By the call's rule. UnsupportedError, naming the module, where that does not take its arguments."""
+    try:
+        return call.rule.tangent(called, *args, **kwargs)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{call.place}: {error}") from None
 
 
 _Key = TypeVar("_Key", Value, int)

@@ -18,8 +18,8 @@ For each layer, with W its weight as a matrix, rows along its axis `dim` and col
 
     out = (gradient − Σ(gradient∘normalised)·u·vᵀ) / sigma   in the weight's form, u and v held fixed
 
-Sums over columns and rows are float32 (float64 of float64), squares of vectors are added in float64, in an order that
-depends on sizes alone.
+Kernels take float32, bfloat16 and float16. They add up in float32, squares of vectors in float64, in an order that
+depends on sizes alone. float64, which networks are checked in, runs on PyTorch's (`aten`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor
 
 from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def sigma_dtype(weights: Sequence[Tensor]) -> torch.dtype:

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genfuse.errors import UnsupportedError
-from genfuse.penalties.rules.rule import composition
+from genfuse.penalties.rules.rule import Refused, composition
 
 
 @composition(F.scaled_dot_product_attention)
@@ -27,7 +26,7 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """softmax(scale·q·kᵀ + mask)·v (Vaswani et al. 2017, eq. 1)."""
     if enable_gqa:
-        raise UnsupportedError("enable_gqa is True, expected as many heads of keys as of queries")
+        raise Refused("enable_gqa is True, expected as many heads of keys as of queries")
     shares = _shares(query, key, attn_mask, is_causal, scale)
     return (F.dropout(shares, dropout_p) if dropout_p else shares) @ value
 
@@ -77,11 +76,9 @@ def multi_head_attention_forward(
     refused = {"bias_k": bias_k, "add_zero_attn": add_zero_attn or None, "key_padding_mask": key_padding_mask}
     for name, given in {**refused, "static_k": static_k, "static_v": static_v}.items():
         if given is not None:
-            raise UnsupportedError(f"{name} of multi-head attention is given, expected none: it has no rule")
+            raise Refused(f"{name} of multi-head attention is given, expected none: it has no rule")
     if query.ndim != 3:
-        raise UnsupportedError(
-            f"tokens of multi-head attention are {query.ndim}-dimensional, expected (L, N, E)"
-        )
+        raise Refused(f"tokens of multi-head attention are {query.ndim}-dimensional, expected (L, N, E)")
     separate = (q_proj_weight, k_proj_weight, v_proj_weight)
     weights: Any = separate if in_proj_weight is None else in_proj_weight.chunk(3)
     biases: Any = (None,) * 3 if in_proj_bias is None else in_proj_bias.chunk(3)

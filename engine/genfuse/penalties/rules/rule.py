@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genfuse.errors import UnsupportedError
+
 Use = Literal["unused", "sign", "constant", "curved"]
 """How a tangent depends on a primal: not at all; by where it is positive, which is all that is kept then; piecewise
 constantly, so that it passes no gradient on; or by its value.
@@ -44,6 +46,10 @@ class Called(NamedTuple):
     """whether the memory of the only tangent may be written to"""
     adjoint: Tensor | None = None
     """of the only result, where the tangent will be differentiated with it, and with nothing else"""
+
+
+class Refused(UnsupportedError):
+    """What a composition says of arguments that it does not take; the recorder names the module."""
 
 
 class Run(NamedTuple):
