@@ -19,7 +19,14 @@ from genfuse_kernels.conv_norm_act.axes import Axis
 from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.conv_norm_act.triton_descriptors import pixel_tiles, weight_tiles
 from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
-from genfuse_kernels.conv_norm_act.triton_plan import WAYS, Blocks, Way, blocks_for, precision_of
+from genfuse_kernels.conv_norm_act.triton_plan import (
+    WAYS,
+    Blocks,
+    Way,
+    blocks_for,
+    most_registers,
+    precision_of,
+)
 
 FACTORS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
@@ -436,6 +443,7 @@ def convolve(
         num_warps=plan.warps,
         num_stages=plan.stages,
         enable_fp_fusion=True,
+        **most_registers(few, x.dtype),
     )
     if stats_out is not None:
         fold_moments(stats_out, partial)

@@ -67,6 +67,16 @@ def stages_for(precision: str) -> int:
     return 2 if precision == "tf32x3" and of is not None and of.arch == 100 else 3
 
 
+def most_registers(few: bool, dtype: torch.dtype) -> dict[str, int]:
+    """Of a thread, as a launch takes it, where the assembler's own choice is wrong: without tensor cores on sm_90.
+
+    There it takes 80, to make room for another program, of which bfloat16 spills two.
+    """
+    of = target()
+    few_there = few and of is not None and of.arch == 90
+    return {"maxnreg": 96} if few_there and dtype == torch.bfloat16 else {}
+
+
 def precision_of(dtype: torch.dtype, accuracy: Accuracy | None) -> str:
     """How factors are multiplied: half precision as it is; float32 in three parts, "fast" in one, "exact" as it is.
 
