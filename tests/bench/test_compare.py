@@ -95,7 +95,7 @@ def test_rows_without_intervals_have_the_spread_of_their_laps() -> None:
 
 
 def test_every_committed_row_is_read() -> None:
-    """Rows with times of all ops; of those without ratios by round, the ratio is the one of medians that was written."""
+    """Rows with times of all ops; of those without ratios by round, the ratio of medians is what was written."""
     files = sorted((Path(__file__).parents[2] / "bench" / "results").glob("*.jsonl"))
     lines = [line for file in files for line in file.read_text().splitlines()]
     assert not any("NaN" in line for line in lines)
