@@ -16,7 +16,7 @@ from torch import Tensor
 from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops.norm_direction import norm_direction
-from genfuse.penalties import activation, convolution, resampling
+from genfuse.penalties import activation, convolution, instance_norm, resampling
 from genfuse.penalties.modules_of import modules_of
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.recorder import Recorder
@@ -57,9 +57,9 @@ def _recorded(problem: Problem) -> tuple[Recorder, Tensor]:
 
     def kernels(call: Run) -> Run:
         with dispatch.forcing(forced):
-            return resampling.on_kernels(
-                activation.on_kernels(convolution.on_kernels(call, problem.accuracy))
-            )
+            for room in (activation, resampling, instance_norm):
+                call = room.on_kernels(call)
+            return convolution.on_kernels(call, problem.accuracy)
 
     with (
         _eagerly(),

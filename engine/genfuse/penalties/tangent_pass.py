@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genfuse.errors import UnsupportedError
@@ -37,6 +38,7 @@ class TangentPass:
         self._calls, self._point, self._output = recorder.calls, recorder.point, output
         self._aliases = [weight.alias for weight in recorder.weights.values()] if of_weights else []
         self._of_point = of_point
+        self._reaches_point = of_point or any(map(_crashes_without_input, self._calls))
         self._by_weight: dict[int, Tensor] = {}
         """final shares, by the alias's id"""
         self._onwards: dict[Value, Tensor] = {}
@@ -119,7 +121,7 @@ class TangentPass:
         """From primal values through the network's graph to the weights below, and to the point where it is wanted."""
         if not self._onwards:
             return None
-        wanted: list[Any] = [self._point.edge] if self._of_point else []
+        wanted: list[Any] = [self._point.edge] if self._reaches_point else []
         found = torch.autograd.grad(
             [value.edge for value in self._onwards],
             [*wanted, *self._aliases],
@@ -129,7 +131,22 @@ class TangentPass:
         for alias, share in zip(self._aliases, found[len(wanted) :], strict=True):
             if share is not None:
                 _add(self._by_weight, id(alias), share)
-        return found[0] if wanted else None
+        return found[0] if self._of_point else None
+
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By number of axes."""
+
+
+def _crashes_without_input(call: Call) -> bool:
+    """PyTorch's backward of a channels-last group norm for the weight alone writes to no memory (2.13)."""
+    if call.function is not F.group_norm:
+        return False
+    images = [given.primal.tensor for given in call.inputs if given.primal is not None]
+    return any(
+        image.ndim in _CHANNELS_LAST and image.is_contiguous(memory_format=_CHANNELS_LAST[image.ndim])
+        for image in images
+    )
 
 
 def _tangent(call: Call, called: Called, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
