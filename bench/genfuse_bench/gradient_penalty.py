@@ -103,8 +103,7 @@ class Critic:
 
     def gradients(self) -> list[Tensor]:
         """The penalty's, of all weights."""
-        weights = list(self.network.parameters())
-        return list(torch.autograd.grad(self._penalty(), weights, allow_unused=True, materialize_grads=True))
+        return weight_gradients(self._penalty(), self.network)
 
     def step(self) -> None:
         """Of a critic in training."""
@@ -112,6 +111,12 @@ class Critic:
         loss = self._scores(self.fake).mean() - self._scores(self.real).mean() + self._penalty()
         torch.autograd.backward(loss)
         self._optimizer.step()
+
+
+def weight_gradients(penalty: Tensor, network: nn.Module) -> list[Tensor]:
+    """Of a penalty, by each of the network's weights; zeros where there is none."""
+    weights = list(network.parameters())
+    return list(torch.autograd.grad(penalty, weights, allow_unused=True, materialize_grads=True))
 
 
 def _between(real: Tensor, fake: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from genfuse.data.faces import KNOWN, NEW
 from genfuse.systems.talking_head import TalkingHead
 
@@ -14,22 +16,11 @@ def of_heads(system: TalkingHead) -> dict[str, float]:
     ``distance`` to the face's own frames; ``distance_to_another_face`` to the next face's frames, with the same
     landmarks; ``distance_if_still`` of the face's frames to its frame a third of the track later.
     """
-    made, truth = [], []
-    for who in range(KNOWN, KNOWN + NEW):
-        shown = system.sample(FRAMES, label=f"face {who}").shown
-        assert shown is not None
-        _, frames, own = shown.chunk(3)
-        made.append(frames)
-        truth.append(own)
-    pairs = {
-        "distance": (made, truth),
-        "distance_to_another_face": (made, [*truth[1:], truth[0]]),
-        "distance_if_still": (truth, [own.roll(FRAMES // 3, 0) for own in truth]),
+    shown = [system.sample(FRAMES, label=f"face {KNOWN + who}").shown for who in range(NEW)]
+    _, made, truth = torch.stack([rows for rows in shown if rows is not None]).chunk(3, 1)
+    apart = {
+        "distance": made - truth,
+        "distance_to_another_face": made - truth.roll(-1, 0),
+        "distance_if_still": truth - truth.roll(FRAMES // 3, 1),
     }
-    return {
-        name: round(
-            sum((a - b).abs().mean().item() for a, b in zip(*each, strict=True)) / NEW,
-            4,
-        )
-        for name, each in pairs.items()
-    }
+    return {name: round(each.abs().mean().item(), 4) for name, each in apart.items()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from genfuse.penalties.points import point_of
 from genfuse_bench.critics import WIDTH, dcgan_critic
-from genfuse_bench.gradient_penalty import OURS, PEERS, WEIGHT, Critic, allowed, pictures
+from genfuse_bench.gradient_penalty import OURS, PEERS, WEIGHT, Critic, allowed, pictures, weight_gradients
 from genfuse_bench.lab import EFFORT, LabRow
 from genfuse_bench.largest_error import largest_error
 from genfuse_bench.timing import Call, Effort, measure
@@ -102,8 +102,4 @@ def _race(versions: dict[str, Version], shape: tuple[int, ...], effort: Effort, 
 
 
 def _gradients(version: Version, network: nn.Module, x: Tensor) -> list[Tensor]:
-    return list(
-        torch.autograd.grad(
-            version(network, x, WEIGHT), list(network.parameters()), allow_unused=True, materialize_grads=True
-        )
-    )
+    return weight_gradients(version(network, x, WEIGHT), network)

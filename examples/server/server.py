@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from torch import Tensor
 
 import genfuse
+from genfuse.data.grid import image_grid
 from genfuse.samplers.loop import Model
 from genfuse.systems.ddpm import DDPM
 from genfuse.systems.sampling import SHIPPED
@@ -167,8 +168,9 @@ def warm_up(network: Model, system: DDPM, sizes: list[int], device: str) -> None
 
 def png(sample: Tensor) -> bytes:
     """(C, H, W) in [−1, 1], one channel or three, as a PNG."""
-    pixels = ((sample.cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    picture = pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0)
+    picture = image_grid(sample[None].cpu(), gap=0)
+    if len(sample) == 1:
+        picture = picture[..., 0]
     file = io.BytesIO()
     Image.fromarray(picture.numpy()).save(file, "PNG")
     return file.getvalue()

@@ -64,7 +64,12 @@ def faces(size: int = 32) -> ImageDataset:
     108 faces, which are the classes, with 12 expressions each; 12 others are held out. ValueError for a size below 8.
     """
     check_size(size)
-    return replace(_of(range(KNOWN), size), held_out=_of(range(KNOWN, KNOWN + NEW), size))
+    return replace(_of(range(KNOWN), size), held_out=new_faces(size))
+
+
+def new_faces(size: int) -> ImageDataset:
+    """The twelve alone, whose classes are 0 to 11."""
+    return _of(range(KNOWN, KNOWN + NEW), size)
 
 
 def _of(numbers: range, size: int) -> ImageDataset:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from genfuse import losses
 from genfuse.data.dataset import ImageDataset
-from genfuse.data.faces import KNOWN, NEW, draw, face, faces
+from genfuse.data.faces import KNOWN, NEW, draw, face, new_faces
 from genfuse.data.landmarks import read_track, sketched, speaking
 from genfuse.evaluate.encoder import Encoder, encoder
 from genfuse.names import check_name
@@ -105,7 +105,6 @@ class TalkingHead(System[TalkingHeadConfig]):
     name = "talking_head"
     config_class = TalkingHeadConfig
     views = 2
-    _new: ImageDataset | None = None
 
     def build(self) -> None:
         c, (channels, size, _) = self.config, self.image_shape
@@ -202,26 +201,27 @@ class TalkingHead(System[TalkingHeadConfig]):
         points = track[torch.arange(seed, seed + count) % len(track)]
         averaged = self.averaged.to(check.device("device", device)).eval()
         began = time.perf_counter()
-        made = torch.cat([self._frames(averaged, who, part) for part in torch.split(points, batch)])
+        made = self._frames(averaged, who, points, batch)
         seconds, size = time.perf_counter() - began, self.image_shape[1]
         shown = torch.cat((sketched(points, size), made, draw(face(who), points, size)))
         return Pictures(made, seconds, f"{self.name}, face {who}", count, shown=shown)
 
     @torch.no_grad()
-    def _frames(self, averaged: nn.Module, who: int, points: Tensor) -> Tensor:
+    def _frames(self, averaged: nn.Module, who: int, points: Tensor, batch: int = 64) -> Tensor:
         """(N, 3, S, S) on the CPU, of landmarks (N, 24, 2)."""
         assert isinstance(averaged, Driven)
         place = next(averaged.parameters()).device
-        embedding = averaged.embed(self._seen_of(who).to(place)).expand(len(points), -1)
-        made: Tensor = averaged(sketched(points, self.image_shape[1]).to(place), embedding)
-        return made.cpu()
+        embedding = averaged.embed(self._seen_of(who).to(place))
+        parts = [sketched(part, self.image_shape[1]).to(place) for part in torch.split(points, batch)]
+        return torch.cat([averaged(part, embedding.expand(len(part), -1)).cpu() for part in parts])
+
+    @cached_property
+    def _new(self) -> ImageDataset:
+        return new_faces(self.image_shape[1])
 
     def _seen_of(self, who: int) -> Tensor:
         """The frames that are seen of a new face, landmarks and picture: (SEEN, 6, S, S)."""
-        new = faces(self.image_shape[1]).held_out if self._new is None else self._new
-        assert new is not None
-        self._new = new
-        return new.images[new.labels == who - KNOWN][:SEEN]
+        return self._new.images[self._new.labels == who - KNOWN][:SEEN]
 
     @classmethod
     def defaults(cls, image_shape: tuple[int, ...]) -> tuple[TalkingHeadConfig, RunConfig]:
