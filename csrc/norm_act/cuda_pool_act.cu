@@ -55,7 +55,8 @@ __device__ void pool_act(const NormActArguments& arguments) {
 }  // namespace genfuse
 
 #ifdef GENFUSE_STORED
-extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, 2)
+// Offsets of 64 bits take registers that a second block would need: it would spill them in bfloat16.
+extern "C" __global__ void __launch_bounds__(genfuse::kTileThreads, sizeof(GENFUSE_INDEX) > 4 ? 1 : 2)
     pool_act(const __grid_constant__ genfuse::NormActArguments arguments) {
     using namespace genfuse;
     genfuse::pool_act<GENFUSE_STORED, GENFUSE_ORDER, GENFUSE_INDEX>(arguments);
