@@ -76,6 +76,12 @@ class Excuse(NamedTuple):
 
 EXCUSED = (
     Excuse(
+        r"^cuda conv_norm_act \(.*, 64 x (64|128)",
+        "bytes touched",
+        "A picture of 8 x 8 fills one tile: its taps are split among blocks, whose sums of float32 pass through the "
+        "cache, 33 kB each of 128 outputs. One block alone would read all weights on one of a hundred multiprocessors.",
+    ),
+    Excuse(
         r"^triton (sampler_step \((stochastic|everything)|philox_normal \(|sampler_step \(.*noise).*channels_last",
         "128 bits",
         "Four normal numbers of a Philox block belong to four pixels of a plane, which lie a pixel's channels apart in "

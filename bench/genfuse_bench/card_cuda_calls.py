@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,10 +24,10 @@ def cuda_calls(dtype: torch.dtype) -> Iterator[Call]:
 
 
 def _images(dtype: torch.dtype, layout: str, *shape: int) -> Iterator[Tensor]:
-    """As many as are asked for; "planes": of a larger image, which no instantiation takes as one run of memory."""
+    """As many as are asked for; "planes": the left half of larger ones, which none takes as one run of memory."""
     while True:
         if layout == "planes":
-            yield ones(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., ::2]
+            yield ones(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., : shape[-1]]
         else:
             yield ones(*shape, dtype=dtype, layout=LAYOUTS[layout])
 
@@ -82,14 +83,17 @@ def _norm_calls(dtype: torch.dtype) -> Iterator[Call]:
 
 
 def _convolution_calls(dtype: torch.dtype) -> Iterator[Call]:
-    """3 x 3 of 128 and of 64 channels at 32 x 32 and 8 x 8, and their gradients; statistics of x are given."""
+    """3 x 3 of 128 and of 64 channels at 32 x 32 and 8 x 8, and their gradients; statistics of x are given.
+
+    Of 1 x 1 the gradient of the weights alone, which has tiles of its own.
+    """
     from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
     from genfuse_kernels.conv_norm_act.cuda_input_gradient import input_gradient
     from genfuse_kernels.conv_norm_act.cuda_weight_gradient import weight_gradient
 
     accuracies: tuple[Accuracy | None, ...] = ("fast", None, "exact") if dtype == torch.float32 else (None,)
     for layout in (*LAYOUTS, "planes"):
-        for size, channels in ((32, 128), (8, 128), (32, 64)):
+        for size, channels in ((32, 128), (8, 128), (32, 64), (8, 64)):
             new = _images(dtype, layout, 1, channels, size, size)
             out, x, residual = (next(new) for _ in range(3))
             weight = ones(channels, channels, 3, 3, dtype=dtype, layout=torch.channels_last)
@@ -105,3 +109,5 @@ def _convolution_calls(dtype: torch.dtype) -> Iterator[Call]:
                 yield Call("3x3", input_gradient, (out, weight, x, s, tensors), back, flops=work)
                 if size == 32 and channels == 128:
                     yield Call("3x3", weight_gradient, (out, x, weight, s), tensors, flops=work)
+                    s, weight = replace(s, padding=(0, 0)), weight[:, :, :1, :1].contiguous()
+                    yield Call("1x1", weight_gradient, (out, x, weight, s), tensors, flops=work // 9)

@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from genfuse_kernels.common.tensor_table import SHARE, TILE, number_of, run_of, tile_of
+from genfuse_kernels.common.target import warps_of
+from genfuse_kernels.common.tensor_table import SHARE, THREADS, TILE, number_of, run_of, tile_of
 from genfuse_kernels.spectral_norm.spec import sizes
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -253,7 +254,12 @@ def tables(lists: Sequence[Sequence[Tensor]], dims: Sequence[int], eps: float) -
             (len(found), triton.cdiv(most_rows, ROWS)),
             (len(found), triton.cdiv(most_columns, VECTOR)),
             (len(found), SHARE),
-            {"TYPE": _TYPES[dtype], "UNIT": unit, "enable_fp_fusion": True},
+            {
+                "TYPE": _TYPES[dtype],
+                "UNIT": unit,
+                "enable_fp_fusion": True,
+                "num_warps": warps_of(THREADS),
+            },
         )
 
 
