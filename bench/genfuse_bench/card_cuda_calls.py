@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -109,5 +108,5 @@ def _convolution_calls(dtype: torch.dtype) -> Iterator[Call]:
                 yield Call("3x3", input_gradient, (out, weight, x, s, tensors), back, flops=work)
                 if size == 32 and channels == 128:
                     yield Call("3x3", weight_gradient, (out, x, weight, s), tensors, flops=work)
-                    s, weight = replace(s, padding=(0, 0)), weight[:, :, :1, :1].contiguous()
+                    s, weight = s._replace(padding=(0, 0)), weight[:, :, :1, :1].contiguous()
                     yield Call("1x1", weight_gradient, (out, x, weight, s), tensors, flops=work // 9)
