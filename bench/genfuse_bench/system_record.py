@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from genfuse.evaluate import PerceptualDistance, diversity, encoder, fid, freche
 from genfuse.systems import ngrams
 from genfuse.systems.cogan import CoGAN
 from genfuse.systems.ebgan import EBGAN
+from genfuse.systems.singan import SinGAN
 from genfuse.systems.talking_head import TalkingHead
 from genfuse.systems.text_style import TextStyle
 from genfuse.systems.text_to_image import TextToImage
@@ -36,6 +39,8 @@ from genfuse_bench.translation_record import of_translations
 
 COUNT = 1000
 """Samples that are measured."""
+PAUSE = 120.0
+"""Seconds between rows of a log that a picture or a checkpoint may take; what is longer is a pause."""
 ROWS = 8
 """Names of many that a picture shows, a row each."""
 CONDITIONAL = ("cgan", "msgan")
@@ -56,13 +61,14 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
         "command": command,
         "seed": loaded.metadata["train"]["seed"],
         "steps": loaded.step,
-        "seconds": round(logged[-1]["time"] - logged[0]["time"]),
+        "seconds": round(_trained([row["time"] for row in logged])),
         "machine": f"{env.processor()}, shared with other work",
         "config": loaded.metadata["config"],
         "metrics": _last(logged),
         "measured": _measured(system, source),
     }
-    if isinstance(source, ImageDataset) and not isinstance(system, Translator | CoGAN | TalkingHead):
+    pairs_or_one = (Translator, CoGAN, TalkingHead, SinGAN)
+    if isinstance(source, ImageDataset) and not isinstance(system, pairs_or_one):
         found["over_steps"] = _over_steps(run, source, logged)
     if isinstance(source, TextDataset):
         with atomic_path(folder / f"{run.name}.txt") as temporary:
@@ -72,6 +78,12 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
     with atomic_path(folder / f"{run.name}.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
+
+
+def _trained(times: list[float]) -> float:
+    """Seconds between the rows of a log, without the pauses of a run that was resumed."""
+    between = [after - before for before, after in pairwise(times)]
+    return sum(seconds for seconds in between if seconds < max(PAUSE, 10 * median(between)))
 
 
 def _shown(system: System[Any], to: Path, *, is_pictures: bool) -> dict[str, Any]:
