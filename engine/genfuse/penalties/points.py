@@ -30,7 +30,7 @@ def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int, 
         return philox_lerp(fake, real, seed, first)
     noise = noise_like(real, seed, STREAM_PERTURBATION, first)
     wide = real.detach() if real.dtype == torch.float64 else real.detach().float()
-    return real + noise * (_PERTURBATION * wide.std(correction=0)).to(real.dtype)
+    return torch.addcmul(real, noise, (_PERTURBATION * wide.std(correction=0)).to(real.dtype))
 
 
 def noise_like(samples: Tensor, seed: int, stream: int, first: int = 0) -> Tensor:
