@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[], Tensor]] = {
     "timestep_embedding": lambda: ops.timestep_embedding(torch.ones(3, device="cpu"), 8),
     "upfirdn2d": lambda: ops.upfirdn2d(X, torch.ones(3, device="cpu"), up=2, padding=1),
     "upfirdn2d without a filter": lambda: ops.upfirdn2d(X, None, down=2),
+    "philox_lerp": lambda: ops.philox_lerp(X, X, 5),
     "philox_normal": lambda: ops.philox_normal(torch.tensor([1, 2], device="cpu"), (2, 3)),
     "clip_grad_norm": lambda: ops.clip_grad_norm([X.clone()], 1.0, are_gradients=True),
     "clip_grad_norm of nothing": lambda: ops.clip_grad_norm([], 1.0),

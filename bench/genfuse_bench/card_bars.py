@@ -27,6 +27,7 @@ PRODUCTS = (
 )
 ELEMENTWISE = (
     "sampler_step",
+    "philox_lerp",
     "philox_normal",
     "bias_act",
     "leaky_relu_tangent",

@@ -21,6 +21,7 @@ def all_calls(dtype: torch.dtype) -> Iterator[Call]:
     yield from sampler_calls(dtype)
     yield from list_calls(dtype)
     yield from network_calls(dtype)
+    yield from lerp_calls(dtype)
     if dtype != torch.float64:
         yield from norm_calls(dtype)
         yield from conv_calls(dtype)
@@ -123,6 +124,16 @@ def bias_act_calls(dtype: torch.dtype) -> Iterator[Call]:
         yield Call(f"scale, noise, bias, {layout}", bias_act, (out, x, bias, scale, noise, s))
         flags = (True, False, False, False)
         yield Call(f"gradient, {layout}", bias_act_gradient, (out, gradient, x, None, None, None, s, *flags))
+
+
+def lerp_calls(dtype: torch.dtype) -> Iterator[Call]:
+    """Points between two pairs of pictures, and the gradient by one of them."""
+    from genfuse_kernels.philox_lerp.triton_impl import philox_lerp
+
+    for layout, memory_format in LAYOUTS.items():
+        out, start, end = (ones(2, 3, 64, 64, dtype=dtype, layout=memory_format) for _ in "ose")
+        yield Call(layout, philox_lerp, (out, start, end, 2**40, 0))
+        yield Call(f"gradient, {layout}", philox_lerp, (out, None, end, 2**40, 0))
 
 
 def tangent_calls(dtype: torch.dtype) -> Iterator[Call]:

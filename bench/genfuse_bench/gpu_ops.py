@@ -163,6 +163,23 @@ def _philox_normal(x: Tensor) -> Subject:
     )
 
 
+def _philox_lerp(x: Tensor) -> Subject:
+    end = torch.randn_like(x)
+
+    def plain(x: Tensor) -> Tensor:
+        weight = torch.rand((x.shape[0], *[1] * (x.ndim - 1)), device=x.device, dtype=x.dtype)
+        return torch.lerp(x, end, weight)
+
+    return Subject(
+        "philox_lerp",
+        "beside torch.rand and lerp",
+        tuple(x.shape),
+        {"": lambda: genfuse.ops.philox_lerp(x, end, 5)},
+        {"eager": lambda: plain(x)},
+        {"torch.compile": _compiled(plain, x)},
+    )
+
+
 def _sampler_reduce(x: Tensor) -> Subject:
     sampler = genfuse.Sampler("ddim", 4, clip=genfuse.samplers.Clip(quantile=0.995, threshold_max=2.0))
     dtype = torch.float64 if x.device.type == "cpu" else torch.float32
@@ -412,6 +429,7 @@ _MAKERS: dict[str, Callable[[Tensor], Subject]] = {
     "norm_act": _norm_act,
     "norm_stats": _norm_stats,
     "conv_norm_act": _conv_norm_act,
+    "philox_lerp": _philox_lerp,
     "philox_normal": _philox_normal,
     "sampler_reduce": _sampler_reduce,
     "ema_update": _ema_update,

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "philox_lerp/params.h"
 #include "philox_normal/params.h"
 #include "sampler_reduce/params.h"
 #include "sampler_step/params.h"
@@ -63,6 +64,19 @@ void sampler_reduce(int dtype, const py::tuple& sizes, const py::object& x, cons
     call(genfuse_sampler_reduce, args);
 }
 
+void philox_lerp(int dtype, const py::tuple& sizes, const py::object& out, const py::object& start,
+                 const py::object& end, int64_t seed, int64_t first, int threads) {
+    genfuse_philox_lerp_args args{};
+    args.shape = shape_from(dtype, sizes);
+    args.out = tensor_from(out, args.shape.axes);
+    args.start = tensor_from(start, args.shape.axes);
+    args.end = tensor_from(end, args.shape.axes);
+    args.seed = seed;
+    args.first = first;
+    args.threads = threads;
+    call(genfuse_philox_lerp, args);
+}
+
 void philox_normal(int dtype, const py::tuple& sizes, const py::object& out, uintptr_t seeds, uintptr_t rows,
                    int64_t row, uint32_t stream, int threads) {
     genfuse_philox_normal_args args{};
@@ -95,6 +109,8 @@ void bind_ops(py::module_& module) {
     module.def("sampler_reduce", &sampler_reduce, py::arg("dtype"), py::arg("sizes"), py::arg("x"),
                py::arg("model_output"), py::arg("uncond"), py::arg("table"), py::arg("rows"), py::arg("row"),
                py::arg("index"), py::arg("scales"), py::arg("threads"));
+    module.def("philox_lerp", &philox_lerp, py::arg("dtype"), py::arg("sizes"), py::arg("out"),
+               py::arg("start"), py::arg("end"), py::arg("seed"), py::arg("first"), py::arg("threads"));
     module.def("philox_normal", &philox_normal, py::arg("dtype"), py::arg("sizes"), py::arg("out"),
                py::arg("seeds"), py::arg("rows"), py::arg("row"), py::arg("stream"), py::arg("threads"));
     module.def("philox_words", &philox_words, py::arg("blocks"), py::arg("first_block"), py::arg("seed"),

@@ -54,6 +54,7 @@ OPS: dict[str, tuple[Backend, ...]] = {
     "norm_direction": ("cpu", "triton", "aten", "reference"),
     "norm_stats": ("cpu", "triton", "cuda", "aten", "reference"),
     "norm_tangent": ("cpu", "triton", "aten", "reference"),
+    "philox_lerp": ("cpu", "triton", "aten", "reference"),
     "philox_normal": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_step": ("cpu", "triton", "cuda", "aten", "reference"),
     "sampler_reduce": ("cpu", "triton", "cuda", "aten", "reference"),

@@ -53,6 +53,16 @@ def sampler_reduce(
     scales: int,
     threads: int,
 ) -> None: ...
+def philox_lerp(
+    dtype: int,
+    sizes: tuple[int, ...],
+    out: _Tensor,
+    start: _Tensor | None,
+    end: _Tensor | None,
+    seed: int,
+    first: int,
+    threads: int,
+) -> None: ...
 def philox_normal(
     dtype: int,
     sizes: tuple[int, ...],

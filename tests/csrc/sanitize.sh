@@ -17,6 +17,6 @@ GENFUSE_CPU_EXTENSION=$(ls "$PWD/$build"/_cpu*.so) GENFUSE_LIBRARY="$PWD/$build/
     tests/ops/test_attention.py tests/ops/test_bias_act.py tests/ops/test_clip_grad_norm.py tests/ops/test_clip_weights.py tests/ops/test_ema_update.py \
     tests/ops/test_conv_gradient_cpu.py tests/ops/test_conv_norm_act_cpu.py \
     tests/ops/test_leaky_relu_tangent.py tests/ops/test_linear.py tests/ops/test_norm_act.py \
-    tests/ops/test_norm_gradient.py tests/ops/test_norm_direction.py tests/ops/test_norm_stats.py tests/ops/test_norm_tangent.py tests/ops/test_philox_normal_cpu.py \
+    tests/ops/test_norm_gradient.py tests/ops/test_norm_direction.py tests/ops/test_norm_stats.py tests/ops/test_norm_tangent.py tests/ops/test_philox_lerp.py tests/ops/test_philox_normal_cpu.py \
     tests/ops/test_sampler_reduce_cpu.py \
     tests/ops/test_sampler_step_cpu.py tests/ops/test_spectral_norm.py tests/ops/test_threads.py tests/ops/test_timestep_embedding.py tests/ops/test_upfirdn2d.py "$@"

@@ -76,6 +76,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "attention": (ops.attention, {"q": X, "k": X, "v": X}),
     "embedding": (ops.timestep_embedding, {"t": torch.ones(2), "channels": 8}),
+    "points between": (ops.philox_lerp, {"start": X, "end": X, "seed": 5}),
     "noise": (ops.philox_normal, {"seeds": SEEDS, "shape": (2, 3), "row": SEEDS}),
     "step": (ops.sampler_step, STEP),
     "step in place": (ops.sampler_step_, {**STEP, "out": torch.zeros_like(X), "stored": torch.zeros_like(X)}),

@@ -61,6 +61,10 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[Make], tuple[Any, ...]]]] =
     ),
     "norm_direction": (ops.norm_direction, lambda make: (make(2, 3, 8, 8),)),
     "norm_stats": (ops.norm_stats, lambda make: (make(2, 3, 8, 8),)),
+    "philox_lerp": (
+        lambda start, end: ops.philox_lerp(start, end, 5),
+        lambda make: (make(2, 3, 8, 8), make(2, 3, 8, 8)),
+    ),
     "philox_normal": (
         lambda seeds: ops.philox_normal(seeds, (2, 3, 8, 8)),
         lambda make: (make(2, dtype=torch.int64),),

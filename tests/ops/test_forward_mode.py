@@ -20,6 +20,7 @@ from genfuse.ops import (
     norm_direction,
     norm_stats,
     norm_tangent,
+    philox_lerp,
     timestep_embedding,
 )
 from genfuse_kernels.conv_norm_act.settings import NORMS
@@ -40,6 +41,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], tuple[int, ...]]] = {
     "bias_act": (lambda x: bias_act(x, x[0, 0], activation="elu", dim=-1, clamp=0.8), (2, 4, 5)),
     "norm_direction": (lambda x: norm_direction(x)[1], (3, 8)),
     "norm_tangent": (lambda x: norm_tangent(x, x.sin(), WEIGHT[:3, :2, 0, 0]), (6, 8)),
+    "philox_lerp": (lambda x: philox_lerp(x.sin(), x, 5), (3, 8)),
     "linear": (lambda x: linear(x, WEIGHT[:, :, 0, 0], activation="silu"), (5, 4)),
     "attention": (lambda x: attention(x, x, x), (1, 2, 5, 4)),
     "timestep_embedding": (lambda t: timestep_embedding(t, 8), (3,)),

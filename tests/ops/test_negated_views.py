@@ -58,6 +58,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Tensor], dict[str, Any]]] =
     ),
     "norm_direction": (ops.norm_direction, {"x": image(3, 8)}, {}),
     "norm_tangent": (ops.norm_tangent, {"x": image(6, 8), "tangent": image(6, 8), "weight": image(2, 4)}, {}),
+    "philox_lerp": (ops.philox_lerp, {"start": image(3, 8), "end": image(3, 8)}, {"seed": 5}),
     "timestep_embedding": (lambda t: ops.timestep_embedding(t, 8), {"t": image(4).abs()}, {}),
     "sampler_step": (
         ops.sampler_step,

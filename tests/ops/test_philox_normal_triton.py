@@ -1,4 +1,4 @@
-"""`philox_normal` in Triton, under the interpreter: triton_proof/interpreted/test_philox_normal.py."""
+"""`philox_normal` and `philox_lerp` in Triton: triton_proof/interpreted."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from triton_proof.process import run_interpreted
 
 
 def test_cases_under_the_interpreter() -> None:
-    run_interpreted("test_philox_normal.py")
+    run_interpreted("test_philox_normal.py", "test_philox_lerp.py")

@@ -219,6 +219,12 @@ def noise(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, An
     )
 
 
+def points(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    shape = [case.size() for _ in range(case.draw.choice((1, 2, 4, 5)))]
+    seed, first = case.draw.choice((0, 5, 2**63 - 1, -1, None)), case.draw.choice((0, 7, 2**32 - 1, -1))
+    return ops.philox_lerp, (case.tensor(*shape), case.tensor(*shape), seed, first), {}
+
+
 def embedding(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     return ops.timestep_embedding, (case.tensor(case.size()), case.draw.choice((*SIZES, -1, None))), {}
 
@@ -255,6 +261,7 @@ MAKERS = (
     bias_act,
     upfirdn2d,
     noise,
+    points,
     embedding,
     statistics,
     step,

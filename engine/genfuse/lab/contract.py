@@ -38,6 +38,7 @@ _LINES = {
     "norm_direction": "norms! direction! x",
     "norm_stats": "out! x",
     "norm_tangent": "out! x tangent weight? eps:float",
+    "philox_lerp": "out! start? end? seed:int first:int",
     "philox_normal": "out! seeds row:rows stream:int",
     "sampler_reduce": "scales! x model_output table index:rows * uncond?",
     "sampler_step": "out! stored!? x model_output? table index:rows * uncond? variance? history!? noise? noise_prev? "

@@ -14,6 +14,7 @@ from genfuse.ops.norm_act import norm_act
 from genfuse.ops.norm_direction import norm_direction
 from genfuse.ops.norm_stats import norm_stats
 from genfuse.ops.norm_tangent import norm_tangent
+from genfuse.ops.philox_lerp import philox_lerp
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.ops.sampler_reduce import sampler_reduce
 from genfuse.ops.sampler_step import sampler_step, sampler_step_
@@ -36,6 +37,7 @@ __all__ = [
     "norm_direction",
     "norm_stats",
     "norm_tangent",
+    "philox_lerp",
     "philox_normal",
     "sampler_reduce",
     "sampler_step",

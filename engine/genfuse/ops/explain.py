@@ -27,7 +27,9 @@ from genfuse_kernels.conv_norm_act.settings import kernel_size
 
 _OF_LISTS = frozenset({"clip_grad_norm", "clip_weights", "ema_update"})
 
-_DIFFERENTIATED = frozenset({"attention", "bias_act", "conv_norm_act", "linear", "norm_act", "upfirdn2d"})
+_DIFFERENTIATED = frozenset(
+    {"attention", "bias_act", "conv_norm_act", "linear", "norm_act", "philox_lerp", "upfirdn2d"}
+)
 """Ops that choose their backend anew where gradients are needed."""
 
 

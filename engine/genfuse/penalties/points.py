@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from genfuse.ops.philox_lerp import philox_lerp
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.penalties.kinds import Place
-from genfuse_kernels.philox_normal.reference import philox_words
-from genfuse_kernels.philox_normal.spec import STREAM_INTERPOLATION, STREAM_PERTURBATION
+from genfuse_kernels.philox_normal.spec import STREAM_PERTURBATION
 
 _PERTURBATION = 0.5
 """Deviation of DRAGAN's noise, in those of the pictures (Kodali et al.'s code)."""
@@ -27,19 +27,10 @@ def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int, 
     assert real is not None
     if place == "interpolates":
         assert fake is not None
-        return torch.lerp(fake, real, _weights(real, seed, first))
+        return philox_lerp(fake, real, seed, first)
     noise = noise_like(real, seed, STREAM_PERTURBATION, first)
     wide = real.detach() if real.dtype == torch.float64 else real.detach().float()
-    return real + noise * (_PERTURBATION * wide.std(correction=0)).to(real.dtype)
-
-
-def _weights(real: Tensor, seed: int, first: int) -> Tensor:
-    """Of the real pictures, uniform in (0, 1), one a sample."""
-    seeds, rows = _keys(real, seed, first)
-    # One number a sample: by PyTorch's integers, in a handful of small calls.
-    words = philox_words(seeds, 1, rows, STREAM_INTERPOLATION)[:, 0]
-    uniform = ((words >> 9).to(torch.float64) + 0.5) * 2.0**-23
-    return uniform.to(real.dtype).reshape(-1, *(1,) * (real.ndim - 1))
+    return torch.addcmul(real, noise, (_PERTURBATION * wide.std(correction=0)).to(real.dtype))
 
 
 def noise_like(samples: Tensor, seed: int, stream: int, first: int = 0) -> Tensor:

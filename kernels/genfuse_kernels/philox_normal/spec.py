@@ -31,7 +31,7 @@ STREAM_FORWARD = 2
 STREAM_DROPOUT = 3
 """Masks of dropout: uniform numbers, one a word, of which `conv_norm_act.spec` says the rest."""
 STREAM_INTERPOLATION = 4
-"""Weights of `genfuse.gradient_penalty` between samples: one uniform number each, of the first word."""
+"""Weights of `philox_lerp` between samples: one uniform number each, of the first word."""
 STREAM_PERTURBATION = 5
 """Its noise around real samples."""
 STREAM_PATH = 6
