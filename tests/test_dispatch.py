@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -248,3 +249,34 @@ def test_every_backend_of_every_op_is_there_and_takes_the_same_arguments() -> No
         for name in backends:
             if env.backend_missing(name) is None:
                 assert wanted <= set(inspect.signature(dispatch.launcher(op, name)).parameters), (op, name)
+
+
+def test_a_kernel_runs_with_its_tensors_gpu_as_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton launches on the current GPU, whichever has the tensors."""
+    current = [0]
+
+    class Entered:
+        def __init__(self, device: torch.device) -> None:
+            self.number, self.before = device.index, current[0]
+
+        def __enter__(self) -> None:
+            current[0] = self.number
+
+        def __exit__(self, *_: object) -> None:
+            current[0] = self.before
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current[0])
+    monkeypatch.setattr(torch.cuda, "device", Entered)
+    monkeypatch.setattr(env, "backend_missing", lambda name: None)
+    monkeypatch.setattr(env, "incapable", lambda number: None)
+    monkeypatch.setattr(dispatch, "launcher", lambda op, name: lambda: (name, current[0]))
+    for number in (0, 1):
+        device = torch.device("cuda", number)
+        assert dispatch.select("norm_act", device, torch.float32)() == ("triton", number)  # type: ignore[func-returns-value]
+        like = SimpleNamespace(device=device)
+        for launch in (
+            dispatch.chosen_launcher("norm_act", "triton", like),  # type: ignore[arg-type]
+            dispatch.gradient_launcher("norm_act", "triton", dispatch.launcher("norm_act", "triton"), like),  # type: ignore[arg-type]
+        ):
+            assert launch() == ("triton", number)
+        assert current == [0]

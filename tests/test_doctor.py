@@ -67,6 +67,11 @@ def test_nothing_to_do_where_all_is_there(machine: dict[str, str | None]) -> Non
             "update the driver to 580 or newer, or install a PyTorch built with CUDA 12",
         ),
         (
+            Driver((11, 4), READY.devices),
+            "built with CUDA 13.0, too new for the driver's 11.4",
+            "update the driver to 580 or newer",
+        ),
+        (
             Driver((13, 0), (*READY.devices, ("Old", (7, 5)))),
             "Old, compute capability 7.5: too low for every Triton and CUDA kernel, which need 8.0",
             "PyTorch's own kernels (aten) run there",

@@ -50,6 +50,7 @@ def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Device]:
     standin = Device()
     monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: standin.capturing)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: GPU.index)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(env, "gpu_driver", lambda: "580.65.06")
     monkeypatch.setattr(env, "backend_missing", lambda name: None)

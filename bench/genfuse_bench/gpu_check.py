@@ -25,8 +25,19 @@ from genfuse_bench.steps import Step, run
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-SANITIZED = tuple(f"tests/ops/test_{op}_cuda.py" for op in ("philox_normal", "sampler_step", "norm_act"))
-"""Tests that compute-sanitizer watches, under which a kernel takes a hundred times as long."""
+SANITIZED = tuple(
+    f"tests/ops/test_{of}_cuda.py"
+    for of in (
+        "philox_normal",
+        "sampler_step",
+        "sampler_reduce",
+        "norm_stats",
+        "norm_act",
+        "norm_gradient",
+        "conv_norm_act",
+    )
+)
+"""Tests that compute-sanitizer watches, under which a kernel takes a hundred times as long: every kernel in CUDA."""
 
 
 def steps(device: str, output: Path, *, quick: bool) -> Iterator[Step]:

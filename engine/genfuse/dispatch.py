@@ -26,6 +26,7 @@ from torch import Tensor
 from genfuse import env, measured, registry, tuned
 from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
+from genfuse_kernels.common.device_guard import on_device
 
 Backend = Literal["cpu", "triton", "cuda", "aten", "reference"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
@@ -326,7 +327,8 @@ def select(
     """The launcher that runs. UnsupportedError, naming the obstacles, where there is none."""
     launch = _launcher_for(op, device, dtype, gradients, limits)
     observer = _observer
-    return launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
+    seen = launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
+    return on_device(device, seen)
 
 
 class Observer(Protocol):
@@ -366,13 +368,15 @@ def gradient_launcher(op: str, backend: Backend, launch: Gradient, like: Tensor)
     like    says where, and in what dtype
     """
     observer = _observer
-    return launch if observer is None else observer.chosen(f"{op}_gradient", backend, launch, like)
+    seen = launch if observer is None else observer.chosen(f"{op}_gradient", backend, launch, like)
+    return on_device(like.device, seen)
 
 
 def chosen_launcher(op: str, backend: Backend, like: Tensor) -> Launcher:
     """Of a backend that was chosen before, so that an observer sees it; `like` says where, and in what dtype."""
     launch, observer = launcher(op, backend), _observer
-    return launch if observer is None else observer.chosen(op, backend, launch, like)
+    seen = launch if observer is None else observer.chosen(op, backend, launch, like)
+    return on_device(like.device, seen)
 
 
 def is_observed() -> bool:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -120,8 +121,7 @@ def _torch(driver: Driver) -> Finding:
         return Finding(
             "PyTorch",
             f"built with CUDA {built}, too new for the driver's {_dotted(driver.version)}",
-            f"update the driver to {LEAST_DRIVER.get(major, 'a newer one')} or newer, or install a PyTorch built "
-            f"with CUDA {driver.version[0]}",
+            _update(major, driver.version[0], f"install a PyTorch built with CUDA {driver.version[0]}"),
         )
     return Finding("PyTorch", f"built with CUDA {built}")
 
@@ -157,6 +157,13 @@ def _triton() -> Iterator[Finding]:
             f"{compiler or 'none'}, but Triton builds its launchers with one",
             "install gcc or clang, or set CC to one",
         )
+    header = Path(str(sysconfig.get_config_var("INCLUDEPY"))) / "Python.h"
+    if not header.is_file():
+        yield Finding(
+            "Python's headers",
+            f"{header} is not there, but Triton builds its launchers with it",
+            f"install them: python{sysconfig.get_python_version()}-dev or python3-devel by your system's name",
+        )
 
 
 def _cuda(driver: Driver) -> Iterator[Finding]:
@@ -185,7 +192,7 @@ def _cuda(driver: Driver) -> Iterator[Finding]:
         yield Finding(
             "NVRTC",
             f"{nvrtc.version()}, too new for the driver's CUDA {_dotted(driver.version)}",
-            f"update the driver to {LEAST_DRIVER.get(major, 'a newer one')} or newer, or {install}",
+            _update(major, driver.version[0], install),
         )
         return
     yield Finding("NVRTC", nvrtc.version())
@@ -227,6 +234,12 @@ def _logs() -> Iterator[Finding]:
     """Compilations that failed, whose logs are kept."""
     for log in sorted((cache_directory() / "cuda").glob("*.log")):
         yield Finding("failed compilation", str(log), "read it; remove the file once it is settled")
+
+
+def _update(needed: int, has: int, otherwise: str) -> str:
+    """What to do about a driver for an older CUDA, of which `otherwise` needs one that genfuse has kernels for."""
+    newer = f"update the driver to {LEAST_DRIVER.get(needed, 'a newer one')} or newer"
+    return f"{newer}, or {otherwise}" if has in LEAST_DRIVER else newer
 
 
 def _dotted(version: tuple[int, int] | None) -> str:

@@ -241,15 +241,15 @@ class StandInCuda:
         yield
 
     @contextmanager
-    def graph(self, captured: object) -> Iterator[None]:
-        self.done.append("capture")
+    def graph(self, captured: object, stream: SimpleNamespace) -> Iterator[None]:
+        self.done.append(f"capture on {stream.name}")
         yield
         if self.fails:
             raise RuntimeError(self.fails)
 
 
 def test_kernels_are_warm_before_the_capture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a stream of its own, which both sides wait for, as PyTorch asks."""
+    """On a stream of its own, which both sides wait for, as PyTorch asks, and which is of the device that captures."""
     cuda = StandInCuda()
     monkeypatch.setattr(cuda_graph.torch, "cuda", cuda)
     replay = capture(lambda: cuda.done.append("row"), torch.device("cuda", 0))
@@ -260,7 +260,7 @@ def test_kernels_are_warm_before_the_capture(monkeypatch: pytest.MonkeyPatch) ->
         "on side",
         *warm,
         "main waits for side",
-        "capture",
+        "capture on side",
         "row",
         "replay",
     ]

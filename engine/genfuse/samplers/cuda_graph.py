@@ -271,7 +271,8 @@ def capture(row: Callable[[], None], device: torch.device) -> Callable[[], None]
     current.wait_stream(side)
     captured: Any = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.device(device), torch.cuda.graph(captured):
+        # PyTorch's own stream for captures is the first GPU's that captured anything
+        with torch.cuda.device(device), torch.cuda.graph(captured, stream=side):
             row()
     except RuntimeError as error:
         raise UnsupportedError(

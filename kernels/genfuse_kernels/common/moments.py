@@ -19,6 +19,9 @@ TILE = 2048
 SPAN = 16 * TILE
 """Elements that a program reads at least before another joins it at the same channels."""
 
+PROGRAMS = 128
+"""That one sample is worth having where that costs nothing, on any device: its bits may not depend on which."""
+
 LAUNCH = {"num_warps": 4, "enable_fp_fusion": True}
 """Options of a kernel that walks over such tiles."""
 
@@ -44,8 +47,12 @@ class Tiles(NamedTuple):
         }
 
 
-def tiles(channels: int, positions: int, channels_last: bool, share: int = 1) -> Tiles:
-    """Tiles of TILE/share elements, long where memory is; a kernel that keeps more values wants fewer of each."""
+def tiles(channels: int, positions: int, channels_last: bool, share: int = 1, *, sums: bool = True) -> Tiles:
+    """Tiles of TILE/share elements, long where memory is; a kernel that keeps more values wants fewer of each.
+
+    sums   whether a program leaves numbers of its span for others to merge, which short spans make more of; without,
+           they are as short as PROGRAMS of one sample ask for
+    """
     tile = TILE // share
     most_channels, most_positions = (triton.next_power_of_2(size) for size in (channels, positions))
     if channels_last:
@@ -55,8 +62,11 @@ def tiles(channels: int, positions: int, channels_last: bool, share: int = 1) ->
         block_p = min(most_positions, tile)
         block_c = min(most_channels, tile // block_p, 64)
     block_p = max(block_p, 4)  # a Philox block's
-    span = max(SPAN // (block_c * block_p), 1) * block_p
-    return Tiles(block_c, block_p, triton.cdiv(channels, block_c), triton.cdiv(positions, span), span)
+    span, channel_blocks = max(SPAN // (block_c * block_p), 1) * block_p, triton.cdiv(channels, block_c)
+    least = max(block_p, 16)  # a span's first address is then known to be aligned
+    while not sums and span > least and channel_blocks * triton.cdiv(positions, span) < PROGRAMS:
+        span //= 2
+    return Tiles(block_c, block_p, channel_blocks, triton.cdiv(positions, span), span)
 
 
 @triton.jit

@@ -281,7 +281,7 @@ def _write(
     tensors: UnitTensors,
 ) -> None:
     batch, channels, positions = x.shape[0], x.shape[1], x.shape[2] * x.shape[3]
-    plan = tiles(channels, positions, operand(x).channel == 1, 2)
+    plan = tiles(channels, positions, operand(x).channel == 1, 2, sums=False)
     of_part = gradient[:, first : first + channels]
     read_gradient_kernel[(batch * plan.channel_blocks * plan.splits,)](
         operand(out),

@@ -134,7 +134,7 @@ def apply(
     read, added, written = fit(x), fit(residual), fit(out)
     batch, channels = x.shape[:2]
     positions, out_positions = x.shape[2] * x.shape[3], out.shape[2] * out.shape[3]
-    plan = tiles(channels, out_positions, operand(read).channel == 1)
+    plan = tiles(channels, out_positions, operand(read).channel == 1, sums=stats_out is not None)
     rows = batch * channels
     partial = None if stats_out is None else room_for_parts(plan.splits, rows, x)
     norm_act_kernel[(batch * plan.channel_blocks * plan.splits,)](

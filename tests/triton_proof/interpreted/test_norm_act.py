@@ -123,3 +123,13 @@ def test_the_ops_take_them_where_asked() -> None:
     with genfuse.backend("aten"), torch.no_grad():
         want = genfuse.ops.norm_act(x, norm="group", num_groups=2, activation="silu")
     assert torch.allclose(y, want, atol=1e-5)
+
+
+def test_one_picture_keeps_a_gpu_busy() -> None:
+    """In channels last, whose tiles have many channels: where no statistics have to be merged."""
+    x = torch.randn(1, 64, 32, 64).to(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    with interpreter.record() as traffic:
+        norm_act(out, None, x, Settings(activation="relu"))
+    (launch,) = traffic.each
+    assert launch.programs == 64 and torch.equal(out, x.relu())
