@@ -23,10 +23,10 @@ def cuda_calls(dtype: torch.dtype) -> Iterator[Call]:
 
 
 def _images(dtype: torch.dtype, layout: str, *shape: int) -> Iterator[Tensor]:
-    """As many as are asked for; "planes": the left half of larger ones, which none takes as one run of memory."""
+    """As many as are asked for; "planes": of a larger image, which no instantiation takes as one run of memory."""
     while True:
         if layout == "planes":
-            yield ones(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., : shape[-1]]
+            yield ones(*shape[:-1], 2 * shape[-1], dtype=dtype)[..., ::2]
         else:
             yield ones(*shape, dtype=dtype, layout=LAYOUTS[layout])
 
@@ -108,5 +108,5 @@ def _convolution_calls(dtype: torch.dtype) -> Iterator[Call]:
                 yield Call("3x3", input_gradient, (out, weight, x, s, tensors), back, flops=work)
                 if size == 32 and channels == 128:
                     yield Call("3x3", weight_gradient, (out, x, weight, s), tensors, flops=work)
-                    s, weight = s._replace(padding=(0, 0)), weight[:, :, :1, :1].contiguous()
-                    yield Call("1x1", weight_gradient, (out, x, weight, s), tensors, flops=work // 9)
+                    point, of_point = weight[:, :, :1, :1].contiguous(), s._replace(padding=(0, 0))
+                    yield Call("1x1", weight_gradient, (out, x, point, of_point), tensors, flops=work // 9)
