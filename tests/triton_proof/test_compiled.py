@@ -260,3 +260,18 @@ def test_the_shortest_way_leads_past_a_store_and_goes_round_no_loop():
 )
 def test_occupancy(target, registers, shared, threads, expected):
     assert occupancy(target, registers, shared, threads) == expected
+
+
+def test_every_launch_says_whether_products_are_fused_with_sums(monkeypatch):
+    """Triton's default changes with 3.10: bits and registers would, and before that every process is warned."""
+    said: dict[str, set[bool | None]] = {}
+
+    def note(self, *_, warmup=False, **options):
+        said.setdefault(self.fn.__name__, set()).add(options.get("enable_fp_fusion"))
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", note)
+    with compiled.standin_driver("sm_90"):
+        for dtype in (torch.bfloat16, torch.float32):
+            for call in all_calls(dtype):
+                call.run()
+    assert len(said) > 20 and {name for name, given in said.items() if given != {True}} == set()
