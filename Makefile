@@ -60,9 +60,10 @@ proof: $(VENV)/.installed-test
 	$(BIN)/python -m genfuse_bench.proof $(ARGS)
 
 # For a machine with a GPU: the suite on it, compute-sanitizer where it is installed, the benches against their peers;
-# results in bench/results/<device>. `make gpu-check ARGS="--device cpu --quick"` rehearses it without a GPU.
+# results in bench/results/<device>. What compiles CUDA is installed beside a PyTorch built for it.
+# `make gpu-check ARGS="--device cpu --quick"` rehearses it without a GPU.
 gpu-check: $(VENV)/.installed-test
-	$(INSTALL) ".[test,$$($(BIN)/python -c 'from genfuse import env; print(env.cuda_extra())')]"
+	$(INSTALL) ".[test$$($(BIN)/python -c 'import torch; from genfuse import env; print(torch.version.cuda and "," + env.cuda_extra() or "")')]"
 	$(BIN)/python -m genfuse_bench.gpu_check $(ARGS)
 
 $(VENV)/bin/python:

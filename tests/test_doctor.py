@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | 
     monkeypatch.setenv("GENFUSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     monkeypatch.setenv("CC", "sh")
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(sysconfig, "get_config_var", {"INCLUDEPY": str(tmp_path)}.get)
     return installed
 
 
@@ -171,6 +174,12 @@ def test_compiler_folders_and_logs(
     monkeypatch.setenv("CC", "no-such-compiler -O3")
     assert problem().what == "C compiler"
     monkeypatch.setenv("CC", "sh")
+    (tmp_path / "Python.h").unlink()
+    assert problem()[:2] == (
+        "Python's headers",
+        f"{tmp_path / 'Python.h'} is not there, but Triton builds its launchers with it",
+    )
+    (tmp_path / "Python.h").touch()
     log = tmp_path / "cache" / "cuda" / "sampler_step-sm_90a-0.log"
     log.parent.mkdir(parents=True)
     log.touch()

@@ -44,7 +44,8 @@ def steps(device: str, output: Path, *, quick: bool) -> Iterator[Step]:
     """All of them; `quick`: a few tests, and benches of small tensors."""
     python, genfuse = sys.executable, [sys.executable, "-m", "genfuse"]
     on_gpu = device.startswith("cuda")
-    needed = (("GENFUSE_REQUIRE_BACKENDS", "cpu,triton,cuda"),) if on_gpu else ()
+    backends = "cpu,triton" if torch.version.hip else "cpu,triton,cuda"
+    needed = (("GENFUSE_REQUIRE_BACKENDS", backends),) if on_gpu else ()
     yield Step("doctor", [*genfuse, "doctor"], 300.0)
     tests = ["-m", "device", "tests/device", *SANITIZED] if quick else []
     yield Step("tests", [python, "-m", "pytest", "-q", *tests], environment=needed)

@@ -143,11 +143,14 @@ def test_all_steps_and_what_they_leave(
     assert summary["sanitizer"] and summary["commit"] and not summary["device"].startswith("cuda")
 
 
-def test_on_a_gpu_its_backends_are_asked_for(tmp_path: Path) -> None:
+def test_on_a_gpu_its_backends_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by = {step.name: step for step in steps("cuda", tmp_path, quick=False)}
     assert by["tests"].command[-3:] == ["-m", "pytest", "-q"]
     assert dict(by["tests"].environment) == {"GENFUSE_REQUIRE_BACKENDS": "cpu,triton,cuda"}
     assert by["bench-ops"].command[-4:] == ["--device", "cuda", "--output", str(tmp_path)]
+    monkeypatch.setattr(torch.version, "hip", "6.4")  # AMD's, which have Triton alone
+    tests = next(step for step in steps("cuda", tmp_path, quick=False) if step.name == "tests")
+    assert dict(tests.environment) == {"GENFUSE_REQUIRE_BACKENDS": "cpu,triton"}
     for path in gpu_check.SANITIZED:
         assert (ROOT / path).is_file()
 

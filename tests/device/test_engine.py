@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 import genfuse
 from genfuse import tuned
+from genfuse.nn import UNet, UNetConfig
 
 pytestmark = pytest.mark.device("cuda")
 SHAPE = (4, 3, 16, 16)
@@ -36,6 +40,30 @@ def test_a_graph_draws_what_sample_draws(sampler: str, backend: str) -> None:
         for seeds in (0, [7, 7, 1, 2]):
             want = genfuse.sample(model, SHAPE, sampler=sampler, steps=9, seeds=seeds, device="cuda")
             torch.testing.assert_close(draw(seeds), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", [None, "cuda"])
+def test_an_optimised_network_computes_and_trains_the_same_and_is_captured(backend: Any) -> None:
+    """Units of convolutions, norms and attention; no further from float64 than twice what PyTorch's own are."""
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(channels=(32, 64), attention_levels=(1,))).cuda().eval()
+    fast, exact = genfuse.optimize(model), copy.deepcopy(model).double()
+    x, t = torch.randn(SHAPE, device="cuda"), torch.full((len(SHAPE),), 3.0, device="cuda")
+
+    def results(network: Any, x: Tensor, t: Tensor) -> list[Tensor]:
+        y = network(x, t)
+        return [y.detach(), *torch.autograd.grad(y.square().mean(), list(network.parameters()))]
+
+    want = results(exact, x.double(), t.double())
+    theirs = results(model, x, t)
+    with genfuse.backend(backend) if backend else nullcontext():
+        found = results(fast, x, t)
+        draw = genfuse.graph(fast, SHAPE, sampler="dpmpp_2m", steps=5)
+        sampled = genfuse.sample(fast, SHAPE, sampler="dpmpp_2m", steps=5, seeds=0, device="cuda")
+    for got, other, right in zip(found, theirs, want, strict=True):
+        scale = float(right.abs().max())
+        assert (got - right).abs().max() <= 2 * (other - right).abs().max() + 1e-4 * scale
+    torch.testing.assert_close(draw(0), sampled, rtol=1e-4, atol=1e-4)
 
 
 def test_replays_neither_allocate_nor_wait() -> None:

@@ -20,10 +20,12 @@ from genfuse_bench.card import Card, triton_card  # noqa: E402
 from genfuse_bench.card_calls import all_calls  # noqa: E402
 from genfuse_bench.card_convolutions import conv_calls  # noqa: E402
 from genfuse_bench.occupancy import occupancy  # noqa: E402
+from genfuse_kernels.common import layout  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
 from genfuse_kernels.norm_act.triton_impl import norm_act  # noqa: E402
+from genfuse_kernels.upfirdn2d import triton_impl as upfirdn2d  # noqa: E402
 from triton_proof.seeds import rotating  # noqa: E402
 
 COMMITTED = [card for card in cards.load() if card.backend == "triton"]
@@ -125,6 +127,19 @@ def test_tiles_are_copied_by_tensor_descriptors_from_sm_90_on(target: str):
     code = get_sass(binary.asm["cubin"])
     copies = {name for name in ("UTMALDG", "LDGSTS") if name in code}
     assert copies == ({"LDGSTS"} if target == "sm_80" else {"UTMALDG"})
+
+
+def test_offsets_of_64_bits_compile_and_spill_nothing(monkeypatch):
+    """What tensors of 2^31 elements a sample get; a call a day."""
+    monkeypatch.setattr(layout, "INT32_LIMIT", 0)
+    monkeypatch.setattr(upfirdn2d, "INT32_LIMIT", 0)
+    calls = list(all_calls(torch.bfloat16))
+    for number in rotating(1, len(calls)):
+        call = calls[number * 7919 % len(calls)]
+        with compiled.standin_driver("sm_90"):
+            for kernel, binary in call.compiled():
+                card = triton_card(binary, kernel, call.case, "sm_90", torch.bfloat16)
+                assert not card.spills, card
 
 
 @triton.jit
@@ -245,3 +260,18 @@ def test_the_shortest_way_leads_past_a_store_and_goes_round_no_loop():
 )
 def test_occupancy(target, registers, shared, threads, expected):
     assert occupancy(target, registers, shared, threads) == expected
+
+
+def test_every_launch_says_whether_products_are_fused_with_sums(monkeypatch):
+    """Triton's default changes with 3.10: bits and registers would, and before that every process is warned."""
+    said: dict[str, set[bool | None]] = {}
+
+    def note(self, *_, warmup=False, **options):
+        said.setdefault(self.fn.__name__, set()).add(options.get("enable_fp_fusion"))
+
+    monkeypatch.setattr(triton.runtime.jit.JITFunction, "run", note)
+    with compiled.standin_driver("sm_90"):
+        for dtype in (torch.bfloat16, torch.float32):
+            for call in all_calls(dtype):
+                call.run()
+    assert len(said) > 20 and {name for name, given in said.items() if given != {True}} == set()

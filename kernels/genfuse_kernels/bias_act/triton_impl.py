@@ -123,7 +123,7 @@ def _run(
         0 if noise is None or noise.shape[0] == 1 else form.pixels,
         s.negative_slope, s.gain, 0.0 if s.clamp is None else s.clamp,
         ACTIVATION=s.activation, BOUNDED=s.clamp is not None, LAST=form.channels_last, OF_RESULT=of_result,
-        BEFORE_SCALE=before_scale, BLOCK=_BLOCK, num_warps=warps_of(128),
+        BEFORE_SCALE=before_scale, BLOCK=_BLOCK, num_warps=warps_of(128), enable_fp_fusion=True,
     )  # fmt: skip
 
 

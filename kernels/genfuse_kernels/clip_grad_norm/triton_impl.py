@@ -93,7 +93,7 @@ def clip_grad_norm(norm: Tensor, gradients: Sequence[Tensor], max_norm: float, o
         for table in launches:
             sum_squares_kernel[table.grid](table.rows, sums[first:], **table.constants)
             first += table.grid[0] * SHARE
-        norm_kernel[(1,)](sums, first, norm, TILE=1024, num_warps=4)
+        norm_kernel[(1,)](sums, first, norm, TILE=1024, num_warps=4, enable_fp_fusion=True)
         if only_finite and not torch.isfinite(norm):
             return
         for table in launches:

@@ -81,8 +81,9 @@ def tile_elements(tile, channels, positions, ORDER: tl.constexpr, QUADS: tl.cons
     block = tile * QUADS + tl.arange(0, QUADS)
     element = tile * (QUADS * 4) + tl.arange(0, QUADS * 4)
     if WIDE:
-        block = tile.to(tl.int64) * QUADS + tl.arange(0, QUADS)
-        element = tile.to(tl.int64) * (QUADS * 4) + tl.arange(0, QUADS * 4)
+        wide = tl.full((), tile, tl.int64)
+        block = wide * QUADS + tl.arange(0, QUADS)
+        element = wide * (QUADS * 4) + tl.arange(0, QUADS * 4)
         exists = element < channels.to(tl.int64) * positions
     else:
         exists = element < channels * positions

@@ -132,4 +132,6 @@ def fold_moments(stats: Tensor, partial: Tensor | None) -> None:
     """Fill `stats` (..., 2) float32 from `room_for_parts`'s, once every part is there."""
     if partial is not None:
         rows = partial.shape[2]
-        fold_moments_kernel[(triton.cdiv(rows, 128),)](stats, partial, rows, partial.shape[1], BLOCK=128)
+        fold_moments_kernel[(triton.cdiv(rows, 128),)](
+            stats, partial, rows, partial.shape[1], BLOCK=128, enable_fp_fusion=True
+        )

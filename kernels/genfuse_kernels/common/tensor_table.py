@@ -57,6 +57,7 @@ def tables(lists: Sequence[Sequence[Tensor]], number: float) -> Iterator[Table]:
                 "ALIGNED": aligned,
                 "TILE": TILE,
                 "num_warps": warps_of(THREADS),
+                "enable_fp_fusion": True,
             },
         )
 

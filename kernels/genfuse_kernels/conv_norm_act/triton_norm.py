@@ -177,7 +177,7 @@ def norm_table(x: Tensor, skip: Tensor | None, s: Settings, tensors: NormTensors
         if stats is not None and s.norm == "batch":
             moments = torch.empty((channels, 2), dtype=torch.float32, device=x.device)
             batch_moments_kernel[(triton.cdiv(channels, _LANES),)](
-                moments, stats, batch, channels, BLOCK=_LANES
+                moments, stats, batch, channels, BLOCK=_LANES, enable_fp_fusion=True
             )
             stats, mean, var = None, moments[:, 0], moments[:, 1]
     if mean is not None and var is not None and mean.stride(0) != var.stride(0):
@@ -204,6 +204,7 @@ def norm_table(x: Tensor, skip: Tensor | None, s: Settings, tensors: NormTensors
         s.eps,
         BLOCK_G=block_g,
         BLOCK_S=block_s,
+        enable_fp_fusion=True,
     )
     return Table(table, _pixel_table(x, skip, s) if of_pixel else None)
 
@@ -240,5 +241,6 @@ def _pixel_table(x: Tensor, skip: Tensor | None, s: Settings) -> Tensor:
         RMS=s.norm == "rms_pixel",
         BLOCK_C=block_c,
         BLOCK_P=block_p,
+        enable_fp_fusion=True,
     )
     return table

@@ -146,7 +146,7 @@ def weight_gradient(
         enable_fp_fusion=True,
     )
     fold_weights_kernel[(triton.cdiv(weight.numel(), 256),)](
-        out, partial, weight.numel(), splits, taps, inputs, BLOCK=256
+        out, partial, weight.numel(), splits, taps, inputs, BLOCK=256, enable_fp_fusion=True
     )
     return out
 

@@ -42,4 +42,5 @@ def leaky_relu_tangent(
             float(positive_slope),
             BLOCK=_BLOCK,
             num_warps=warps_of(128),
+            enable_fp_fusion=True,
         )

@@ -46,8 +46,10 @@ def norm_direction(norms: Tensor, direction: Tensor, x: Tensor) -> None:
     values = math.prod(x.shape[1:])
     one_by_one = x.shape[0] < 2 or x.stride(0) == values
     if x.stride() == direction.stride() and one_by_one:
-        norm_direction_kernel[(x.shape[0],)](norms, direction, x, values, BLOCK=_BLOCK)
+        norm_direction_kernel[(x.shape[0],)](norms, direction, x, values, BLOCK=_BLOCK, enable_fp_fusion=True)
         return
     made = torch.empty(x.shape, dtype=direction.dtype, device=x.device)
-    norm_direction_kernel[(x.shape[0],)](norms, made, x.contiguous(), values, BLOCK=_BLOCK)
+    norm_direction_kernel[(x.shape[0],)](
+        norms, made, x.contiguous(), values, BLOCK=_BLOCK, enable_fp_fusion=True
+    )
     direction.copy_(made)

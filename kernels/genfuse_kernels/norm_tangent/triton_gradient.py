@@ -90,7 +90,7 @@ def norm_tangent_gradient(
         blocks = triton.cdiv(columns, BLOCK)
         norm_tangent_gradient_kernel[(sets * blocks,)](
             found.get("x"), found.get("tangent"), gradient, x, tangent, weight, factors, sets, columns,
-            rows, by, run, blocks, BLOCK=BLOCK,
+            rows, by, run, blocks, BLOCK=BLOCK, enable_fp_fusion=True,
         )  # fmt: skip
     if "weight" in found:
         at_once = min(triton.next_power_of_2(run), _RUN)
@@ -98,6 +98,6 @@ def norm_tangent_gradient(
         blocks = triton.cdiv(by, block)
         norm_tangent_weight_gradient_kernel[(rows * blocks,)](
             found["weight"], gradient, x, tangent, factors, sets, columns, rows, by, run, blocks,
-            BLOCK=block, BLOCK_RUN=at_once,
+            BLOCK=block, BLOCK_RUN=at_once, enable_fp_fusion=True,
         )  # fmt: skip
     return found

@@ -39,4 +39,5 @@ def fill(out: Tensor, x: Tensor, tangent: Tensor, weight: Tensor | None, factors
     blocks = triton.cdiv(columns, BLOCK)
     norm_tangent_kernel[(sets * blocks,)](
         out, x, tangent, weight, factors, sets, columns, *weight_size(weight, columns), blocks, BLOCK=BLOCK,
+        enable_fp_fusion=True,
     )  # fmt: skip

@@ -160,7 +160,7 @@ def set_factors(
         BLOCK=min(TILE, triton.next_power_of_2(columns)), **LAUNCH,
     )  # fmt: skip
     norm_tangent_factors_kernel[(triton.cdiv(sets, _SETS),)](
-        factors, partial, sets, columns, splits, SPAN, float(eps), BLOCK=_SETS
+        factors, partial, sets, columns, splits, SPAN, float(eps), BLOCK=_SETS, enable_fp_fusion=True
     )
     return factors
 

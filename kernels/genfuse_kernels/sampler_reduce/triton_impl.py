@@ -211,6 +211,8 @@ def sampler_reduce(
     else:
         operands = [fit(tensor) for tensor in (x, model_output, uncond)]
         plan = walk(operands, draws=False, threads=THREADS.get(x.dtype, 512))
+        if plan.arguments["WIDE"]:  # of which more would spill
+            plan = walk(operands, draws=False, threads=128)
         sampler_reduce_kernel[(x.shape[0],)](
             written,
             *(operand(tensor) for tensor in operands),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import genfuse
+from genfuse_kernels.common import layout
 from genfuse_kernels.conv_norm_act import reference, triton_conv, triton_descriptors, triton_impl
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Settings
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act
@@ -159,6 +160,18 @@ def test_a_samples_bits_are_its_own_and_repeat(norm: Any) -> None:
 
     whole = of(slice(None))
     assert torch.equal(whole, of(slice(None))) and torch.equal(whole[2:], of(slice(2, 3)))
+
+
+def test_offsets_of_64_bits_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sample of 2^31 elements gets."""
+    x, weight, residual = torch.randn(2, 16, 5, 7), torch.randn(20, 16, 3, 3), torch.randn(2, 20, 5, 7)
+    s, found = Settings(padding=(1, 1), norm="group", num_groups=4, activation="relu"), []
+    for limit in (2**31, 0):
+        monkeypatch.setattr(layout, "INT32_LIMIT", limit)
+        found.append((torch.empty(2, 20, 5, 7), torch.empty(2, 20, 2)))
+        conv_norm_act(*found[-1], x, weight, None, s, residual=residual)
+    for narrow, wide in zip(*found, strict=True):
+        assert torch.equal(narrow, wide)
 
 
 def test_the_op_takes_it_where_asked() -> None:

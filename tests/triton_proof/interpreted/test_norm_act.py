@@ -10,7 +10,7 @@ from torch import Tensor
 
 import genfuse
 from genfuse.lab import interpreter
-from genfuse_kernels.common import moments
+from genfuse_kernels.common import layout, moments
 from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, Activation, Settings
 from genfuse_kernels.norm_act.triton_impl import norm_act
 from genfuse_kernels.norm_stats.triton_impl import norm_stats
@@ -133,3 +133,19 @@ def test_one_picture_keeps_a_gpu_busy() -> None:
         norm_act(out, None, x, Settings(activation="relu"))
     (launch,) = traffic.each
     assert launch.programs == 64 and torch.equal(out, x.relu())
+
+
+def test_offsets_of_64_bits_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a sample of 2^31 elements gets, in the op and its gradient."""
+    x = torch.randn(2, 12, 7, 8).to(memory_format=torch.channels_last)
+
+    def run() -> tuple[Tensor, Tensor]:
+        leaf = x.clone().requires_grad_()
+        with genfuse.backend("triton"):
+            y: Any = genfuse.ops.norm_act(leaf, norm="group", num_groups=3, activation="silu")
+            return y.detach(), torch.autograd.grad(y.square().sum(), leaf)[0]
+
+    narrow = run()
+    monkeypatch.setattr(layout, "INT32_LIMIT", 0)
+    for got, want in zip(run(), narrow, strict=True):
+        assert torch.equal(got, want)
