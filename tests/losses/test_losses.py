@@ -144,6 +144,17 @@ def test_mode_seeking_is_the_authors() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mode_seeking_of_equal_latents_seeks_nothing(dtype: torch.dtype) -> None:
+    """Whether they gave equal pictures, as a deterministic generator does, or others."""
+    z, images = torch.randn(2, 4, 8).to(dtype)
+    for others in (images, images + 1):
+        made = images.clone().requires_grad_()
+        loss = losses.mode_seeking(made, others, z, z)
+        (gradient,) = torch.autograd.grad(loss, made)
+        assert loss == 0 and (gradient == 0).all()
+
+
 def test_feature_matching_by_its_formulas() -> None:
     real = [torch.randn(6, 4, 3, 3, dtype=torch.float64), torch.randn(6, 8, dtype=torch.float64)]
     fake = [torch.randn(6, 4, 3, 3, dtype=torch.float64), torch.randn(6, 8, dtype=torch.float64)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -199,3 +201,38 @@ def test_training_promises_bits_and_keeps_one_image() -> None:
             runs.append((y, *torch.autograd.grad(y.square().sum(), leaf)))
     for other in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+
+CHANNELS_LAST = """
+import sys, torch, genfuse
+from genfuse.ops import norm_act
+failed = []
+for dtype, groups, affine, asked in (
+    (dtype, groups, affine, asked)
+    for dtype in (torch.float64, torch.float32)
+    for groups in (2, 8)
+    for affine in ("norm_weight", "norm_bias", "norm_weight norm_bias")
+    for asked in ("x", "weights", "weights of a frozen image")
+):
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 6, 6, dtype=dtype)
+    v = torch.randn(2, 8, 6, 6, dtype=dtype).to(memory_format=torch.channels_last)
+    named = {name: torch.randn(8, dtype=dtype, requires_grad=True) for name in affine.split()}
+    found = []
+    for form in (torch.contiguous_format, torch.channels_last):
+        leaf = x.to(memory_format=form).requires_grad_("frozen" not in asked)
+        with genfuse.backend("aten"):
+            y = norm_act(leaf, norm="group", num_groups=groups, **named)
+        of = [leaf] if asked == "x" else list(named.values())
+        found.append(torch.autograd.grad(y, of, v))
+    for a, b in zip(*found):
+        if not torch.allclose(a, b, rtol=1e-5, atol=1e-5 if dtype == torch.float32 else 1e-12):
+            failed.append((dtype, groups, affine, asked))
+sys.exit(str(failed) if failed else 0)
+"""
+
+
+def test_pytorch_s_group_norm_of_channels_last_memory_gives_every_gradient() -> None:
+    """Where PyTorch's own backward ends the process (2.13), if the weight's gradient is asked for and x's is not."""
+    run = subprocess.run([sys.executable, "-c", CHANNELS_LAST], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

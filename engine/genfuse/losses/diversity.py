@@ -38,7 +38,7 @@ def mode_seeking(
     latents, other_latents  (N, ...) alike, drawn independently; no gradient goes to them
     epsilon                 bounds the loss where all pictures are equal; more than 0
 
-    Returns (). ValueError or TypeError for shapes that do not fit.
+    Returns (); 0, with no gradient, where the latents are equal. ValueError or TypeError for shapes that do not fit.
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon is {epsilon}, expected more than 0")
@@ -48,4 +48,6 @@ def mode_seeking(
         raise ValueError(f"latents has {drawn.shape[0]} samples, expected {made.shape[0]} as images")
     of_images = (made - other_made).abs().mean()
     of_latents = (drawn - other_drawn).abs().mean().detach()
-    return of_latents / (of_images + epsilon * of_latents)
+    bounded = of_images + epsilon * of_latents
+    are_equal = bounded == 0  # latents and pictures: 0/0
+    return torch.where(are_equal, 0, of_latents / torch.where(are_equal, 1, bounded))

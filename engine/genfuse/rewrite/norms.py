@@ -1,12 +1,15 @@
-"""Norms that no convolution follows: each becomes one call, with the activation and addition behind it."""
+"""Norms that no convolution follows: each becomes one call, with the activation and addition behind it. And PyTorch's
+instance norms that are left, by the call whose gradient is right."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Graph, Node
 
+from genfuse.ops.instance_norm import instance_norm
 from genfuse.ops.norm_act import unit
 from genfuse.rewrite import patterns
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings
@@ -26,6 +29,13 @@ def fuse_norms(graph: Graph) -> list[Node]:
         if norm is not None and len(patterns.shape(node) or ()) in (3, 4):
             calls.append(_replaced(node, norm))
     return calls
+
+
+def mend_instance_norms(graph: Graph) -> None:
+    """Those that are left to PyTorch: that keep running statistics, of volumes."""
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is F.instance_norm:
+            node.target = instance_norm
 
 
 def absorb_end(settings: Settings, taken: list[Node]) -> Settings:
