@@ -23,9 +23,10 @@ def test_it_is_kept_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(path: Path, tmp_path: Path, proof: bool) -> None:
+def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proof: bool) -> None:
     if not proof and path != NOTEBOOKS[date.today().toordinal() % len(NOTEBOOKS)]:
         pytest.skip("another one's day: `make docs` runs them all")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of its kernel: other tests run beside it
     notebook = nbformat.read(path, as_version=4)
     there = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=there).execute()
