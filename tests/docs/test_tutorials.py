@@ -1,8 +1,8 @@
-"""Every block of Python in the tutorials runs, in order, in one namespace a page."""
+"""Every tutorial runs: its Python in one namespace, its commands, with the files that it has its reader write."""
 
 from __future__ import annotations
 
-import re
+import shutil
 import sys
 import types
 from datetime import date
@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from docs.page import blocks, work_through
+from embed import library
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 BY_TURNS = ("diffusers", "optimize")
@@ -21,16 +24,23 @@ def test_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     day = date.today().toordinal()
     if not proof and page.stem in BY_TURNS and page.stem != BY_TURNS[day % len(BY_TURNS)]:
         pytest.skip("the other one's day: both compile networks")
+    languages = {block.language for block in blocks(page)}
+    assert "python" in languages, f"{page.name} has no Python"
+    if "c" in languages:
+        needs_c()
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
-    text = page.read_text(encoding="utf-8")
-    found = list(re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-    assert found, f"{page.name} has no Python"
     module = types.ModuleType(f"tutorial_{page.stem}")  # a real one: Dynamo looks functions' globals up in it
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for block in found:
-        before = text[: block.start(1)].count("\n")  # a traceback names the page's own line
-        exec(compile("\n" * before + block[1], str(page), "exec"), vars(module))
+    work_through(page, module, tmp_path)
+
+
+def needs_c() -> None:
+    for tool in ("cc", "pkg-config"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not here")
+    if not (library.prefix() / "share/pkgconfig/genfuse.pc").exists():
+        pytest.skip("libgenfuse is not installed")
 
 
 def test_drawings_are_as_their_script_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,8 @@ class Report:
 
     def __str__(self) -> str:
         text = io.StringIO()
-        Console(width=110, file=text).print(self)
+        # text alone: in a notebook rich would show it at once and leave this empty, or colour it
+        Console(width=110, file=text, force_terminal=False, force_jupyter=False).print(self)
         return text.getvalue()
 
     def __rich__(self) -> Group:
