@@ -64,24 +64,33 @@ def cases(
 
 
 # activations
-cases("relu relu_ relu6 sigmoid sigmoid_ tanh tanh_ silu mish gelu softplus logsigmoid elu selu glu")
+cases(
+    "relu relu_ relu6 sigmoid sigmoid_ tanh tanh_ silu mish gelu softplus logsigmoid elu elu_ selu selu_ glu"
+)
+cases("celu celu_ softsign tanhshrink hardshrink softshrink")
+cases("hardswish", prepare=lambda h: 3 * h)
 cases("leaky_relu leaky_relu_", 0.2)
 cases("hardtanh hardtanh_", -0.4, 0.5)
 cases("gelu", approximate="tanh")
 cases("softplus", 2.0, 0.5)
 cases("elu", 0.7)
+cases("celu", 0.5, rooms="F")  # whose 1/α PyTorch's gradient rounds to float32
+cases("hardshrink softshrink", 0.2)
+cases("threshold threshold_", 0.1, 0.3)
 cases("glu", 1)
 FUNCTIONS["edits by a flag"] = lambda h, w: _by_a_flag(h.flatten(1)) + _by_a_flag(h.exp())
 FUNCTIONS["prelu"] = lambda h, w: F.prelu(h, w[:, 0, 0])
 FUNCTIONS["prelu of one"] = lambda h, w: torch.prelu(h, w[:1, 0, 0]) + h.prelu(w[:, 0, 1])
 cases("softmax log_softmax", 1)
+cases("softmin", 1)
 cases("logsumexp", (1, 2), True)
+FUNCTIONS["softmax of no named axis"] = lambda h, w: F.softmax(h) + F.log_softmax(h, None) + F.softmin(h)
 
 
 def _by_a_flag(x: Tensor) -> Tensor:
     """By position and by name; `view` of what has none is a view itself."""
     total = F.silu((x * 1.0).view(3, -1), True) * F.relu((x * 1.0).view(3, -1), inplace=True)
-    for function in (F.leaky_relu, F.hardtanh, F.elu, F.selu, F.relu6, F.mish):
+    for function in (F.leaky_relu, F.hardtanh, F.elu, F.selu, F.relu6, F.mish, F.celu, F.hardswish):
         total = total + function((x * 1.0).view(3, -1), inplace=True).sin()
     return total
 
@@ -92,12 +101,22 @@ cases("add add_ sub sub_ subtract mul mul_ multiply div div_ true_divide divide"
 cases("add sub", 3.0, alpha=0.5)
 cases("add sub", OTHER, alpha=0.5)
 cases("rsub", OTHER)
-cases("neg negative square sin cos exp abs")
-cases("sqrt rsqrt reciprocal log", prepare=positive)
+cases("neg negative square abs absolute")
+cases("exp expm1 exp2 sin cos sinh cosh atan arctan erf")
+cases("tan", prepare=torch.tanh)
+cases("sqrt rsqrt reciprocal log log1p log2 log10", prepare=positive)
+FUNCTIONS["steps"] = lambda h, w: sum(
+    h * (getattr(torch, name)(3 * h) + getattr(3 * h, name)())
+    for name in ["sign", "floor", "ceil", "round", "trunc"]
+)
 cases("pow", 3)
 cases("pow", 2.0)
 FUNCTIONS["pow of 0"] = lambda h, w: torch.pow(h, 0) * h
 cases("pow", -0.5, prepare=positive)
+cases("pow", OTHER, prepare=positive)
+cases("pow", WEIGHT, prepare=positive)
+FUNCTIONS["powers of constants"] = lambda h, w: 2**h + torch.pow(0.7, h) + torch.pow(w.square() + 0.5, h)
+FUNCTIONS["pow of 0 and 1"] = lambda h, w: h * torch.pow(h, (w > 0).double())
 cases("clamp clamp_ clip", -0.4, 0.5)
 cases("clamp", max=0.3)
 cases("clamp_min clamp_max", 0.1)
@@ -143,6 +162,11 @@ FUNCTIONS["dot"] = lambda h, w: (
 )
 FUNCTIONS["einsum"] = lambda h, w: torch.einsum("nchw,nkhw,chw->nck", h, h, w) + F.normalize(h)[:, :, :4, 0]
 FUNCTIONS["einsum of a list"] = lambda h, w: torch.einsum("nchw,chw->nhw", [h, w])
+FUNCTIONS["bilinear"] = lambda h, w: (
+    F.bilinear(h, h.flip(1), w, w[:, 0, 0]) + torch.bilinear(h, w.expand(h.shape), w)
+)
+cases("cosine_similarity", OTHER, rooms="torch F")
+FUNCTIONS["cosine_similarity of a weight"] = lambda h, w: F.cosine_similarity(h[:, :, :1], w, dim=3)
 FUNCTIONS["addmm"] = lambda h, w: (
     torch.addmm(w[0, 0], h[:, 0, 0], w[1]) + h[:, 1, 1].addmm(h[:, 0, 0], w[1], beta=0.5, alpha=2)
 )
@@ -193,7 +217,14 @@ cases("sum mean var std amax amin logsumexp", (2, 3))
 cases("sum mean var std amax amin", (1, 3), keepdim=True)
 cases("var std", (1, 2), correction=0)
 cases("var std", 1, False, True)
-cases("cumsum", 2)
+cases("cumsum prod", 2)
+cases("prod", 1, True)
+FUNCTIONS["prod with zeros"] = lambda h, w: (
+    (h * torch.tensor([0, 1, 0, 1, 1, 1])).prod(3) + (h * (w > -1)).prod(2)
+)
+FUNCTIONS["prod of all"] = lambda h, w: (
+    h.flatten(1) * torch.prod(h[:, :2, 0, 0]) * h[:, :, :0].prod(2)[:, :1, 0]
+)
 cases("norm", 2, 1)
 cases("normalize", dim=2)
 cases("max min", 2)

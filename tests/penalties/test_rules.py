@@ -12,10 +12,13 @@ from torch.overrides import get_ignored_functions
 
 import genfuse
 from genfuse.penalties import recorder
-from penalties.double_backward import assert_exact
+from penalties.double_backward import assert_exact, by_double_backward, by_tangents, deviation, samples
 from penalties.functions import FUNCTIONS, Use
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*reduces over the first axis")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*reduces over the first axis"),
+    pytest.mark.filterwarnings("ignore:Implicit dimension choice"),
+]
 
 SHAPE = (3, 4, 6, 6)
 
@@ -49,6 +52,19 @@ def test_function(name: str) -> None:
     assert_exact(Critic(FUNCTIONS[name]), "zero-centered", SHAPE, at_most(name))
 
 
+def test_hardsigmoid() -> None:
+    """Which PyTorch cannot differentiate twice: by what it is."""
+    real, _ = samples(SHAPE)
+    found = []
+    for use in (F.hardsigmoid, lambda h: F.relu6(h + 3) / 6):
+        torch.manual_seed(1)
+        critic = Critic(lambda h, w, use=use: use(4 * h) * w).double()
+        weights = list(critic.parameters())
+        found.append(by_tangents(critic, real, real, "r1", weights))
+    found.append(by_double_backward(critic, real, "r1", weights))
+    assert max(deviation(found[0], found[2]), deviation(found[1], found[2])) <= 1e-7  # its sixth is float32's
+
+
 class Register(dict[Any, Any]):
     """The functions that were looked up."""
 
@@ -61,8 +77,8 @@ class Register(dict[Any, Any]):
         return super().get(function, default)
 
 
-ELSEWHERE = (Tensor.half, Tensor.bfloat16, Tensor.cuda, Tensor.cpu)
-"""Tested with low precision; on a GPU alone."""
+ELSEWHERE = (F.hardsigmoid, Tensor.half, Tensor.bfloat16, Tensor.cuda, Tensor.cpu)
+"""Tested above; with low precision; on a GPU alone."""
 
 
 def test_no_function_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,15 +113,54 @@ def logsigmoid(called: Called, input: Dual) -> Tensor:
     return input.tangent * torch.sigmoid(-input.primal)
 
 
-@rule("elu", inputs="curved")
+@rule("elu", "elu_", inputs="curved")
 def elu(called: Called, input: Dual, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     x = input.primal
     return torch.where(x > 0, input.tangent, input.tangent * alpha * torch.exp(x.clamp(max=0)))
 
 
-@rule("selu", inputs="curved")
+@rule("selu", "selu_", inputs="curved")
 def selu(called: Called, input: Dual, inplace: bool = False) -> Tensor:
     return _SELU_SCALE * elu(called, input, _SELU_ALPHA)
+
+
+@rule("celu", "celu_", inputs="curved")
+def celu(called: Called, input: Dual, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    x = input.primal
+    return torch.where(x > 0, input.tangent, input.tangent * torch.exp(x.clamp(max=0) / alpha))
+
+
+@rule("hardsigmoid", inputs="constant")
+def hardsigmoid(called: Called, input: Dual, inplace: bool = False) -> Tensor:
+    return input.tangent * ((input.primal > -3) & (input.primal < 3)) / 6
+
+
+@rule("hardswish", inputs="curved")
+def hardswish(called: Called, input: Dual, inplace: bool = False) -> Tensor:
+    """Howard et al. 2019: x·ReLU6(x + 3)/6."""
+    x = input.primal
+    between = torch.where(x < 3, x / 3 + 0.5, 1)
+    return input.tangent * torch.where(x > -3, between, 0)
+
+
+@rule("hardshrink", "softshrink", inputs="constant")
+def shrink(called: Called, input: Dual, lambd: float = 0.5) -> Tensor:
+    return input.tangent * (input.primal.abs() > lambd)
+
+
+@rule("threshold", "threshold_", inputs="constant")
+def threshold(called: Called, input: Dual, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    return input.tangent * (input.primal > threshold)
+
+
+@rule("softsign", inputs="curved")
+def softsign(called: Called, input: Dual) -> Tensor:
+    return input.tangent / (1 + input.primal.abs()).square()
+
+
+@composition("tanhshrink")
+def tanhshrink(function: object, input: Tensor) -> Tensor:
+    return input - torch.tanh(input)
 
 
 @composition("glu")

@@ -65,11 +65,34 @@ def reversed_div(function: Any, input: Tensor, other: Any) -> Tensor:
 
 
 @rule("pow", Tensor.__pow__, inputs="curved")
-def power(called: Called, input: Dual, exponent: Any) -> Tensor:
+def power(called: Called, input: Any, exponent: Any) -> Tensor:
+    found: Any = 0
+    if isinstance(input, Dual):
+        found = input.tangent * _by_base(input.primal, _value(exponent))
     if isinstance(exponent, Dual):
-        raise UnsupportedError("an exponent depends on the point, expected a number or a constant tensor")
-    slope: Tensor = exponent * torch.pow(input.primal, exponent - 1)
-    return input.tangent * (0 if isinstance(exponent, (int, float)) and exponent == 0 else slope)
+        found = found + exponent.tangent * _by_exponent(_value(input), exponent.primal)
+    result: Tensor = found
+    return result
+
+
+@rule(Tensor.__rpow__, inputs="curved")
+def reversed_power(called: Called, input: Any, base: Any) -> Tensor:
+    return power(called, base, input)
+
+
+def _by_base(base: Tensor, exponent: Any) -> Any:
+    """e·bᵉ⁻¹; 0 of no power, of 0 too, as PyTorch's gradient has it."""
+    if not isinstance(exponent, Tensor):
+        return 0 if exponent == 0 else exponent * torch.pow(base, exponent - 1)
+    return torch.where(exponent == 0, 0, exponent * torch.pow(base, exponent - 1))
+
+
+def _by_exponent(base: Any, exponent: Tensor) -> Tensor:
+    """bᵉ·ln b; 0 of base 0, whose power is 0 along all of its way."""
+    base = torch.as_tensor(base, dtype=exponent.dtype, device=exponent.device)
+    is_zero = (base == 0) & (exponent >= 0)
+    slope = torch.pow(base, exponent) * torch.log(torch.where(is_zero, 1, base))
+    return torch.where(is_zero, 0, slope)
 
 
 @rule("square", inputs="curved")
@@ -93,28 +116,7 @@ def reciprocal(called: Called, input: Dual) -> Tensor:
     return -input.tangent * called.result.square()
 
 
-@rule("exp", result="curved")
-def exp(called: Called, input: Dual) -> Tensor:
-    found: Tensor = input.tangent * called.result
-    return found
-
-
-@rule("log", inputs="curved")
-def log(called: Called, input: Dual) -> Tensor:
-    return input.tangent / input.primal
-
-
-@rule("sin", inputs="curved")
-def sin(called: Called, input: Dual) -> Tensor:
-    return input.tangent * torch.cos(input.primal)
-
-
-@rule("cos", inputs="curved")
-def cos(called: Called, input: Dual) -> Tensor:
-    return -input.tangent * torch.sin(input.primal)
-
-
-@rule("abs", inputs="constant")
+@rule("abs", "absolute", inputs="constant")
 def absolute(called: Called, input: Dual) -> Tensor:
     return input.tangent * torch.sign(input.primal)
 
@@ -137,6 +139,11 @@ def _bounds(name: str, given: Sequence[Any], named: dict[str, Any]) -> tuple[Any
         return None, named.get("max", *given)
     low, high = (*given, None, None)[:2]
     return named.get("min", low), named.get("max", high)
+
+
+@rule("sign", "floor", "ceil", "round", "trunc")
+def step(called: Called, input: Dual, *_: Any, **__: Any) -> Tensor:
+    return torch.zeros_like(input.tangent)
 
 
 @rule("maximum", "minimum", inputs="constant")

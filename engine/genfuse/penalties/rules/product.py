@@ -78,6 +78,20 @@ def mul(called: Called, input: Any, other: Any) -> Tensor:
     return found
 
 
+@composition("bilinear")
+def bilinear(function: Any, input1: Any, input2: Any, weight: Any, bias: Any = None) -> Tensor:
+    """x₁ᵀ·W·x₂ of each output."""
+    product = torch.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return product if bias is None else product + bias
+
+
+@composition("cosine_similarity")
+def cosine_similarity(function: Any, x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    shape = torch.broadcast_shapes(x1.shape, x2.shape)
+    first, second = (F.normalize(x.expand(shape), dim=dim, eps=eps) for x in (x1, x2))
+    return (first * second).sum(dim)
+
+
 @composition("addmm", "baddbmm", "addbmm", "addmv")
 def added_product(
     function: Any, input: Any, first: Any, second: Any, *, beta: float = 1, alpha: float = 1

@@ -1,4 +1,4 @@
-"""Tangents of sums, means, variances, norms and maxima over axes."""
+"""Tangents of sums, products, means, variances, norms and maxima over axes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ def over_samples(input: Tensor, dim: Any = None, *_: Any, **named: Any) -> bool:
 def linear(called: Called, input: Dual, *rest: Any, **named: Any) -> Tensor:
     found: Tensor = called.function(input.tangent, *rest, **named)
     return found
+
+
+@rule("prod", inputs="curved", couples=over_samples)
+def product(
+    called: Called, input: Dual, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
+    """By halves, each pair's tangent with its product: no quotient, so zeros are as any number."""
+    x, tangent = (each.flatten() for each in input) if dim is None else input
+    axis = 0 if dim is None else dim
+    while (rest := x.shape[axis]) > 1:
+        parts = [rest // 2, rest // 2, rest % 2]
+        (x, other, odd), (first, second, last) = x.split(parts, axis), tangent.split(parts, axis)
+        tangent = torch.cat([first * other + x * second, last], axis)
+        x = torch.cat([x * other, odd], axis)
+    return tangent.sum(axis, keepdim=keepdim and dim is not None)  # of one, or of none
 
 
 @rule("var", inputs="curved", couples=over_samples)
