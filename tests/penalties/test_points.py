@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 import genfuse
 from genfuse.ops import philox_normal
-from genfuse_kernels.philox_normal.spec import STREAM_PERTURBATION
+from genfuse.penalties.points import point_of
+from genfuse_kernels.philox_normal.reference import philox_words
+from genfuse_kernels.philox_normal.spec import STREAM_INTERPOLATION, STREAM_PERTURBATION
 from penalties.double_backward import Seen, samples
 
 SHAPE = (6, 3, 4, 4)
@@ -44,6 +46,18 @@ def test_a_sample_has_a_weight_of_its_own() -> None:
     assert torch.allclose(shares(real[:2], fake[:2]), u[:2])  # whatever the batch
     assert torch.allclose(shares(real.float(), fake.float()).double(), u, atol=1e-4)
     assert not torch.allclose(shares(real, fake, seed=8), u)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+@pytest.mark.parametrize("first", [0, 2**32 - 3])
+def test_weights_are_philox_s(seed: int, first: int) -> None:
+    """Bit for bit; rows up to the last that the counter has."""
+    rows = torch.arange(first, first + 3)
+    words = philox_words(torch.full((3,), seed), 1, rows, STREAM_INTERPOLATION)[:, 0]
+    want = ((words >> 9).double() + 0.5) * 2.0**-23
+    real = torch.ones(3, 1, dtype=torch.float64)
+    u = point_of("interpolates", real, torch.zeros_like(real), seed, first)[:, 0]
+    assert torch.equal(u, want)
 
 
 def test_without_a_seed_points_follow_pytorch_s_generator() -> None:

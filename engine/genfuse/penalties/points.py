@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from genfuse.ops.philox_normal import philox_normal
 from genfuse.penalties.kinds import Place
-from genfuse_kernels.philox_normal.reference import philox_words
+from genfuse_kernels.philox_normal.host_words import first_words
 from genfuse_kernels.philox_normal.spec import STREAM_INTERPOLATION, STREAM_PERTURBATION
 
 _PERTURBATION = 0.5
@@ -35,11 +36,10 @@ def point_of(place: Place, real: Tensor | None, fake: Tensor | None, seed: int, 
 
 def _weights(real: Tensor, seed: int, first: int) -> Tensor:
     """Of the real pictures, uniform in (0, 1), one a sample."""
-    seeds, rows = _keys(real, seed, first)
-    # One number a sample: by PyTorch's integers, in a handful of small calls.
-    words = philox_words(seeds, 1, rows, STREAM_INTERPOLATION)[:, 0]
-    uniform = ((words >> 9).to(torch.float64) + 0.5) * 2.0**-23
-    return uniform.to(real.dtype).reshape(-1, *(1,) * (real.ndim - 1))
+    rows = np.arange(first, first + real.shape[0], dtype=np.int64)
+    uniform = ((first_words(seed, rows, STREAM_INTERPOLATION) >> np.uint64(9)) + 0.5) * 2.0**-23
+    weights = torch.from_numpy(uniform).to(real.device, real.dtype)
+    return weights.reshape(-1, *(1,) * (real.ndim - 1))
 
 
 def noise_like(samples: Tensor, seed: int, stream: int, first: int = 0) -> Tensor:

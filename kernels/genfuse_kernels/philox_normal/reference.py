@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
 
 
 def _mul_hi_lo(a: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
@@ -26,11 +26,11 @@ def philox4x32(
     """Philox4x32-10 on int64 tensors that hold 32-bit words (Salmon et al., SC11)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
-    for _ in range(_ROUNDS):
-        hi0, lo0 = _mul_hi_lo(c0, _MULTIPLIERS[0])
-        hi1, lo1 = _mul_hi_lo(c2, _MULTIPLIERS[1])
+    for _ in range(ROUNDS):
+        hi0, lo0 = _mul_hi_lo(c0, MULTIPLIERS[0])
+        hi1, lo1 = _mul_hi_lo(c2, MULTIPLIERS[1])
         c0, c1, c2, c3 = hi1 ^ c1 ^ k0, lo1, hi0 ^ c3 ^ k1, lo0
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+        k0, k1 = (k0 + WEYL[0]) & _MASK, (k1 + WEYL[1]) & _MASK
     return c0, c1, c2, c3
 
 
