@@ -20,14 +20,21 @@ NORMS: dict[str, Norm] = {
 }
 
 
-def dcgan_critic(side: int, norm: str = "no norm", width: int = WIDTH) -> nn.Module:
+Activation = Callable[[], nn.Module]
+
+leaky_relu: Activation = partial(nn.LeakyReLU, 0.2, inplace=True)
+
+
+def dcgan_critic(
+    side: int, norm: str = "no norm", width: int = WIDTH, activation: Activation = leaky_relu
+) -> nn.Module:
     """Radford et al. 2016 at 32, 64 or 128 pixels; "spectral norm" is of every layer (Miyato et al. 2018)."""
-    layers: list[nn.Module] = [_conv(3, width, norm), nn.LeakyReLU(0.2, inplace=True)]
+    layers: list[nn.Module] = [_conv(3, width, norm), activation()]
     channels, side = width, side // 2
     while side > 4:
         layers.append(_conv(channels, 2 * channels, norm))
         channels, side = 2 * channels, side // 2
-        layers += [NORMS.get(norm, NORMS["no norm"])(channels, side), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [NORMS.get(norm, NORMS["no norm"])(channels, side), activation()]
     return nn.Sequential(*layers, _normed(nn.Conv2d(channels, 1, 4), norm), nn.Flatten(0))
 
 
@@ -75,6 +82,7 @@ Critics = dict[str, tuple[Callable[[], nn.Module], int]]
 
 SECTIONS: dict[str, Critics] = {
     "dcgan": {f"DCGAN {side}": (partial(dcgan_critic, side), side) for side in (32, 64, 128)},
+    "curved": {"DCGAN 64, SiLU": (partial(dcgan_critic, 64, activation=nn.SiLU), 64)},
     "norms": {
         f"DCGAN 64, {norm}": (partial(dcgan_critic, 64, norm), 64)
         for norm in ("layer norm", "instance norm", "spectral norm")

@@ -13,7 +13,7 @@ from rich.table import Table
 from genfuse_bench.allocator import keep_freed_memory
 from genfuse_bench.critics import SECTIONS
 from genfuse_bench.gemm_peak import gemm_peak
-from genfuse_bench.gradient_penalty import OURS, PEERS, PenaltyRow, penalty_rows, prepared
+from genfuse_bench.gradient_penalty import COMPILED, OURS, STEP_PEERS, PenaltyRow, penalty_rows, prepared
 from genfuse_bench.options import (
     Cold,
     Device,
@@ -36,7 +36,7 @@ FULL, SHORT = Effort(4, 1.0, 12.0), Effort(1, 0.05, 0.1)
 
 def gradient_penalty(
     sections: Annotated[str | None, typer.Option(help=f"Some of {','.join(SECTIONS)}.")] = None,
-    peers: Annotated[str | None, typer.Option(help=f"Some of {','.join(PEERS)}, or none.")] = None,
+    peers: Annotated[str | None, typer.Option(help=f"Some of {','.join(STEP_PEERS)}, or none.")] = None,
     batch: Annotated[str, typer.Option(help="Pictures of each kind, some numbers.")] = "16,64",
     device: Device = "cpu",
     threads: Threads = None,
@@ -47,7 +47,8 @@ def gradient_penalty(
 ) -> None:
     """WGAN-GP's penalty with its weight gradients, and whole critic steps, float32."""
     wanted = some_of("--sections", sections, SECTIONS, list(SECTIONS))
-    chosen = peers_of(peers, PEERS)
+    chosen = peers_of(peers, STEP_PEERS)
+    eager = [name for name in chosen if name != COMPILED]
     batches = numbers_of("--batch", batch)
     device_of(device, "cpu")
     effort = effort_of(FULL, SHORT, quick=quick, cold=cold)
@@ -62,7 +63,7 @@ def gradient_penalty(
                     made = penalty_rows(name, make(), side, pictures, chosen, effort, peak)
                     if not quick:
                         made[0] = replace(
-                            made[0], peak_mb=peaks_mb(prepared, (OURS, *chosen), section, name, pictures)
+                            made[0], peak_mb=peaks_mb(prepared, (OURS, *eager), section, name, pictures)
                         )
                     rows += made
                     run.add(made)
@@ -70,16 +71,20 @@ def gradient_penalty(
 
 
 def _table(section: str, rows: Sequence[PenaltyRow]) -> Table:
-    peers = list(rows[0].peers_ms)
+    peers = list(dict.fromkeys(name for row in rows for name in row.peers_ms))
     table = Table(title=f"{section}: ms (medians)", title_justify="left", pad_edge=False, box=None)
     for heading in ("op", "critic", "shape"):
         table.add_column(heading)
-    for heading in ("ours", *peers, "× best", "passes", "floor", "peak MB", "error", "PyTorch's"):
+    for heading in ("ours", *peers, "× best", "bar", "passes", "floor", "peak MB", "error", "PyTorch's"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for row in rows:
-        note = "[red]no speed reported[/]" if row.refused else "[yellow]contended[/]" if row.contended else ""
-        times = [row.ours_ms, *row.peers_ms.values(), row.ratio]
+        notes = [f"{name}: {why}" for name, why in row.failed.items()]
+        if row.refused:
+            notes.append("[red]no speed reported[/]")
+        elif row.contended:
+            notes.append("[yellow]contended[/]")
+        times = [row.ours_ms, *(row.peers_ms.get(name) for name in peers), row.ratio, row.bar]
         table.add_row(
             row.op,
             row.workload,
@@ -90,6 +95,6 @@ def _table(section: str, rows: Sequence[PenaltyRow]) -> Table:
             "/".join(f"{mb:.0f}" for mb in row.peak_mb.values()),
             f"{row.error:.1e}",
             f"{row.torch_error:.1e}",
-            note,
+            "; ".join(notes),
         )
     return table

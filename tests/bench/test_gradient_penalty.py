@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
 from genfuse.penalties.points import point_of
 from genfuse_bench import critics, gradient_penalty, gradient_penalty_command, lab_command, penalty_ladder
 from genfuse_bench.command import app
-from genfuse_bench.gradient_penalty import OURS, PEERS, Critic, penalty_rows, pictures
+from genfuse_bench.gradient_penalty import COMPILED, OURS, PEERS, STEP_PEERS, Critic, penalty_rows, pictures
 from genfuse_bench.own_process import peaks_mb
 from genfuse_bench.timing import Effort
 
@@ -24,7 +26,8 @@ PEAK = 100.0
 
 
 def small(norm: str = "no norm") -> nn.Module:
-    return critics.dcgan_critic(16, norm, width=4)
+    activation = nn.SiLU if norm == "SiLU" else critics.leaky_relu
+    return critics.dcgan_critic(16, norm, width=4, activation=activation)
 
 
 VERSIONS = sorted((Path(__file__).parents[2] / "bench/ladders/gradient_penalty").glob("*.py"))
@@ -60,7 +63,7 @@ def test_the_command_climbs_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [(VERSIONS, [(2, 3, 64, 64)])]
 
 
-@pytest.mark.parametrize("norm", ["no norm", "layer norm", "instance norm", "spectral norm"])
+@pytest.mark.parametrize("norm", ["no norm", "layer norm", "instance norm", "spectral norm", "SiLU"])
 def test_both_rows_are_held_against_float64(norm: str) -> None:
     rows = penalty_rows("small", small(norm), 16, 4, PEERS, QUICK, PEAK)
     assert [row.op for row in rows] == ["gradient_penalty", "critic_step"]
@@ -69,7 +72,8 @@ def test_both_rows_are_held_against_float64(norm: str) -> None:
         assert row.error < 1e-5 and row.torch_error < 1e-5
     # 2·(4·3·16·64 + 8·4·16·16 + 8·16) products and sums a picture, forwards.
     forward = 4 * 2 * (4 * 3 * 16 * 64 + 8 * 4 * 16 * 16 + 8 * 16) / (PEAK * 1e6)
-    passes = 6 if norm in ("layer norm", "instance norm") else 4
+    passes = 6 if norm in ("layer norm", "instance norm", "SiLU") else 4
+    assert [row.bar for row in rows] == ([1.5, 1.4] if passes == 6 else [2.2, 1.7])
     assert [row.passes for row in rows] == [passes, passes + 6]
     for row in rows:
         assert row.floor_ms == pytest.approx(row.passes * forward, rel=0.02 if "spectral" in norm else 1e-9)
@@ -82,6 +86,44 @@ def test_a_wrong_gradient_gets_no_speed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("genfuse.gradient_penalty", wrong)
     for row in penalty_rows("small", small(), 16, 4, PEERS, QUICK, PEAK):
         assert row.refused and row.ours_ms is None and row.ratio is None
+
+
+def test_a_wrong_score_gets_no_speed_for_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genfuse.optimize", lambda network: lambda x: 1.1 * network(x))
+    penalty, step = penalty_rows("small", small(), 16, 4, PEERS, QUICK, PEAK)
+    assert penalty.ours_ms and not penalty.refused
+    assert step.refused and step.ours_ms is None and step.ratio is None
+
+
+def scored_by(compile: Callable[[nn.Module], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled peer's step, by this in the place of torch.compile."""
+    scorer = gradient_penalty.scorer
+    monkeypatch.setattr(
+        gradient_penalty, "scorer", lambda who, net: compile(net) if who == COMPILED else scorer(who, net)
+    )
+
+
+def test_a_compiled_peer_that_fails_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored_by(lambda network: lambda x: x.no_such_method(), monkeypatch)
+    penalty, step = penalty_rows("small", small(), 16, 4, STEP_PEERS, QUICK, PEAK)
+    assert set(penalty.peers_ms) == set(step.peers_ms) == {*PEERS} and not penalty.failed
+    assert step.failed[COMPILED].startswith(
+        "AttributeError: 'Tensor' object has no attribute 'no_such_method'"
+    )
+    table = Console(width=400, record=True)
+    table.print(gradient_penalty_command._table("small", [penalty, step]))
+    assert "no_such_method" in table.export_text()
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_compiled_peer_is_held_against_float64(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored_by(lambda network: lambda x: factor * network(x), monkeypatch)
+    who = {name: Critic(name, small(), *pictures(4, 16)) for name in (PEERS[0], COMPILED)}
+    who[COMPILED].network.load_state_dict(who[PEERS[0]].network.state_dict())
+    exact = who[PEERS[0]].step_gradients()
+    errors, failed = gradient_penalty.held(who, Critic.step_gradients, exact, kinked=False)
+    assert set(errors) == set(who)
+    assert failed.get(COMPILED, "").startswith("its gradients are off by") == (factor != 1)
 
 
 def test_everyone_takes_the_same_step() -> None:
@@ -108,6 +150,8 @@ def test_the_command_writes_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(gradient_penalty_command, "gemm_peak", lambda dtype: PEAK)
     options = [
         "gradient_penalty",
+        "--peers",
+        ",".join(PEERS),
         "--sections",
         "dcgan",
         "--batch",

@@ -62,7 +62,7 @@ def test_hardsigmoid() -> None:
         weights = list(critic.parameters())
         found.append(by_tangents(critic, real, real, "r1", weights))
     found.append(by_double_backward(critic, real, "r1", weights))
-    assert max(deviation(found[0], found[2]), deviation(found[1], found[2])) <= 1e-10
+    assert max(deviation(found[0], found[2]), deviation(found[1], found[2])) <= 1e-7  # its sixth is float32's
 
 
 class Register(dict[Any, Any]):
