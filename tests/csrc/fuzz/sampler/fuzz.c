@@ -191,7 +191,8 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     shape.axes = byte(&from) % 6;
     for (axis = 0; axis < 5; ++axis) {
         const uint8_t size_of_axis = byte(&from);
-        shape.size[axis] = size_of_axis < 250 ? size_of_axis % 9 : (int64_t)(number(&from) * 1e15);
+        const double wide = size_of_axis < 250 ? size_of_axis % 9 : number(&from) * 1e15;
+        shape.size[axis] = fabs(wide) < 9e18 ? (int64_t)wide : INT64_MIN; /* NaN is no size */
     }
     if (elements(&shape) < 0) shape.size[0] = 0; /* no gigabytes */
     steps = (int8_t)byte(&from);
