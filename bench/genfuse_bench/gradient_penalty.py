@@ -141,7 +141,7 @@ class Critic:
 def scorer(who: str, network: nn.Module) -> Callable[..., Any]:
     """What a competitor's step scores pictures with."""
     if who == COMPILED:
-        return torch.compile(network, dynamic=False)  # type: ignore[no-any-return]
+        return torch.compile(network, dynamic=False)
     return genfuse.optimize(network) if who == OURS else network
 
 

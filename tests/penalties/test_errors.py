@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,17 @@ def network() -> nn.Module:
     ("changed", "error", "message"),
     [
         ({"critic": None}, TypeError, r"critic is NoneType, expected a callable critic\(x, \*\*cond\)"),
+        (
+            {"critic": nn.Linear},
+            TypeError,
+            r"critic is the class Linear, expected one made of it: Linear\(...\)",
+        ),
+        ({"first": -1}, ValueError, r"first is -1, expected 0 or more"),
+        (
+            {"first": 2**32 - 3},
+            ValueError,
+            r"first is 4294967293, expected at most 4294967292: 4 samples have numbers",
+        ),
         ({"kind": "wgan"}, ValueError, r"kind is 'wgan', expected one of .*did you mean 'wgan-lp'\?"),
         ({"kind": "r3"}, ValueError, r"kind is 'r3', expected one of 'wgan-gp'"),
         ({"weight": -1.0}, ValueError, r"weight is -1.0, expected 0 or more"),
@@ -137,6 +150,42 @@ def test_numbers_that_the_critic_makes_infinite_are_passed_on() -> None:
     assert isinstance(penalty, Tensor) and not penalty.isfinite()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+@pytest.mark.parametrize("fallback", [None, "autograd"])
+@pytest.mark.parametrize(
+    ("real", "cond", "note"),
+    [
+        (
+            torch.zeros(4, 1, 8, 8),
+            {},
+            r"raised in critic.0 \(Conv2d\), by critic\(an input \(4, 1, 8, 8\) of torch.float32\)$",
+        ),
+        (torch.zeros(4, 3, 9, 9), {}, r"raised in critic.3 \(Linear\)"),
+        (
+            torch.zeros(SHAPE).double(),
+            {},
+            r"critic.0 .* of torch.float64\), where weights are torch.float32: one dtype is expected, or",
+        ),
+        (torch.zeros(SHAPE), {"lamda": 3}, r"raised in critic \(Sequential\), by critic\(.*, lamda\)$"),
+    ],
+)
+def test_the_critic_s_own_errors_say_where(
+    real: Tensor, cond: dict[str, Any], note: str, fallback: Any
+) -> None:
+    with pytest.raises((RuntimeError, TypeError)) as raised:
+        genfuse.gradient_penalty(network(), real, kind="r1", fallback=fallback, **cond)
+    (found,) = raised.value.__notes__
+    assert re.search(note, found)
+
+
+def test_a_function_s_own_errors_name_its_modules() -> None:
+    inner = nn.Linear(3, 1)
+    with pytest.raises(RuntimeError) as raised:
+        genfuse.gradient_penalty(lambda x: inner(x.flatten(1)), torch.zeros(SHAPE), kind="r1")
+    if sys.version_info >= (3, 11):
+        assert raised.value.__notes__[0].startswith("raised in Linear in the critic, by critic(an input")
+
+
 class Sorted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sort(dim=1)[0]
@@ -221,7 +270,7 @@ class IntoWeight(nn.Module):
         (ReadLater(), r"critic\.inner\.1 \(ReadLater\): what it read was edited in place afterwards"),
         (nn.LeakyReLU(-0.1), r"critic\.inner\.1 \(LeakyReLU\): negative_slope is -0.1, expected 0 or more"),
         (Grouped(), r"critic\.inner\.1 \(Grouped\): enable_gqa is True, expected as many heads of keys"),
-        (nn.CELU(), r"critic\.inner\.1 \(CELU\) calls torch\.nn\.functional\.celu"),
+        (nn.RReLU(), r"critic\.inner\.1 \(RReLU\) calls torch\.nn\.functional\.rrelu"),
     ],
 )
 def test_what_has_no_rule(module: nn.Module, message: str) -> None:

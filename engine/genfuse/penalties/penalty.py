@@ -57,7 +57,8 @@ def gradient_penalty(
     weight    0 or more
     seed      of interpolates and noise, in [0, 2**63): Philox with the seed as key and the sample's number as row; by
               default drawn from PyTorch's generator
-    first     number of the first sample, 0 or more: of a batch that processes share, each has its own
+    first     number of the first sample, 0 or more, the last one's below 2**32: of a batch that processes share, each
+              has its own
     return_norms  also return the norms, (N,) without gradient, for logging
     fallback  "autograd": PyTorch's double backward where the critic has no tangent rules, and PyTorch's kernels are
               permitted
@@ -74,16 +75,18 @@ def gradient_penalty(
     with, in all passes; `genfuse.backend` forces others. torch.compile breaks its graph around a call, and a critic
     that it has compiled runs as it is written.
 
-    ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; NaN and infinity in
-    samples are looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for
-    what has no tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and
-    where no permitted backend runs a convolution. The buffers of the critic's modules are then what they were: of a
-    function, those of modules that are its variables or attributes of an object around it.
+    ValueError or TypeError, naming the argument, before the critic runs, or for what it returns; the critic's own
+    errors pass, with a note (Python 3.11) of the module and what it was called with; NaN and infinity in samples are
+    looked for on the CPU alone, a GPU would have to be waited for. UnsupportedError, naming the module, for what has no
+    tangent rule or is read after an edit in place that cannot be followed, for a second derivative, and where no
+    permitted backend runs a convolution. The buffers of the critic's modules are then what they were: of a function,
+    those of modules that are its variables or attributes of an object around it.
     """
     _check(critic, real, fake, kind)
     check_options(weight, seed, fallback, accuracy)
     check.flag("return_norms", return_norms)
     check.count("first", first, 0)
+    _check_numbers(first, real if real is not None else fake)
     chosen = KINDS[kind]
     problem = Problem(
         name="critic",
@@ -100,6 +103,10 @@ def gradient_penalty(
 
 
 def _check(critic: Any, real: Any, fake: Any, kind: Any) -> None:
+    if isinstance(critic, type):
+        raise TypeError(
+            f"critic is the class {critic.__name__}, expected one made of it: {critic.__name__}(...)"
+        )
     if not callable(critic):
         raise TypeError(f"critic is {type(critic).__name__}, expected a callable critic(x, **cond)")
     check_name("kind", kind, KIND_NAMES)
@@ -111,3 +118,12 @@ def _check(critic: Any, real: Any, fake: Any, kind: Any) -> None:
         check_samples(name, tensor)
     if len(given) == 2:
         check.like("fake", fake, real, model="real")
+
+
+def _check_numbers(first: int, samples: Tensor | None) -> None:
+    """ValueError for samples of numbers that Philox's counter has no word for."""
+    count = 0 if samples is None else samples.shape[0]
+    if first + count > 2**32:
+        raise ValueError(
+            f"first is {first}, expected at most {2**32 - count}: {count} samples have numbers below 2**32"
+        )

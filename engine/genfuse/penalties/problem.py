@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from genfuse.errors import UnsupportedError
 from genfuse.ops import check
+from genfuse.penalties.places import say_where
 from genfuse_kernels.conv_norm_act.settings import Accuracy
 
 
@@ -30,8 +32,17 @@ class Problem(NamedTuple):
     """of convolutions"""
 
     def output(self, point: Tensor) -> Tensor:
-        """What the network gives there. TypeError or ValueError where that is no batch that can be differentiated."""
-        output: Tensor = self.network(point, **self.arguments)
+        """What the network gives there. TypeError or ValueError where that is no batch that can be differentiated.
+
+        The network's own errors pass, with a note that says where they arose.
+        """
+        try:
+            output: Tensor = self.network(point, **self.arguments)
+        except UnsupportedError:
+            raise  # names the module itself
+        except Exception as error:
+            say_where(error, self.network, self.name, point, self.arguments)
+            raise
         named, batch = f"what {self.name} returned", point.shape[0]
         check.dense(named, output, f"({batch}, ...)")
         if not output.dtype.is_floating_point:

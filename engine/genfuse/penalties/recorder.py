@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import cache
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -25,6 +26,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from genfuse.errors import UnsupportedError
 from genfuse.penalties.activation import Activation
 from genfuse.penalties.convolution import Convolution
+from genfuse.penalties.places import names_of, place
 from genfuse.penalties.problem import Problem
 from genfuse.penalties.rules import COMPOSITIONS, RULES
 from genfuse.penalties.rules.rule import Refused, Rule, Run, Use
@@ -205,8 +207,7 @@ class Recorder(TorchFunctionMode):
         self._activations: MutableMapping[Tensor, Activation] = WeakTensorKeyDictionary()
         """what made a tensor, where our kernels did"""
         self._independent: set[Node] = set()
-        modules = network.named_modules() if isinstance(network, nn.Module) else ()
-        self._names = {id(module): name for name, module in modules}
+        self._names = names_of(network)
 
     def value_of(self, tensor: Tensor) -> Value | None:
         """None for a tensor that does not depend on the point."""
@@ -350,17 +351,12 @@ class Recorder(TorchFunctionMode):
 
     def _place(self) -> str:
         """The innermost module of the network that is running; of a function, the innermost one that it called."""
-        frame, place = sys._getframe(1), ""
+        frame: FrameType | None = sys._getframe(1)
+        selves = []
         while frame is not None and frame.f_code is not Problem.output.__code__:
-            module = frame.f_locals.get("self")
-            if isinstance(module, nn.Module):
-                kind = type(module).__name__
-                if id(module) in self._names:
-                    name = self._names[id(module)]
-                    return f"{self._name}{'.' if name else ''}{name} ({kind})"
-                place = place or f"{kind} in the {self._name}"
-            frame = frame.f_back  # type: ignore[assignment]
-        return place if place and frame is not None else f"the {self._name}"
+            selves.append(frame.f_locals.get("self"))
+            frame = frame.f_back
+        return place(selves if frame is not None else (), self._names, self._name)
 
 
 _warned = False
