@@ -213,6 +213,8 @@ def board(
     with _user_errors():
         contract.contract(op)
         path = lab.leaderboard(folder, op, Machine.here())
+        if not path.is_file():
+            raise ValueError(f"there is no {path} yet: genfuse lab bench FILE --record writes it")
         lines: list[dict[str, Any]] = [
             json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
         ]

@@ -53,6 +53,10 @@ void Table::check() const {
                        ? ""
                        : "; epsilon prediction has no x0 at zero terminal SNR: use v_prediction or sample");
         }
+        if (isnan(timesteps[static_cast<size_t>(i)])) {
+            refuse("table row %lld is at time nan, expected levels of noise with one time each",
+                   static_cast<long long>(i));
+        }
         for (int slot = 0; slot < GENFUSE_HISTORY_SLOTS; ++slot) {
             const bool read =
                 values[GENFUSE_COLUMN_y_h0 + slot] != 0 || values[GENFUSE_COLUMN_s_h0 + slot] != 0;

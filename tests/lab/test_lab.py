@@ -44,6 +44,11 @@ def test_a_new_cpp_file_passes(op):
     assert code == 0 and f"{op}: passed" in said, said
 
 
+def test_a_board_that_nobody_wrote_says_what_writes_it():
+    code, said = lab("board", "norm_stats")
+    assert code == 1 and "genfuse lab bench FILE --record" in said
+
+
 def test_a_file_that_is_there_stays():
     assert lab("new", "norm_stats", "mine")[0] == 0
     code, said = lab("new", "norm_stats", "mine")

@@ -82,6 +82,10 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     builder.row(0, PREDICTION, X, clip=Clip(minimum=float("nan")))
     with pytest.raises(ValueError, match=r"column 'clip_min' is nan"):
         builder.build()
+    builder = TableBuilder()
+    builder.row(float("nan"), PREDICTION, X)
+    with pytest.raises(ValueError, match=r"table row 0 is at time nan"):
+        builder.build()
 
 
 def test_reading_before_storing_is_refused() -> None:

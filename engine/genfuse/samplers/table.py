@@ -113,9 +113,14 @@ class TableBuilder:
         self._input_scale.append(float(input_scale))
 
     def build(self, init_scale: float = 1.0) -> Table:
-        """The finished table. ValueError where a coefficient is not finite or a slot is read too early."""
+        """The finished table. ValueError where a number is not finite or a slot is read too early."""
         rows = np.stack(self._rows) if self._rows else np.zeros((0, ROW))
         check_rows(rows)
+        for row, timestep in enumerate(self._timesteps):
+            if np.isnan(timestep):
+                raise ValueError(
+                    f"table row {row} is at time nan, expected levels of noise with one time each"
+                )
         return Table(
             rows=torch.from_numpy(rows),
             timesteps=np.array(self._timesteps),
