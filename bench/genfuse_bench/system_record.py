@@ -83,7 +83,8 @@ def record(run: Path, command: str, folder: Path) -> dict[str, Any]:
 def _trained(times: list[float]) -> float:
     """Seconds between the rows of a log, without the pauses of a run that was resumed."""
     between = [after - before for before, after in pairwise(times)]
-    return sum(seconds for seconds in between if seconds < max(PAUSE, 10 * median(between)))
+    pause = max(PAUSE, 10 * median(between or [0.0]))
+    return sum(seconds for seconds in between if seconds < pause)
 
 
 def _shown(system: System[Any], to: Path, *, is_pictures: bool) -> dict[str, Any]:

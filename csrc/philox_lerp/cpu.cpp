@@ -1,7 +1,6 @@
 // The kernel of philox_lerp; compiled once for each instruction set.
+#include "common/list_tiles.h"
 #include "common/philox.h"
-#include "common/scratch.h"
-#include "common/tile.h"
 #include "philox_lerp/job.h"
 #include "philox_normal/params.h"
 
@@ -39,14 +38,6 @@ class Weights {
     u64 word_{};
 };
 
-// The first `count` values of a vector.
-template <class Stored>
-GENFUSE_INLINE vec<typename Arithmetic<Stored>::type> first_of(const Stored* from, int64_t count) {
-    Stored part[kLanes<typename Arithmetic<Stored>::type>] = {};
-    __builtin_memcpy(part, from, static_cast<size_t>(count) * sizeof(Stored));
-    return widen(part);
-}
-
 // (1 − u)·start + u·end of a run; `end` absent: factor·start. The tail runs the body's instructions.
 template <bool Both, class Stored, class T>
 void combine(const Stored* start, const Stored* end, T start_factor, T end_factor, int64_t count,
@@ -60,11 +51,9 @@ void combine(const Stored* start, const Stored* end, T start_factor, T end_facto
         narrow(out + i, made);
     }
     if (i == count) return;
-    vec<T> made = first_of(start + i, count - i) * a;
-    if (Both) made = fma(first_of(end + i, count - i), b, made);
-    Stored last[lanes];
-    narrow(last, made);
-    __builtin_memcpy(out + i, last, static_cast<size_t>(count - i) * sizeof(Stored));
+    vec<T> made = widen_last(start + i, count - i) * a;
+    if (Both) made = fma(widen_last(end + i, count - i), b, made);
+    narrow_last(out + i, made, count - i);
 }
 
 // Of what is given; `out` may be one of them.
@@ -122,16 +111,8 @@ void lerp_units(const LerpJob& job, int64_t begin, int64_t end) {
 }  // namespace
 
 void philox_lerp_units(const LerpJob& job, int64_t begin, int64_t end) {
-    switch (job.args->shape.dtype) {
-        case GENFUSE_FLOAT32:
-            return lerp_units<float>(job, begin, end);
-        case GENFUSE_FLOAT64:
-            return lerp_units<double>(job, begin, end);
-        case GENFUSE_BFLOAT16:
-            return lerp_units<bfloat16>(job, begin, end);
-        case GENFUSE_FLOAT16:
-            return lerp_units<float16>(job, begin, end);
-    }
+    with_element(job.args->shape.dtype,
+                 [&](auto element) { lerp_units<decltype(element)>(job, begin, end); });
 }
 
 }  // namespace GENFUSE_ISA

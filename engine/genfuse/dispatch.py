@@ -367,15 +367,18 @@ def gradient_launcher(op: str, backend: Backend, launch: Gradient, like: Tensor)
 
     like    says where, and in what dtype
     """
-    observer = _observer
-    seen = launch if observer is None else observer.chosen(f"{op}_gradient", backend, launch, like)
-    return on_device(like.device, seen)
+    return _chosen(f"{op}_gradient", backend, launch, like)
 
 
 def chosen_launcher(op: str, backend: Backend, like: Tensor) -> Launcher:
     """Of a backend that was chosen before, so that an observer sees it; `like` says where, and in what dtype."""
-    launch, observer = launcher(op, backend), _observer
-    seen = launch if observer is None else observer.chosen(op, backend, launch, like)
+    return _chosen(op, backend, launcher(op, backend), like)
+
+
+def _chosen(name: str, backend: Backend, launch: Gradient, like: Tensor) -> Gradient:
+    """`launch`, seen by an observer, on the GPU of `like`."""
+    observer = _observer
+    seen = launch if observer is None else observer.chosen(name, backend, launch, like)
     return on_device(like.device, seen)
 
 

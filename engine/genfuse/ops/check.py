@@ -85,6 +85,13 @@ def integer(name: str, value: object) -> None:
         raise TypeError(f"{name} is {reprlib.repr(value)}, expected a whole number")
 
 
+def seed(value: int) -> None:
+    """TypeError for anything but a whole number, ValueError for one that is no key of Philox."""
+    integer("seed", value)
+    if not 0 <= value < 2**63:
+        raise ValueError(f"seed is {value}, expected an int in [0, 2**63)")
+
+
 def flag(name: str, value: object) -> None:
     """TypeError for anything but True and False."""
     if value is not True and value is not False:

@@ -30,9 +30,7 @@ def philox_lerp(start: Tensor, end: Tensor, seed: int, first: int = 0) -> Tensor
     check.sample("start", start)
     check.dense("end", end, "like start")
     check.like("end", end, start, model="start")
-    check.integer("seed", seed)
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed}, expected an int in [0, 2**63)")
+    check.seed(seed)
     check.count("first", first, 0)
     if first + start.shape[0] > MOST_SAMPLES:
         raise ValueError(

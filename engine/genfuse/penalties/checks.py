@@ -19,9 +19,7 @@ def check_options(weight: float, seed: int | None, fallback: object, accuracy: o
     if weight < 0:
         raise ValueError(f"weight is {weight}, expected 0 or more")
     if seed is not None:
-        check.integer("seed", seed)
-        if not 0 <= seed < 2**63:
-            raise ValueError(f"seed is {seed}, expected an int in [0, 2**63)")
+        check.seed(seed)
     if fallback is not None:
         check_name("fallback", fallback, ("autograd",))
     if accuracy is not None:

@@ -17,6 +17,7 @@ from genfuse.penalties.problem import Problem
 from genfuse.penalties.solve import solved
 from genfuse.penalties.uncompiled import uncompiled
 from genfuse_kernels.conv_norm_act.settings import Accuracy
+from genfuse_kernels.philox_lerp.spec import MOST_SAMPLES
 
 _NEEDS: dict[Place, tuple[str, ...]] = {
     "interpolates": ("real", "fake"),
@@ -123,7 +124,7 @@ def _check(critic: Any, real: Any, fake: Any, kind: Any) -> None:
 def _check_numbers(first: int, samples: Tensor | None) -> None:
     """ValueError for samples of numbers that Philox's counter has no word for."""
     count = 0 if samples is None else samples.shape[0]
-    if first + count > 2**32:
+    if first + count > MOST_SAMPLES:
         raise ValueError(
-            f"first is {first}, expected at most {2**32 - count}: {count} samples have numbers below 2**32"
+            f"first is {first}, expected at most {MOST_SAMPLES - count}: {count} samples have numbers below 2**32"
         )
