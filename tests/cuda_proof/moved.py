@@ -106,7 +106,7 @@ class Recorder:
                 before = found.get(kernel)
                 found[kernel] = row if before is None else _sum(before, row)
 
-            with _instead_of_launch(launch):
+            with instead_of_launch(launch):
                 returned = call.run()
         touched = sum(row.touched for row in found.values())
         minimum = _whole(call.tensors(returned), touched_in_call)
@@ -162,7 +162,7 @@ def _sum(a: Moved, b: Moved) -> Moved:
     return replace(a, **{name: getattr(a, name) + getattr(b, name) for name in names})
 
 
-def _instead_of_launch(launch: Callable[..., None]) -> Any:
+def instead_of_launch(launch: Callable[..., None]) -> Any:
     """Every module's own name for `cuda_launch.launch`."""
     from contextlib import ExitStack
 
