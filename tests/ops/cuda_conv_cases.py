@@ -12,7 +12,8 @@ from torch import Tensor
 
 from genfuse_kernels.conv_norm_act import cuda_plan
 from genfuse_kernels.conv_norm_act.cuda_gradient import conv_norm_act_gradient
-from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS
+from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_limit
+from genfuse_kernels.conv_norm_act.settings import ACTIVATIONS, NORMS, convolved_size, kernel_size
 from ops.conv_cases import Case, allowed_error, check_result, make_case, random_case, rounding
 from ops.cpu_cases import laid_out, untouched_elsewhere
 
@@ -51,7 +52,24 @@ def product_of(case: Case) -> torch.dtype | str:
 
 
 def random_unit(rng: np.random.Generator, dtype: torch.dtype) -> Case:
-    """A random case of what the kernel takes."""
+    """A random case of what the kernel and its gradients take."""
+    while True:
+        case = _drawn(rng, dtype)
+        if _is_taken(case):
+            return case
+
+
+def _is_taken(case: Case) -> bool:
+    """Of strides and dilations together some read more than a block has room for."""
+    of, s, size = case.weight.shape, case.settings, (case.x.shape[2], case.x.shape[3])
+    made = convolved_size(s, kernel_size(of), size)
+    dense = size if s.transposed else made
+    return not any(
+        (cuda_plan.limit(of, s, made), cuda_plan.back_limit(of, s, size), weight_limit(of, s, dense))
+    )
+
+
+def _drawn(rng: np.random.Generator, dtype: torch.dtype) -> Case:
     s = random_case(rng, dtype, ("3x3", "any", "transposed")).settings
     kernel = (3, 3) if rng.random() < 0.4 else tuple(int(k) for k in rng.integers(1, 6, 2))
     inputs, outputs = (int(count) for count in rng.choice([16, 17, 24, 40], 2))
