@@ -8,6 +8,7 @@ import torch
 from torch.autograd import forward_ad
 
 import genfuse
+from genfuse import dispatch
 from genfuse.errors import UnsupportedError
 from genfuse.ops import upfirdn2d
 from ops.cpu_cases import DTYPES, threads
@@ -40,6 +41,19 @@ def test_bits_depend_on_neither_threads_nor_batch(last: bool) -> None:
     assert torch.equal(outs[0], outs[1]) and torch.equal(outs[0], outs[2])
     assert torch.equal(upfirdn2d(x[1:2], f, up=2, down=3, padding=4), outs[0][1:2])
     assert outs[0].is_contiguous(memory_format=torch.channels_last) == last
+
+
+@pytest.mark.parametrize("backend", ["cpu", "aten", "reference"])
+def test_more_is_cut_off_than_the_picture_has_where_the_other_side_is_padded(
+    backend: dispatch.Backend,
+) -> None:
+    x = torch.arange(12.0).reshape(1, 1, 2, 6)
+    with genfuse.backend(backend):
+        made = upfirdn2d(x, torch.ones(1), padding=(-1, 0, 6, -3))
+    assert made.shape == (1, 1, 5, 5) and not made.any()
+    with genfuse.backend(backend):
+        made = upfirdn2d(x, torch.ones(1), padding=(0, 0, -3, 6))
+    assert made.shape == (1, 1, 5, 6) and not made.any()
 
 
 def test_nothing_beyond_the_picture_and_no_inserted_zero_is_read() -> None:

@@ -66,4 +66,4 @@ class SoundToImage(TextToImage):
     @classmethod
     def defaults(cls, image_shape: tuple[int, ...]) -> tuple[TextToImageConfig, RunConfig]:
         """What suits digits; nothing lies between two sounds."""
-        return TextToImageConfig(width=32, interpolation=0.0), RunConfig(steps=1500)
+        return TextToImageConfig(width=32, interpolation=0.0), RunConfig(steps=4000)

@@ -21,7 +21,7 @@ def upfirdn2d(
     """(N, C, H', W') in x's dtype; see `spec`. Differentiable in x and f."""
     batch, channels, height, width = x.shape
     spread = F.pad(x[:, :, :, None, :, None], (0, up[0] - 1, 0, 0, 0, up[1] - 1))
-    padded = F.pad(spread.reshape(batch, channels, height * up[1], width * up[0]), tuple(padding))
+    padded = _padded(spread.reshape(batch, channels, height * up[1], width * up[0]), padding)
     of_filter = f.to(torch.promote_types(f.dtype, x.dtype))  # the outer product is no less exact than x
     factors = (of_filter if f.ndim == 2 else of_filter[:, None] * of_filter).to(x.dtype) * gain
     if not flip_filter:
@@ -29,3 +29,9 @@ def upfirdn2d(
     planes = padded.reshape(batch * channels, 1, *padded.shape[2:])
     out = F.conv2d(planes, factors[None, None], stride=(down[1], down[0]))
     return out.reshape(batch, channels, *out.shape[2:])
+
+
+def _padded(x: Tensor, padding: Sequence[int]) -> Tensor:
+    """Zeros first, then what is cut off: PyTorch's own order refuses to cut more from a picture than it has."""
+    wide = F.pad(x, [max(side, 0) for side in padding])
+    return F.pad(wide, [min(side, 0) for side in padding])
