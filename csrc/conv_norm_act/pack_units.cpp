@@ -52,26 +52,44 @@ GENFUSE_INLINE f32 step_of(Pairs, const f32 (&channels)[2]) {
     return paired(channels[0], channels[1]);
 }
 
-// G without its divisors: the kernel as a polynomial at the points.
-GENFUSE_INLINE void transform_kernel(const f32 (&g)[3],
-                                     f32 (&to)[winograd::window_of(winograd::kSmallTile)]) {
-    const f32 even = g[0] + g[2];
-    to[0] = g[0];
-    to[1] = even + g[1];
-    to[2] = even - g[1];
-    to[3] = g[2];
+// Which places of the window have taps along an axis: all three, or the two that a kernel of 4 has in a share
+// or phase.
+enum class Taps { all, first, last };
+
+constexpr int first_of(Taps taps) {
+    return taps == Taps::last;
 }
 
+constexpr int last_of(Taps taps) {
+    return taps == Taps::first ? 1 : 2;
+}
+
+// G without its divisors: the kernel g[first_of] ... g[last_of] as a polynomial at the points, of those that
+// are not zero.
+template <Taps taps>
+GENFUSE_INLINE void transform_kernel(const f32 (&g)[3],
+                                     f32 (&to)[winograd::window_of(winograd::kSmallTile)]) {
+    const f32 even = taps == Taps::all ? g[0] + g[2] : taps == Taps::first ? g[0] : g[2];
+    if (taps != Taps::last) to[0] = g[0];
+    to[1] = even + g[1];
+    to[2] = even - g[1];
+    if (taps != Taps::first) to[3] = g[2];
+}
+
+template <Taps taps>
 GENFUSE_INLINE void transform_kernel(const f32 (&g)[3], f32 (&to)[winograd::window_of(winograd::kTile)]) {
-    const f32 even_a = plus_times(g[0], 0.5f, g[2]), even_b = plus_times(g[0], 2.0f, g[2]);
-    to[0] = g[0];
+    const bool all = taps == Taps::all;
+    const f32 even_a = all ? plus_times(g[0], 0.5f, g[2]) : taps == Taps::first ? g[0] : times(0.5f, g[2]);
+    const f32 even_b = all ? plus_times(g[0], 2.0f, g[2]) : taps == Taps::first ? g[0] : times(2.0f, g[2]);
+    if (taps != Taps::last) to[0] = g[0];
     to[1] = plus_times(even_a, kA, g[1]);
     to[2] = plus_times(even_a, -kA, g[1]);
     to[3] = plus_times(even_b, kB, g[1]);
     to[4] = plus_times(even_b, -kB, g[1]);
-    to[5] = g[2];
+    if (taps != Taps::first) to[5] = g[2];
 }
 
+template <Taps>
 GENFUSE_INLINE void transform_kernel(const f32 (&g)[3],
                                      f32 (&to)[winograd::window_of(winograd::kLargeTile)]) {
     const f32 even_1 = g[0] + g[2], even_h = plus_times(g[0], 0.25f, g[2]),
@@ -97,30 +115,139 @@ constexpr float factor_of(int point) {
     return static_cast<float>(1 / (divisors[point / window] * divisors[point % window]));
 }
 
-// All points of one input channel and a vector of output channels, `lane` of 16.
-template <int tile>
-GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block,
-                                      f32 (&to)[winograd::points_of(tile)]) {
-    constexpr int window = winograd::window_of(tile);
-    f32 kernel[3][3] = {};
-    for (int i = 0; i < taps.count; ++i) {
-        const WindowTaps::Place& place = taps.list[i];
-        kernel[place.y][place.x] += load<f32>(block + place.tap * kBlock);
-    }
-    f32 rows[3][window];
-#pragma GCC unroll 3
-    for (int i = 0; i < 3; ++i) transform_kernel(kernel[i], rows[i]);
-#pragma GCC unroll 8
-    for (int j = 0; j < window; ++j) {
-        const f32 column[3] = {rows[0][j], rows[1][j], rows[2][j]};
-        f32 transformed[window];
-        transform_kernel(column, transformed);
-#pragma GCC unroll 8
-        for (int i = 0; i < window; ++i) {
-            const int point = i * window + j;
-            to[point] = times(factor_of<tile>(point), transformed[i]);
+// Where a tap of each place lies in a block, of shares that have one at each of some rows' and columns'
+// places.
+struct Grid {
+    explicit Grid(const WindowTaps& taps) {
+        for (int i = 0; i < taps.count; ++i) {
+            const WindowTaps::Place& place = taps.list[i];
+            tap[place.y][place.x] = place.tap;
+            ++times[place.y][place.x];
         }
     }
+
+    bool has(Taps down, Taps right) const {
+        for (int y = 0; y < 3; ++y) {
+            for (int x = 0; x < 3; ++x) {
+                const bool inside =
+                    y >= first_of(down) && y <= last_of(down) && x >= first_of(right) && x <= last_of(right);
+                if (times[y][x] != inside) return false;
+            }
+        }
+        return true;
+    }
+
+    int tap[3][3] = {}, times[3][3] = {};
+};
+
+// All points of a step of the sum (one input channel, or two) and a vector of output channels.
+template <int tile, Taps down, Taps right, class Product>
+GENFUSE_INLINE void transform_step(const f32 (&kernel)[Product::kChannels][3][3], uint64_t live,
+                                   float* const* to, int64_t offset) {
+    constexpr int window = winograd::window_of(tile), together = Product::kChannels;
+    constexpr int top = first_of(down), bottom = window - (down == Taps::first);
+    constexpr int left = first_of(right), end = window - (right == Taps::first);
+    f32 rows[together][3][window];
+    for (int j = 0; j < together; ++j) {
+#pragma GCC unroll 3
+        for (int i = first_of(down); i <= last_of(down); ++i) {
+            transform_kernel<right>(kernel[j][i], rows[j][i]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int x = left; x < end; ++x) {
+        f32 transformed[together][window];
+        for (int j = 0; j < together; ++j) {
+            f32 column[3];
+#pragma GCC unroll 3
+            for (int i = first_of(down); i <= last_of(down); ++i) column[i] = rows[j][i][x];
+            transform_kernel<down>(column, transformed[j]);
+        }
+#pragma GCC unroll 8
+        for (int y = top; y < bottom; ++y) {
+            const int point = y * window + x;
+            if (!(live >> point & 1)) continue;
+            f32 of_step[together];
+            for (int j = 0; j < together; ++j) {
+                of_step[j] = times(factor_of<tile>(point), transformed[j][y]);
+            }
+            store(to[point] + offset, step_of(Product(), of_step));
+        }
+    }
+}
+
+constexpr uint64_t kAllPoints = ~uint64_t{0};
+
+// Channels [0, channels) of `block` and `columns` output channels, where the share has one tap at each of
+// these places.
+template <int tile, Taps down, Taps right, class Product>
+void transform_grid(const PackJob& job, const Grid& grid, const float* block, int64_t channels,
+                    int64_t columns, float* const* to) {
+    constexpr int together = Product::kChannels;
+    for (int64_t i = 0; i < channels; i += together) {
+        for (int64_t column = 0; column < columns; column += kLanes<float>) {
+            const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
+            f32 kernel[together][3][3];
+            for (int j = 0; j < together; ++j) {
+                const float* const channel = from + (i + j) * job.taps() * kBlock;
+                const bool is_there = i + j < channels;  // of an odd number the last one's partner is zero
+#pragma GCC unroll 3
+                for (int y = first_of(down); y <= last_of(down); ++y) {
+#pragma GCC unroll 3
+                    for (int x = first_of(right); x <= last_of(right); ++x) {
+                        kernel[j][y][x] = is_there ? load<f32>(channel + grid.tap[y][x] * kBlock) : f32{};
+                    }
+                }
+            }
+            transform_step<tile, down, right, Product>(kernel, kAllPoints, to,
+                                                       i / together * columns + column);
+        }
+    }
+}
+
+// Of any taps, several at one place too.
+template <int tile, class Product>
+void transform_any(const PackJob& job, const WindowTaps& taps, uint64_t live, const float* block,
+                   int64_t channels, int64_t columns, float* const* to) {
+    constexpr int together = Product::kChannels;
+    for (int64_t i = 0; i < channels; i += together) {
+        for (int64_t column = 0; column < columns; column += kLanes<float>) {
+            const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
+            f32 kernel[together][3][3] = {};
+            for (int j = 0; j < together && i + j < channels; ++j) {
+                for (int n = 0; n < taps.count; ++n) {
+                    const WindowTaps::Place& place = taps.list[n];
+                    kernel[j][place.y][place.x] +=
+                        load<f32>(from + ((i + j) * job.taps() + place.tap) * kBlock);
+                }
+            }
+            transform_step<tile, Taps::all, Taps::all, Product>(kernel, live, to,
+                                                                i / together * columns + column);
+        }
+    }
+}
+
+template <int tile, class Product>
+void transform_share(const PackJob& job, const WindowTaps& taps, uint64_t live, const float* block,
+                     int64_t channels, int64_t columns, float* const* to) {
+    const Grid grid(taps);
+    const auto run = [&](auto transform) { transform(job, grid, block, channels, columns, to); };
+    if (grid.has(Taps::all, Taps::all)) return run(transform_grid<tile, Taps::all, Taps::all, Product>);
+    if constexpr (tile != winograd::kLargeTile) {  // which strided and transposed ones do not have
+        if (grid.has(Taps::first, Taps::first)) {
+            return run(transform_grid<tile, Taps::first, Taps::first, Product>);
+        }
+        if (grid.has(Taps::first, Taps::last)) {
+            return run(transform_grid<tile, Taps::first, Taps::last, Product>);
+        }
+        if (grid.has(Taps::last, Taps::first)) {
+            return run(transform_grid<tile, Taps::last, Taps::first, Product>);
+        }
+        if (grid.has(Taps::last, Taps::last)) {
+            return run(transform_grid<tile, Taps::last, Taps::last, Product>);
+        }
+    }
+    transform_any<tile, Product>(job, taps, live, block, channels, columns, to);
 }
 
 // Where a phase's weights lie: [part][point][panel][share][step of the sum over input channels][column], of
@@ -129,42 +256,23 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
 template <int tile, class Product>
 void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& live, int64_t first,
                 int64_t columns, int64_t c, int64_t channels, const float* block, float* packed) {
-    constexpr int points = winograd::points_of(tile), together = Product::kChannels;
+    constexpr int points = winograd::points_of(tile);
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
     const int64_t part = first / winograd::kPart * winograd::kPart;
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
     if (!job.one_part) packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
-        const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         float* to[points];
-        int alive[points], count = 0;
         int64_t before = 0;  // products in front of the point's
         for (int point = 0; point < points; ++point) {
             const int64_t at_point = live.at(point);
-            if (live.of_share[share] >> point & 1) {
-                const int64_t row =
-                    before * width + (first - part) * at_point + live.at(point, share) * columns;
-                to[count] = packed + row * depth + steps_of(*job.conv, c) * columns;
-                alive[count++] = point;
-            }
+            const int64_t row = before * width + (first - part) * at_point + live.at(point, share) * columns;
+            to[point] = packed + row * depth + steps_of(*job.conv, c) * columns;
             before += at_point;
         }
-        for (int64_t i = 0; i < channels; i += together) {
-            const int64_t step = i / together * columns;
-            for (int64_t column = 0; column < columns; column += kLanes<float>) {
-                const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
-                f32 transformed[together][points] = {};  // of an odd number the last one's partner is zero
-                for (int j = 0; j < together && i + j < channels; ++j) {
-                    transform_channel<tile>(taps, from + (i + j) * job.taps() * kBlock, transformed[j]);
-                }
-                for (int n = 0; n < count; ++n) {
-                    f32 of_step[together];
-                    for (int j = 0; j < together; ++j) of_step[j] = transformed[j][alive[n]];
-                    store(to[n] + step + column, step_of(Product(), of_step));
-                }
-            }
-        }
+        const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
+        transform_share<tile, Product>(job, taps, live.of_share[share], block, channels, columns, to);
     }
 }
 
