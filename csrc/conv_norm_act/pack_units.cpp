@@ -123,18 +123,41 @@ GENFUSE_INLINE void transform_channel(const WindowTaps& taps, const float* block
     }
 }
 
+// The points of one share that a phase needs, for so many channels and columns, each to its own place and on
+// from there. All columns of a channel follow each other: so what is written of a point goes on where it
+// ended, and no line comes back to the cache that was half written.
+template <int tile, class Product>
+void pack_share(const PackJob& job, const WindowTaps& taps, const int* alive, int count, int64_t columns,
+                int64_t channels, const float* block, float* const* to) {
+    constexpr int together = Product::kChannels;
+    for (int64_t i = 0; i < channels; i += together) {
+        const int64_t step = i / together * columns;
+        for (int64_t column = 0; column < columns; column += kLanes<float>) {
+            const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
+            f32 transformed[together][winograd::points_of(tile)] = {};  // an odd last one's partner is zero
+            for (int j = 0; j < together && i + j < channels; ++j) {
+                transform_channel<tile>(taps, from + (i + j) * job.taps() * kBlock, transformed[j]);
+            }
+            for (int n = 0; n < count; ++n) {
+                f32 of_step[together];
+                for (int j = 0; j < together; ++j) of_step[j] = transformed[j][alive[n]];
+                store(to[n] + step + column, step_of(Product(), of_step));
+            }
+        }
+    }
+}
+
 // Where a phase's weights lie: [part][point][panel][share][step of the sum over input channels][column], of
-// the products that it needs. All columns of a channel follow each other: so what is written of a point goes
-// on where it ended, and no line comes back to the cache that was half written.
+// the products that it needs.
 template <int tile, class Product>
 void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& live, int64_t first,
                 int64_t columns, int64_t c, int64_t channels, const float* block, float* packed) {
-    constexpr int points = winograd::points_of(tile), together = Product::kChannels;
+    constexpr int points = winograd::points_of(tile);
     const Geometry& geometry = *job.geometry;
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
     const int64_t part = first / winograd::kPart * winograd::kPart;
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
-    if (!job.one_part) packed += live.products() * depth * part;
+    packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         float* to[points];
@@ -150,20 +173,36 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
             }
             before += at_point;
         }
-        for (int64_t i = 0; i < channels; i += together) {
-            const int64_t step = i / together * columns;
-            for (int64_t column = 0; column < columns; column += kLanes<float>) {
-                const float* const from = block + column / kBlock * job.block_floats() + column % kBlock;
-                f32 transformed[together][points] = {};  // of an odd number the last one's partner is zero
-                for (int j = 0; j < together && i + j < channels; ++j) {
-                    transform_channel<tile>(taps, from + (i + j) * job.taps() * kBlock, transformed[j]);
-                }
-                for (int n = 0; n < count; ++n) {
-                    f32 of_step[together];
-                    for (int j = 0; j < together; ++j) of_step[j] = transformed[j][alive[n]];
-                    store(to[n] + step + column, step_of(Product(), of_step));
-                }
+        pack_share<tile, Product>(job, taps, alive, count, columns, channels, block, to);
+    }
+}
+
+int64_t part_columns(const PackJob& job, int64_t part) {
+    const int64_t left = padded(job.geometry->group_out) - part * winograd::kPart;
+    return left < winograd::kPart ? left : winograd::kPart;
+}
+
+template <int tile, class Product>
+void pack_slice(const PackJob& job, int64_t part, const Phase& phase, const winograd::Live& live,
+                const winograd::Slice& slice, const float* kernels, float* packed) {
+    const WindowTaps taps(*job.geometry, phase, slice.share, job.conv->kernel[1]);
+    const int64_t width = part_columns(job, part), blocks = width / kBlock;
+    const int64_t begin = slice.begin * Product::kChannels, most = begin + slice.steps * Product::kChannels;
+    const int64_t end = most < job.geometry->group_in ? most : job.geometry->group_in;
+    int alive[winograd::points_of(tile)], count = 0;
+    for (int point = 0; point < winograd::points_of(tile); ++point) {
+        if (live.of_share[slice.share] >> point & 1) alive[count++] = point;
+    }
+    for (int64_t first = 0; first < width; first += job.panel()) {
+        const int64_t columns = width - first < job.panel() ? width - first : job.panel();
+        for (int64_t c = begin; c < end; c += kBlock) {
+            float* to[winograd::points_of(tile)];
+            for (int n = 0; n < count; ++n) {
+                to[n] = packed + (n * width + first) * slice.steps + steps_of(*job.conv, c - begin) * columns;
             }
+            const float* const block = kernels + (c / kBlock * blocks + first / kBlock) * job.block_floats();
+            pack_share<tile, Product>(job, taps, alive, count, columns, end - c < kBlock ? end - c : kBlock,
+                                      block, to);
         }
     }
 }
@@ -184,7 +223,7 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
             winograd::Live live;
             live.find(geometry, phase, tile);
             pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block, packed);
-            packed += live.products() * steps_of(*job.conv, geometry.group_in) * job.phase_columns(first);
+            packed += live.products() * steps_of(*job.conv, geometry.group_in) * padded(geometry.group_out);
         }
     }
 }
@@ -291,6 +330,26 @@ void pack_winograd_unit(const PackJob& job, int64_t unit, int slot) {
         of_tile(job.conv->tile, pack_phases<winograd::kSmallTile, Product>,
                 pack_phases<winograd::kTile, Product>,
                 pack_phases<winograd::kLargeTile, Singles>)(job, unit, block);
+    });
+}
+
+void load_winograd_part(const PackJob& job, int64_t part, float* kernels) {
+    const int64_t width = part_columns(job, part), inputs = job.geometry->group_in;
+    for (int64_t c = 0; c < inputs; c += kBlock) {
+        const int64_t channels = inputs - c < kBlock ? inputs - c : kBlock;
+        for (int64_t column = 0; column < width; column += kBlock, kernels += job.block_floats()) {
+            load_block(job, 0, c, channels, part * winograd::kPart + column, kernels);
+        }
+    }
+}
+
+void pack_winograd_slice(const PackJob& job, int64_t part, const Phase& phase, const winograd::Live& live,
+                         const winograd::Slice& slice, const float* kernels, float* packed) {
+    with_product(job, [&](auto product) {
+        using Product = decltype(product);
+        of_tile(job.conv->tile, pack_slice<winograd::kSmallTile, Product>,
+                pack_slice<winograd::kTile, Product>,
+                pack_slice<winograd::kLargeTile, Singles>)(job, part, phase, live, slice, kernels, packed);
     });
 }
 
