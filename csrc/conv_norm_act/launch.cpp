@@ -85,6 +85,7 @@ Blocking winograd_blocking(const Args& args, const Geometry& geometry) {
         blocking.rows_a_unit = ceil_divide(blocking.rows, ceil_divide(blocking.rows * wide, kMostTiles));
     }
     if (args.blocking.rows) blocking.rows_a_unit = std::min<int64_t>(args.blocking.rows, blocking.rows);
+    if (blocking.packs) blocking.rows_a_unit = blocking.rows;  // each slice of the weights is packed once
     blocking.units = ceil_divide(blocking.rows, blocking.rows_a_unit);
     const int64_t row_bytes = wide * tile_bytes;
     const int64_t stretches = std::max<int64_t>(1, kSharedBytes / (row_bytes * blocking.rows_a_unit));
@@ -316,7 +317,7 @@ class Call {
             args_.conv.algorithm = GENFUSE_CONV_BATCHED;
         }
         if (!args_.packed && args_.conv.algorithm != GENFUSE_CONV_NONE) {
-            pack_ = {&args_.conv, &geometry_, args_.weight, nullptr, nullptr, 0, true};
+            pack_ = {&args_.conv, &geometry_, args_.weight, nullptr, nullptr, 0};
         }
     }
 
@@ -386,15 +387,9 @@ class Call {
             job_.shared = carver.take<float>(frame.points * frame.input_plane(job_.rows));
         }
         slot = std::max(slot, static_cast<int64_t>(frame_bytes(job_) / sizeof(float)));
-        if (pack_.weight.data) {
-            const int64_t room = pack_slot_floats(args_.conv, geometry_);
-            if (job_.pack) {
-                pack_.memory_a_slot = room;
-                pack_.memory = carver.take<float>(room * args_.threads);
-            } else {
-                slot = std::max(slot, room);
-                packed_ = carver.take<float>(packed_floats(args_.conv, geometry_));
-            }
+        if (pack_.weight.data && !job_.pack) {
+            slot = std::max(slot, pack_slot_floats(args_.conv, geometry_));
+            packed_ = carver.take<float>(packed_floats(args_.conv, geometry_));
         }
         job_.memory_a_slot = (slot + kBlock - 1) / kBlock * kBlock;
         job_.memory = carver.take<float>(job_.memory_a_slot * args_.threads);

@@ -84,12 +84,12 @@ int64_t packed_floats(const genfuse_conv& conv, const Geometry& geometry) {
 
 int64_t pack_slot_floats(const genfuse_conv& conv, const Geometry& geometry) {
     const bool in_order = conv.algorithm == GENFUSE_CONV_DEPTHWISE || conv.algorithm == GENFUSE_CONV_PLANAR;
-    return in_order ? 0 : PackJob{&conv, &geometry, {}, nullptr, nullptr, 0, false}.slot_floats();
+    return in_order ? 0 : PackJob{&conv, &geometry, {}, nullptr, nullptr, 0}.slot_floats();
 }
 
 void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const genfuse_weight& weight,
                   float* packed, float* memory, int64_t memory_a_slot, int threads) {
-    const PackJob job{&conv, &geometry, weight, packed, memory, memory_a_slot, false};
+    const PackJob job{&conv, &geometry, weight, packed, memory, memory_a_slot};
     const int64_t units = job.panels() * job.in_blocks();
     const Weight weights(conv, geometry, weight);
     switch (conv.algorithm) {

@@ -13,7 +13,6 @@ struct PackJob {
     float* packed;
     float* memory;  // each slot's own
     int64_t memory_a_slot;
-    bool one_part;  // Winograd: `packed` has room for the part alone whose units run
 
     int64_t taps() const { return int64_t{conv->kernel[0]} * conv->kernel[1]; }
     int64_t panel() const {
@@ -22,12 +21,6 @@ struct PackJob {
     }
     int64_t panels() const { return (padded(geometry->group_out) + panel() - 1) / panel(); }
     int64_t in_blocks() const { return blocks_of(geometry->group_in); }
-    // Columns that `packed` has of each phase, where a part's begin at `first`.
-    __attribute__((always_inline)) int64_t phase_columns(int64_t first) const {
-        const int64_t outputs = padded(geometry->group_out),
-                      left = outputs - first / winograd::kPart * winograd::kPart;
-        return !one_part ? outputs : left < winograd::kPart ? left : winograd::kPart;
-    }
     // Floats of a block of input channels times one of output channels.
     int64_t block_floats() const { return taps() * kBlock * kBlock; }
     // Of a slot's memory: the blocks of a panel.
@@ -50,16 +43,26 @@ void pack_weights(const genfuse_conv& conv, const Geometry& geometry, const genf
     UNIT(pack_matrix_unit)       \
     UNIT(pack_winograd_unit)
 
+// And Winograd's in two steps, for a unit that packs what it multiplies: the weights of a part of the output
+// channels, as kernels[input block][block][channel][tap][16]; and of them those of one phase and slice,
+// transformed, as packed[point][panel][step][column], of the points that the slice's share needs.
 #define GENFUSE_DECLARE_UNIT(name) void name(const PackJob& job, int64_t unit, int slot);
+#define GENFUSE_DECLARE_PACK                                                                                 \
+    GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)                                                                 \
+    void load_winograd_part(const PackJob& job, int64_t part, float* kernels);                               \
+    void pack_winograd_slice(const PackJob& job, int64_t part, const Phase& phase,                           \
+                             const winograd::Live& live, const winograd::Slice& slice, const float* kernels, \
+                             float* packed);
 namespace baseline {
-GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+GENFUSE_DECLARE_PACK
 }
 namespace avx2 {
-GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+GENFUSE_DECLARE_PACK
 }
 namespace avx512 {
-GENFUSE_PACK_UNITS(GENFUSE_DECLARE_UNIT)
+GENFUSE_DECLARE_PACK
 }
+#undef GENFUSE_DECLARE_PACK
 #undef GENFUSE_DECLARE_UNIT
 
 }  // namespace genfuse

@@ -261,7 +261,7 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
     const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
     const int64_t part = first / winograd::kPart * winograd::kPart;
     const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
-    if (!job.one_part) packed += live.products() * depth * part;
+    packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         float* to[points];
         int64_t before = 0;  // products in front of the point's
@@ -273,6 +273,36 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
         }
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         transform_share<tile, Product>(job, taps, live.of_share[share], block, channels, columns, to);
+    }
+}
+
+int64_t part_columns(const PackJob& job, int64_t part) {
+    const int64_t left = padded(job.geometry->group_out) - part * winograd::kPart;
+    return left < winograd::kPart ? left : winograd::kPart;
+}
+
+template <int tile, class Product>
+void pack_slice(const PackJob& job, int64_t part, const Phase& phase, const winograd::Live& live,
+                const winograd::Slice& slice, const float* kernels, float* packed) {
+    constexpr int points = winograd::points_of(tile);
+    const WindowTaps taps(*job.geometry, phase, slice.share, job.conv->kernel[1]);
+    const uint64_t alive = live.of_share[slice.share];
+    const int64_t width = part_columns(job, part), blocks = width / kBlock;
+    const int64_t begin = slice.begin * Product::kChannels, most = begin + slice.steps * Product::kChannels;
+    const int64_t end = most < job.geometry->group_in ? most : job.geometry->group_in;
+    for (int64_t first = 0; first < width; first += job.panel()) {
+        const int64_t columns = width - first < job.panel() ? width - first : job.panel();
+        for (int64_t c = begin; c < end; c += kBlock) {
+            float* to[points];
+            float* at = packed + first * slice.steps + steps_of(*job.conv, c - begin) * columns;
+            for (int point = 0; point < points; ++point) {
+                to[point] = at;
+                at += (alive >> point & 1) * width * slice.steps;
+            }
+            const float* const block = kernels + (c / kBlock * blocks + first / kBlock) * job.block_floats();
+            transform_share<tile, Product>(job, taps, alive, block, end - c < kBlock ? end - c : kBlock,
+                                           columns, to);
+        }
     }
 }
 
@@ -292,7 +322,7 @@ void pack_phases(const PackJob& job, int64_t unit, float* memory) {
             winograd::Live live;
             live.find(geometry, phase, tile);
             pack_phase<tile, Product>(job, phase, live, first, columns, c, channels, block, packed);
-            packed += live.products() * steps_of(*job.conv, geometry.group_in) * job.phase_columns(first);
+            packed += live.products() * steps_of(*job.conv, geometry.group_in) * padded(geometry.group_out);
         }
     }
 }
@@ -399,6 +429,26 @@ void pack_winograd_unit(const PackJob& job, int64_t unit, int slot) {
         of_tile(job.conv->tile, pack_phases<winograd::kSmallTile, Product>,
                 pack_phases<winograd::kTile, Product>,
                 pack_phases<winograd::kLargeTile, Singles>)(job, unit, block);
+    });
+}
+
+void load_winograd_part(const PackJob& job, int64_t part, float* kernels) {
+    const int64_t width = part_columns(job, part), inputs = job.geometry->group_in;
+    for (int64_t c = 0; c < inputs; c += kBlock) {
+        const int64_t channels = inputs - c < kBlock ? inputs - c : kBlock;
+        for (int64_t column = 0; column < width; column += kBlock, kernels += job.block_floats()) {
+            load_block(job, 0, c, channels, part * winograd::kPart + column, kernels);
+        }
+    }
+}
+
+void pack_winograd_slice(const PackJob& job, int64_t part, const Phase& phase, const winograd::Live& live,
+                         const winograd::Slice& slice, const float* kernels, float* packed) {
+    with_product(job, [&](auto product) {
+        using Product = decltype(product);
+        of_tile(job.conv->tile, pack_slice<winograd::kSmallTile, Product>,
+                pack_slice<winograd::kTile, Product>,
+                pack_slice<winograd::kLargeTile, Singles>)(job, part, phase, live, slice, kernels, packed);
     });
 }
 

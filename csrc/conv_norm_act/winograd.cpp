@@ -21,10 +21,7 @@ using winograd::kPart;
 using winograd::kPartBlocks;
 using winograd::Live;
 using winograd::points_of;
-
-// Steps summed in registers at once: the output's transform amplifies a large tile's roundings four times as
-// much.
-constexpr int64_t kDepth = 256, kLargeTileDepth = 128;
+using winograd::Slice;
 
 // Aᵀm.
 GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kSmallTile)], f32 (&to)[kSmallTile]) {
@@ -51,6 +48,35 @@ GENFUSE_INLINE void transform_output(const f32 (&m)[window_of(kLargeTile)], f32 
     to[5] = plus_times(plus_times(m[7] + odd_1, 0.03125f, odd_h), 32.0f, odd_2);
 }
 
+// What `tiles` tiles get at one point of one slice, for one panel of `wide` blocks of output channels.
+template <class Product>
+void multiply_tiles(const Frame& frame, const Input& input, int point, const Slice& slice, int64_t first,
+                    int64_t tiles, const float* panel, int wide, float* sums, bool fresh) {
+    const int64_t no_offset = 0;
+    const float* const from = input.data + point * input.plane + first * frame.depth +
+                              slice.share * frame.share_depth + slice.begin;
+    const Stretches stretches{&no_offset, 1, slice.steps,
+                              point + 1 < frame.points ? input.plane : -point * input.plane};
+    for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
+        const int count = static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
+        const float* rows[kRowsAtOnce];
+        float* to[kRowsAtOnce];
+        for (int i = 0; i < count; ++i) {
+            rows[i] = from + (tile + i) * frame.depth;
+            to[i] = sums + (tile + i) * kPart;
+        }
+        multiply_for<Product>(count, wide)(rows, stretches, panel, to, kBlock, fresh);
+    }
+}
+
+// Calls run(block, blocks of a panel) for the panels of a part of so many blocks.
+template <class Run>
+void each_panel(int blocks, Run run) {
+    for (int block = 0; block < blocks; block += kPanelBlocks) {
+        run(block, blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks);
+    }
+}
+
 // products[point][tile][column] of one phase and one part of the output channels.
 template <class Product>
 void multiply_points(const ConvJob& job, const Frame& frame, const Input& input, const Live& live,
@@ -59,37 +85,37 @@ void multiply_points(const ConvJob& job, const Frame& frame, const Input& input,
     const int64_t tiles = (last - first) * frame.tiles_wide;
     const int64_t start = (first - input.first) * frame.tiles_wide;
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
-    const int shares = winograd::shares(*job.geometry);
-    const int64_t no_offset = 0, most = frame.tile == kLargeTile ? kLargeTileDepth : kDepth;
     for (int point = 0; point < frame.points; ++point) {
         ahead.step(steps);
-        const float* const transformed = input.data + point * input.plane + start * frame.depth;
         float* const plane = products + point * frame.product_plane;
-        for (int block = 0; block < blocks; block += kPanelBlocks) {
-            const int wide = blocks - block < kPanelBlocks ? blocks - block : kPanelBlocks;
+        each_panel(blocks, [&](int block, int wide) {
             bool fresh = true;
-            for (int share = 0; share < shares; ++share) {
-                if (!(live.of_share[share] >> point & 1)) continue;
-                const int64_t begin = share * frame.share_depth;
-                for (int64_t step = 0; step < depth; step += most) {
-                    const Stretches stretches{&no_offset, 1, depth - step < most ? depth - step : most,
-                                              point + 1 < frame.points ? input.plane : -point * input.plane};
-                    for (int64_t tile = 0; tile < tiles; tile += kRowsAtOnce) {
-                        const int count =
-                            static_cast<int>(tiles - tile < kRowsAtOnce ? tiles - tile : kRowsAtOnce);
-                        const float* rows[kRowsAtOnce];
-                        float* sums[kRowsAtOnce];
-                        for (int i = 0; i < count; ++i) {
-                            rows[i] = transformed + (tile + i) * frame.depth + begin + step;
-                            sums[i] = plane + (tile + i) * kPart + block * kBlock;
-                        }
-                        multiply_for<Product>(count, wide)(rows, stretches, packed, sums, kBlock, fresh);
-                    }
-                    fresh = false;
-                    packed += stretches.length * wide * kBlock;
-                }
-            }
-        }
+            winograd::each_slice(winograd::shares(*job.geometry), depth, frame.tile, [&](const Slice& slice) {
+                if (!(live.of_share[slice.share] >> point & 1)) return;
+                multiply_tiles<Product>(frame, input, point, slice, start, tiles, packed, wide,
+                                        plane + block * kBlock, fresh);
+                fresh = false;
+                packed += slice.steps * wide * kBlock;
+            });
+        });
+    }
+}
+
+// One slice's share of them, with the weights that the frame holds: the sums are the same, in the same order.
+template <class Product>
+void multiply_slice(const ConvJob& job, const Frame& frame, const Input& input, const Live& live,
+                    const Slice& slice, int blocks, float* products) {
+    const int64_t tiles = (job.last_row - job.first_row) * frame.tiles_wide;
+    const float* packed = frame.packed;
+    for (int point = 0; point < frame.points; ++point) {
+        if (!(live.of_share[slice.share] >> point & 1)) continue;
+        const bool fresh = slice.begin == 0 && live.at(point, slice.share) == 0;
+        float* const plane = products + point * frame.product_plane;
+        each_panel(blocks, [&](int block, int wide) {
+            multiply_tiles<Product>(frame, input, point, slice, 0, tiles, packed, wide,
+                                    plane + block * kBlock, fresh);
+            packed += slice.steps * wide * kBlock;
+        });
     }
 }
 
@@ -122,6 +148,10 @@ void transform_products(const float* products, int64_t plane, uint64_t live, int
     }
 }
 
+float* products_of(const Frame& frame, size_t phase) {
+    return frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
+}
+
 template <class Stored>
 void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64_t pass_number,
                  const Live* live, int64_t part, int blocks, int64_t first, int64_t last) {
@@ -139,8 +169,7 @@ void finish_part(const ConvJob& job, const Frame& frame, const Pass& pass, int64
                 const int64_t tile = (row - first + r - within) * frame.tiles_wide;
                 for (int64_t x = 0; x < frame.tiles_wide; ++x) {
                     for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
-                        const float* const products =
-                            frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
+                        const float* const products = products_of(frame, phase);
                         const int64_t column = frame.tile * x * frame.phases + pass.phases[phase].column;
                         transform(products + (tile + x) * kPart + block * kBlock, frame.product_plane,
                                   live[phase].any, frame.phases, row_stride, frame.output + column * kBlock);
@@ -189,17 +218,19 @@ Input input_of(const Frame& frame, float* data, int64_t first, int64_t rows) {
         data, first, frame.input_plane(rows), frame.depth, frame.share_depth, kBlock / Product::kChannels};
 }
 
-// All of one part of the output channels, for rows [first, last). Where a unit packs its own weights, these
-// are the frame's.
+int blocks_of_part(const ConvJob& job, int64_t part) {
+    const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
+    return static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
+}
+
+// All of one part of the output channels, for rows [first, last).
 template <class Stored, class Product>
 void product_part(const ConvJob& job, const Frame& frame, const Input& input, int64_t part, int64_t first,
                   int64_t last) {
     const Geometry& geometry = *job.geometry;
-    const int64_t left = blocks_of(job.out_channels) - part * kPartBlocks;
-    const int blocks = static_cast<int>(left < kPartBlocks ? left : kPartBlocks);
+    const int blocks = blocks_of_part(job, part);
     const int64_t depth = steps_of(job.args->conv, job.in_channels);
-    const int64_t columns = job.pack ? blocks * kBlock : padded(job.out_channels);
-    const float* of_phase = job.pack ? frame.packed : job.args->packed;
+    const float* of_phase = job.args->packed;
     for (size_t number = 0; number < geometry.passes.size(); ++number) {
         const Pass& pass = geometry.passes[number];
         Live live[2];
@@ -208,12 +239,9 @@ void product_part(const ConvJob& job, const Frame& frame, const Input& input, in
         for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
             live[phase].find(geometry, pass.phases[phase], frame.tile);
             const int64_t products_deep = live[phase].products() * depth;
-            const float* const packed = of_phase + (job.pack ? 0 : part * products_deep * kPart);
-            of_phase += products_deep * columns;
-            float* const products =
-                frame.products + static_cast<int64_t>(phase) * frame.points * frame.product_plane;
-            multiply_points<Product>(job, frame, input, live[phase], packed, blocks, first, last, products,
-                                     ahead, steps);
+            multiply_points<Product>(job, frame, input, live[phase], of_phase + part * products_deep * kPart,
+                                     blocks, first, last, products_of(frame, phase), ahead, steps);
+            of_phase += products_deep * padded(job.out_channels);
         }
         finish_part<Stored>(job, frame, pass, static_cast<int64_t>(number), live, part, blocks, first, last);
     }
@@ -269,27 +297,30 @@ void product_unit(const ConvJob& job, int64_t unit, int slot) {
                                   rows.last);
 }
 
-// The weights of a part into the frame, where they stay in the cache until the part's products are done.
-void pack_part(const ConvJob& job, const Frame& frame, int64_t part, int slot) {
-    PackJob pack = *job.pack;
-    pack.packed = frame.packed;
-    const int64_t panels = kPart / pack.panel(), first = part * panels;
-    for (int64_t panel = first; panel < first + panels && panel < pack.panels(); ++panel) {
-        for (int64_t block = 0; block < pack.in_blocks(); ++block) {
-            pack_winograd_unit(pack, panel * pack.in_blocks() + block, slot);
-        }
-    }
-}
-
+// A slice of the weights of one phase is transformed and multiplied before the next one: all of a part's
+// would leave the caches (13 MB of a 4x4 kernel's from 512 channels) and come back.
 template <class Stored, class Product>
 void part_unit(const ConvJob& job, int64_t part, int slot) {
     const Frame frame(job, job.memory + slot * job.memory_a_slot);
-    pack_part(job, frame, part, slot);
-    const int64_t stretches = (job.last_row - job.first_row + job.rows_a_unit - 1) / job.rows_a_unit;
-    for (int64_t stretch = 0; stretch < stretches; ++stretch) {
-        const Range rows = rows_of_unit(job, stretch);
-        product_part<Stored, Product>(job, frame, shared_input<Product>(job, frame), part, rows.first,
-                                      rows.last);
+    const Geometry& geometry = *job.geometry;
+    const Input input = shared_input<Product>(job, frame);
+    const int blocks = blocks_of_part(job, part);
+    const int64_t depth = steps_of(job.args->conv, job.in_channels);
+    load_winograd_part(*job.pack, part, frame.kernels);
+    for (size_t number = 0; number < geometry.passes.size(); ++number) {
+        const Pass& pass = geometry.passes[number];
+        Live live[2];
+        for (size_t phase = 0; phase < pass.phases.size(); ++phase) {
+            live[phase].find(geometry, pass.phases[phase], frame.tile);
+            winograd::each_slice(winograd::shares(geometry), depth, frame.tile, [&](const Slice& slice) {
+                pack_winograd_slice(*job.pack, part, pass.phases[phase], live[phase], slice, frame.kernels,
+                                    frame.packed);
+                multiply_slice<Product>(job, frame, input, live[phase], slice, blocks,
+                                        products_of(frame, phase));
+            });
+        }
+        finish_part<Stored>(job, frame, pass, static_cast<int64_t>(number), live, part, blocks, job.first_row,
+                            job.last_row);
     }
 }
 

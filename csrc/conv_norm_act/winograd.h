@@ -13,6 +13,9 @@ constexpr int kPart = kPartBlocks * kBlock;
 // Blocks of input channels that a thread transforms into shared memory: neighbouring lines of one tile, which
 // two threads would take from each other's caches.
 constexpr int64_t kInputBlocks = 4;
+// Steps summed in registers at once: the output's transform amplifies a large tile's roundings four times as
+// much.
+constexpr int64_t kDepth = 256, kLargeTileDepth = 128;
 constexpr int64_t kPlanePad = 16;  // keeps equal places of two planes off the same cache set
 
 // Input pixels along an axis of a tile.
@@ -119,6 +122,27 @@ inline int64_t input_parts(int64_t blocks) {
     return (blocks + kInputBlocks - 1) / kInputBlocks;
 }
 
+constexpr int64_t most_steps(int tile) {
+    return tile == kLargeTile ? kLargeTileDepth : kDepth;
+}
+
+// Of a share's sum over its channels, steps [begin, begin + steps), which are summed in registers at once.
+struct Slice {
+    int share;
+    int64_t begin, steps;
+};
+
+// Calls run(slice) for all slices of all shares, in the order in which they are summed.
+template <class Run>
+__attribute__((always_inline)) inline void each_slice(int shares, int64_t depth, int tile, Run run) {
+    const int64_t most = most_steps(tile);
+    for (int share = 0; share < shares; ++share) {
+        for (int64_t begin = 0; begin < depth; begin += most) {
+            run(Slice{share, begin, depth - begin < most ? depth - begin : most});
+        }
+    }
+}
+
 // Floats of the packed weights of all phases.
 __attribute__((always_inline)) inline int64_t packed_floats(const genfuse_conv& conv,
                                                             const Geometry& geometry) {
@@ -131,12 +155,6 @@ __attribute__((always_inline)) inline int64_t packed_floats(const genfuse_conv& 
         }
     }
     return products * steps_of(conv, conv.in_channels) * padded(conv.out_channels);
-}
-
-// Of one part of the output channels.
-__attribute__((always_inline)) inline int64_t part_floats(const genfuse_conv& conv,
-                                                          const Geometry& geometry) {
-    return packed_floats(conv, geometry) / padded(conv.out_channels) * kPart;
 }
 
 // Sizes of a launch, and a slot's memory; without memory, how much it takes.
@@ -160,7 +178,10 @@ struct Frame {
         output = carver.take<float>(tile * out_columns * kBlock);
         residual = carver.take<float>(geometry.out_width * kBlock);
         own_input = carver.take<float>(job.shares_input ? 0 : points * input_plane(job.rows_a_unit));
-        packed = carver.take<float>(job.pack ? part_floats(job.args->conv, geometry) : 0);
+        const int64_t most = most_steps(tile), steps = share_depth < most ? share_depth : most;
+        const int64_t taps = int64_t{job.args->conv.kernel[0]} * job.args->conv.kernel[1];
+        kernels = carver.take<float>(job.pack ? taps * padded(job.in_channels) * kPart : 0);
+        packed = carver.take<float>(job.pack ? points * steps * kPart : 0);
         used = carver.used();
     }
 
@@ -170,7 +191,8 @@ struct Frame {
     int tile, points;
     int64_t tiles_high, tiles_wide, columns, out_columns, phases, product_plane;
     int64_t share_depth, depth;  // steps of the sum over a share's channels, and over all shares'
-    float *staged, *source, *products, *output, *residual, *own_input, *packed;
+    float *staged, *source, *products, *output, *residual, *own_input;
+    float *kernels, *packed;  // a part's weights, and a slice of them transformed
     size_t used;
 };
 
