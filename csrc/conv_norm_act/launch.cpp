@@ -39,7 +39,7 @@ constexpr int64_t kWeightBytes =
 // Of weights that are read from it once a unit all the same, where with the whole transformed input, shared,
 // they would be more than it holds.
 constexpr int64_t kMostWeightBytes = 16 << 20, kCacheBytes = 24 << 20;
-constexpr int64_t kFewBytes = 3 << 20;      // of packed weights that stay near while they are packed and read
+constexpr int64_t kFewBytes = 16 << 20;     // of packed weights that stay near while they are packed and read
 constexpr int64_t kNearBytes = 4 << 20;     // of packed weights that a thread's own caches do not hold
 constexpr int64_t kSharedBytes = 16 << 20;  // of transformed input that threads work on together
 constexpr int64_t kPixelsAUnit = 96;        // whole groups of 6 or of 2 rows of the products
