@@ -17,7 +17,7 @@ from genfuse.ops.attention import attention
 from genfuse.ops.attention import limits as heads_limits
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_geometry import convolved_size, settings_of
-from genfuse.ops.conv_launch import limits
+from genfuse.ops.conv_launch import limits, underfilled
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
 from genfuse.ops.library import gradient_limits, needs_gradient
 from genfuse.ops.spectral_norm import limits as matrices_limits
@@ -81,7 +81,7 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
         return {}
     options = {name: given[name] for name in Settings._fields if name in given}
     settings = settings_of(weight.ndim - 2, **{"padding": 0, **options})
-    return limits(x, weight, settings, gradients)
+    return limits(x, weight, settings, gradients) | ({} if gradients else underfilled(x, weight, settings))
 
 
 def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
