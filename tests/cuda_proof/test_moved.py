@@ -29,7 +29,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
 def test_what_is_stored_is_touched_once_and_gaps_with_it(recorder, gaps):
     out = ones(1, 4, 32, 64)[..., ::2] if gaps else ones(1, 4, 32, 32)
     seeds, index = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64)
-    ((_, row),) = recorder.moved(Call("noise", philox_normal, (out, seeds, index, 0)), "float32", set())
+    (row,) = recorder.moved(Call("noise", philox_normal, (out, seeds, index, 0)), "float32")
     assert row.minimum == row.call_minimum == out.nbytes + 16
     assert row.touched == row.call_touched == out.nbytes * (2 if gaps else 1) + 2 * SECTOR
     assert row.requested > out.nbytes
@@ -38,7 +38,7 @@ def test_what_is_stored_is_touched_once_and_gaps_with_it(recorder, gaps):
 @pytest.mark.parametrize("number", rotating(1, len(CALLS)))
 def test_kernels_move_no_more_than_the_committed_cards_say(recorder, number):
     committed = {card.name: card for card in cards.load()}
-    for _, row in recorder.moved(CALLS[number], "float16", set()):
+    for row in recorder.moved(CALLS[number], "float16"):
         for target in TARGETS:
             card = committed.get(f"cuda {row.kernel} ({row.case}) {target} float16")
             if card is None or card.call_minimum != row.call_minimum:
