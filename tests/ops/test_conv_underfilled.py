@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 triton = pytest.importorskip("triton")
 
 import genfuse  # noqa: E402
 from genfuse import dispatch, env  # noqa: E402
-from genfuse.ops.conv_launch import _underfilled, underfilled  # noqa: E402
+from genfuse.ops.conv_launch import _underfilled, limits, underfilled  # noqa: E402
 from genfuse_bench.compiled import standin_driver  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
@@ -89,6 +90,15 @@ def test_what_is_forced_or_measured_is_asked_nothing(missing: set[str]) -> None:
     assert underfilled(x, weight, s).keys() == {"triton"}
     with genfuse.backend(reproducible=False):
         assert underfilled(x, weight, s) == {}
+
+
+def test_sizes_may_be_symbols(missing: set[str]) -> None:
+    """As where a call of any size is compiled."""
+    x, weight = torch.empty(1, 512, 8, 8, device="meta"), torch.empty(512, 512, 3, 3, device="meta")
+    sizes = StatelessSymbolicContext([DimDynamic.STATIC] * 2 + [DimDynamic.DYNAMIC] * 2)
+    x = FakeTensorMode(shape_env=ShapeEnv()).from_tensor(x, symbolic_context=sizes)
+    assert not isinstance(x.shape[2], int)
+    assert limits(x, weight, Settings(padding=(1, 1))) == {}
 
 
 def test_the_choice_is_of_shapes_that_split_and_fill_more() -> None:

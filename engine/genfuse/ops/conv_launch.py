@@ -17,7 +17,7 @@ from genfuse.ops.library import needs_dispatcher
 from genfuse.ops.memory import empty, empty_stats
 from genfuse_kernels.conv_norm_act import cuda_plan
 from genfuse_kernels.conv_norm_act.cuda_weight_plan import weight_limit
-from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
+from genfuse_kernels.conv_norm_act.settings import Pair, Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.spec import cpu_gradient_limit, cpu_limit
 
 
@@ -72,16 +72,24 @@ def limits(
     if x.device.type == "cpu":
         limit = (cpu_gradient_limit if gradients else cpu_limit)(weight.shape, settings)
         return {} if limit is None else {"cpu": limit}
-    size, made = _sizes(x, weight, settings)
+    shape, size, made = _sizes(x, weight, settings)
+    why = _cuda_limit(shape, settings, size, made, gradients)
+    return {} if why is None else {"cuda": why}
+
+
+@functools.lru_cache(4096)
+def _cuda_limit(
+    weight_shape: tuple[int, ...], settings: Settings, size: Pair, made: Pair, gradients: bool
+) -> str | None:
     if gradients:  # pooling is a pass of its own then
         settings = settings._replace(pool=(1, 1))
-    why = cuda_plan.limit(weight.shape, settings, made)
+    why = cuda_plan.limit(weight_shape, settings, made)
     if gradients and why is None:
         dense = size if settings.transposed else made
-        why = cuda_plan.back_limit(weight.shape, settings, size) or weight_limit(
-            weight.shape, settings, dense
+        why = cuda_plan.back_limit(weight_shape, settings, size) or weight_limit(
+            weight_shape, settings, dense
         )
-    return {} if why is None else {"cuda": why}
+    return why
 
 
 def underfilled(x: Tensor, weight: Tensor, settings: Settings) -> dict[dispatch.Backend, str]:
@@ -95,14 +103,14 @@ def underfilled(x: Tensor, weight: Tensor, settings: Settings) -> dict[dispatch.
     both: tuple[dispatch.Backend, ...] = ("triton", "cuda")
     if any(dispatch.obstacle("conv_norm_act", name, x.device, x.dtype) is not None for name in both):
         return {}
-    made = _sizes(x, weight, settings)[1]
-    why = _underfilled(tuple(weight.shape), settings, made, x.dtype)
+    shape, _, made = _sizes(x, weight, settings)
+    why = _underfilled(shape, settings, made, x.dtype)
     return {} if why is None else {"triton": why}
 
 
 @functools.lru_cache(4096)
 def _underfilled(
-    weight_shape: tuple[int, ...], settings: Settings, made: tuple[int, int], dtype: torch.dtype
+    weight_shape: tuple[int, ...], settings: Settings, made: Pair, dtype: torch.dtype
 ) -> str | None:
     if cuda_plan.limit(weight_shape, settings, made) is not None:
         return None
@@ -118,10 +126,14 @@ def _underfilled(
     )
 
 
-def _sizes(x: Tensor, weight: Tensor, settings: Settings) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Height and width of what a convolution reads, and of what it makes before pooling."""
-    size = (1 if x.ndim == 3 else x.shape[2], x.shape[-1])
-    return size, convolved_size(settings, kernel_size(weight.shape), size)
+def _sizes(x: Tensor, weight: Tensor, settings: Settings) -> tuple[tuple[int, ...], Pair, Pair]:
+    """The weight's shape; height and width of what a convolution reads, and of what it makes before pooling.
+
+    Numbers, where a traced call has symbols: a plan is of these sizes alone.
+    """
+    size = (1 if x.ndim == 3 else int(x.shape[2])), int(x.shape[-1])
+    shape = tuple(map(int, weight.shape))
+    return shape, size, convolved_size(settings, kernel_size(shape), size)
 
 
 def outputs(x: Tensor, weight: Tensor, settings: Settings, return_stats: bool) -> tuple[Tensor, Tensor]:
