@@ -53,7 +53,9 @@ def spectral_norm(
 
     As `torch.nn.utils.parametrizations.spectral_norm` computes it (Miyato et al. 2018, algorithm 1): the vectors are
     constants to the gradient, which is exact, twice too. Gradients go by the vectors as this call left them, whatever
-    later ones do. TypeError or ValueError, naming the layer, before anything is changed.
+    later ones do. TypeError or ValueError, naming the layer, before anything is changed. Triton's kernels take
+    matrices of at most 1,048,560 rows and 16,776,960 columns; on a GPU a call with larger ones runs on `aten`, or
+    raises UnsupportedError where that is forbidden.
     """
     weights, us, vs = (
         tensor_list.listed(name, given) for name, given in (("weights", weights), ("us", us), ("vs", vs))
