@@ -26,7 +26,7 @@ FLOORS = (  # top to bottom, as in DESIGN; "genfuse" is the package's own __init
     {"ops", "lab"},
     {"dispatch"},
     {"tuned"},
-    {"measured", "doctor"},
+    {"measured", "doctor", "triton_failure"},
     {"data", "evaluate", "env", "errors", "names", "processes", "registry", "rollback"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

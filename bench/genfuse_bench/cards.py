@@ -5,7 +5,8 @@
 For Triton a stand-in driver names the target; each launcher runs on CPU tensors and its kernels are compiled only, so
 that the specialisation is the real one. CUDA kernels are compiled by NVRTC as on a user's machine. What is compiled,
 read or recorded is kept (Triton's cache, ``$GENFUSE_CACHE``), and a backend's cards of a dtype are written when they
-are made, in place of those that were there: a run that was stopped goes on where it was.
+are made, in place of those that were there: a run that was stopped goes on where it was, and where one kernel changed
+only calls that run its code are recorded again (`recorded`).
 
 A card is a floor and a gate (`card_bars`), never a time. Its figures:
 
@@ -48,7 +49,8 @@ from genfuse_bench.card import Card, triton_card
 from genfuse_bench.card_calls import all_calls
 from genfuse_bench.compiled import standin_driver
 from genfuse_bench.cuda_cards import cuda_cards
-from genfuse_bench.moved import Moved, recorded
+from genfuse_bench.moved import Moved
+from genfuse_bench.recorded import recorded
 from genfuse_kernels.cuda_kernels import TARGETS as CUDA_TARGETS
 
 Calls = Callable[[torch.dtype], Iterator[Call]]

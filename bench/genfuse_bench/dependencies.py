@@ -50,14 +50,14 @@ def dependencies(root: Path, test: str) -> tuple[str, ...]:
         if name.startswith("tests/") and name not in (*STARTS, SETTLES) and _REACHES_OUT.search(source):
             return EVERYTHING
         found.update(STARTS.get(name, ()))
-        for module in () if name == SETTLES else _imports(source):
+        for module in () if name == SETTLES else imports(source):
             if module.split(".")[:2] == ["genfuse", "lab"]:
                 found.add("engine/genfuse/lab")
             elif module.split(".")[0] == "genfuse":
                 found.update(("engine", "kernels", "csrc"))
             if module == "genfuse_bench.cards":
                 found.add("bench/results/cards.json")
-            if (path := _file_of(root, module)) is not None and not path.startswith("engine/"):
+            if (path := file_of(root, module)) is not None and not path.startswith("engine/"):
                 pending.append(path)
                 found.update(_around(root, path))
         for named in re.findall(r"\btest_\w+\.py\b", source):
@@ -71,7 +71,7 @@ def _conftests(root: Path, test: str) -> list[str]:
     return [f"{folder}/conftest.py" for folder in folders if (root / folder / "conftest.py").is_file()]
 
 
-def _imports(source: str) -> set[str]:
+def imports(source: str) -> set[str]:
     """Modules by their dotted names, wherever in the file; of `from a import b` a and a.b."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
@@ -82,7 +82,7 @@ def _imports(source: str) -> set[str]:
     return found
 
 
-def _file_of(root: Path, module: str) -> str | None:
+def file_of(root: Path, module: str) -> str | None:
     """The repository's file of a module; None: another's."""
     path = module.replace(".", "/")
     for of in ROOTS:

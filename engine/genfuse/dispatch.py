@@ -26,6 +26,7 @@ from torch import Tensor
 from genfuse import env, measured, registry, tuned
 from genfuse.errors import UnsupportedError
 from genfuse.names import check_name
+from genfuse.triton_failure import explained
 from genfuse_kernels.common.device_guard import on_device
 
 Backend = Literal["cpu", "triton", "cuda", "aten", "reference"]
@@ -328,7 +329,7 @@ def select(
     launch = _launcher_for(op, device, dtype, gradients, limits)
     observer = _observer
     seen = launch if observer is None else observer(op, launch, device, dtype, gradients, limits)
-    return on_device(device, seen)
+    return explained(op, on_device(device, seen), device)
 
 
 class Observer(Protocol):
@@ -379,7 +380,7 @@ def _chosen(name: str, backend: Backend, launch: Gradient, like: Tensor) -> Grad
     """`launch`, seen by an observer, on the GPU of `like`."""
     observer = _observer
     seen = launch if observer is None else observer.chosen(name, backend, launch, like)
-    return on_device(like.device, seen)
+    return explained(name, on_device(like.device, seen), like.device)
 
 
 def is_observed() -> bool:

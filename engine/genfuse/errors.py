@@ -11,6 +11,10 @@ class UnsupportedError(GenfuseError, RuntimeError):
     """No permitted backend can run this call; the message names the argument at fault."""
 
 
+class CompilationError(GenfuseError, RuntimeError):
+    """A Triton kernel cannot be compiled; the message names it, the call, the cause, and the file with the log."""
+
+
 class CheckpointError(GenfuseError, ValueError):
     """A checkpoint cannot be read: truncated, of another shape, or not safetensors."""
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +31,7 @@ from cuda_proof.build import build_kernel, build_recorder, build_scheduler
 from genfuse_bench.call import Call
 from genfuse_bench.card_cuda_calls import cuda_calls
 from genfuse_bench.moved import SECTOR, Moved
+from genfuse_bench.recorded import kept
 from genfuse_kernels.common import cuda_launch
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.common.cuda_walk import THREADS
@@ -68,8 +70,8 @@ class Recorder:
         self._library = of
         self._names = {case.kernel: case.name for case in cases()}
 
-    def moved(self, call: Call, dtype: str, known: set[Kernel]) -> Iterator[tuple[Kernel, Moved]]:
-        """Each instantiation that the call launches and that is not `known`."""
+    def moved(self, call: Call, dtype: str) -> Iterator[Moved]:
+        """Each instantiation that the call launches."""
         found: dict[Kernel, Moved] = {}
         own = call.tensors()
         touched_in_call: set[tuple[int, int, int]] = set()
@@ -110,9 +112,8 @@ class Recorder:
                 returned = call.run()
         touched = sum(row.touched for row in found.values())
         minimum = _whole(call.tensors(returned), touched_in_call)
-        for kernel, row in found.items():
-            if kernel not in known:
-                yield kernel, replace(row, call_touched=touched, call_minimum=minimum)
+        for row in found.values():
+            yield replace(row, call_touched=touched, call_minimum=minimum)
 
     def _run(
         self, kernel: Kernel, extents: Extents, blocks: int, arguments: NDArray[np.void], shared: int
@@ -177,13 +178,12 @@ def main() -> None:
     """Of one dtype."""
     torch.set_num_threads(1)
     (dtype,) = sys.argv[1:]
-    known: set[Kernel] = set()
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(Path(folder))
-        for call in cuda_calls(getattr(torch, dtype)):
-            for kernel, row in recorder.moved(call, dtype, known):
-                known.add(kernel)
-                print(json.dumps(asdict(row)), flush=True)
+        for row in kept(
+            "cuda", cuda_calls(getattr(torch, dtype)), dtype, partial(recorder.moved, dtype=dtype)
+        ):
+            print(json.dumps(asdict(row)), flush=True)
 
 
 if __name__ == "__main__":

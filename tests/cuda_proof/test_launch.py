@@ -13,6 +13,7 @@ from cuda_proof.stand_in_cupy import STREAM
 from genfuse_kernels.common import cuda_kernel, cuda_launch, nvrtc
 from genfuse_kernels.common.cuda_kernel import Kernel
 from genfuse_kernels.conv_norm_act.cuda_impl import conv_norm_act
+from genfuse_kernels.conv_norm_act.cuda_plan import blocks_of_one
 from genfuse_kernels.conv_norm_act.settings import Settings
 from genfuse_kernels.philox_normal import cuda_impl as philox_normal
 from genfuse_kernels.sampler_step import cuda_impl as sampler_step
@@ -80,6 +81,17 @@ def test_a_convolution_asks_for_the_shared_memory_that_it_needs(cupy):
     conv_norm_act(out, stats, x, weight, None, Settings(padding=(1, 1), activation="silu"))
     (name, grid, block, *_), (fold, *_) = cupy.launches
     assert (name, grid, block, fold) == ("conv_norm_act", (2 * 4 * 2,), (256,), "fold_moments")
+
+
+def test_a_small_picture_is_as_many_blocks_as_dispatch_counts(cupy):
+    """Those of the sums' segments, and those that add them."""
+    last = torch.channels_last
+    x = torch.empty(1, 512, 8, 8, dtype=torch.float16).to(memory_format=last)
+    weight = torch.empty(512, 512, 3, 3, dtype=torch.float16).to(memory_format=last)
+    s = Settings(padding=(1, 1))
+    conv_norm_act(torch.empty_like(x), None, x, weight, None, s)
+    blocks, segments = blocks_of_one(weight.shape, s, (8, 8), x.dtype)
+    assert segments > 1 and [grid for _, grid, *_ in cupy.launches] == [(blocks,), (blocks // segments,)]
 
 
 def test_a_failed_compilation_keeps_the_log_and_names_it(cupy, monkeypatch):

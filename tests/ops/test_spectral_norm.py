@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 import genfuse
+from genfuse import dispatch, env
 from genfuse.errors import UnsupportedError
 from genfuse.ops import spectral_norm
+from genfuse.ops.spectral_norm import limits
 from genfuse_kernels.spectral_norm import aten_impl, cpu_impl, reference, reference_impl
 from ops.cpu_cases import threads
 from ops.spectral_norm_cases import Layers, hold, hold_gradient
@@ -168,6 +171,27 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed() -> None:
         with pytest.raises(error, match=match):
             spectral_norm(given.pop("weights"), given.pop("us"), given.pop("vs"), **given)
     assert all(torch.equal(a, b) for a, b in zip((*us, *vs), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "shape, found", [((16 * 65535 + 1, 3), "1048561 rows"), ((3, 256 * 65535 + 1), "16776961 columns")]
+)
+def test_more_blocks_than_a_grid_has_are_not_tritons(monkeypatch, shape, found) -> None:
+    """Said before a launch, which would fail with the driver's words."""
+    monkeypatch.setattr(env, "backend_missing", lambda name: None if name == "triton" else "not here (test)")
+    monkeypatch.setattr(env, "incapable", lambda device: None)
+    large = torch.empty(shape, device="meta")
+    fits = torch.empty([size - 1 if size > 3 else size for size in shape], device="meta")
+    assert limits([fits], [0]) == {} and limits([fits, large], [0, 0]).keys() == {"triton"}
+    cuda = torch.device("cuda")
+    why = rf"triton: weights\[1\] has {found}, expected at most {max(shape) - 1}"
+    with genfuse.backend(strict=True), pytest.raises(UnsupportedError, match=why):
+        dispatch.select("spectral_norm", cuda, torch.float32, limits=limits([fits, large], [0, 0]))
+    with FakeTensorMode():
+        weight = torch.empty(shape, device="cuda")
+        weight, u, v = (torch.empty(size, device="cuda") for size in (shape, shape[0], shape[1]))
+        choice = genfuse.explain("spectral_norm", [weight], [u], [v])
+    assert choice.backend == "aten" and found in choice.passed_over["triton"]
 
 
 def test_backends() -> None:

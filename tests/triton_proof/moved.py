@@ -13,6 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 os.environ["TRITON_INTERPRET"] = "1"
 
@@ -25,6 +26,7 @@ from genfuse.lab import interpreter
 from genfuse_bench.call import Call
 from genfuse_bench.card_calls import all_calls
 from genfuse_bench.moved import SECTOR, Moved
+from genfuse_bench.recorded import kept
 
 
 def moved(call: Call, dtype: str) -> Iterator[Moved]:
@@ -90,9 +92,8 @@ def main() -> None:
     """Of one dtype."""
     torch.set_num_threads(1)
     (dtype,) = sys.argv[1:]
-    for call in all_calls(getattr(torch, dtype)):
-        for of in moved(call, dtype):
-            print(json.dumps(asdict(of)), flush=True)
+    for row in kept("triton", all_calls(getattr(torch, dtype)), dtype, partial(moved, dtype=dtype)):
+        print(json.dumps(asdict(row)), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ from genfuse.ops.attention import attention
 from genfuse.ops.attention import limits as heads_limits
 from genfuse.ops.autocast import in_autocast, is_autocast
 from genfuse.ops.conv_geometry import convolved_size, settings_of
-from genfuse.ops.conv_launch import limits
+from genfuse.ops.conv_launch import limits, underfilled
 from genfuse.ops.conv_norm_act import Settings, conv_norm_act
 from genfuse.ops.library import gradient_limits, needs_gradient
+from genfuse.ops.spectral_norm import limits as matrices_limits
+from genfuse.ops.spectral_norm import spectral_norm
 from genfuse.ops.upfirdn2d import limits as resampling_limits
 from genfuse.ops.upfirdn2d import upfirdn2d
 from genfuse_kernels.conv_norm_act import cuda_plan
@@ -56,6 +58,8 @@ def explain(op: str, *args: Any, **kwargs: Any) -> Choice:
         of_call = _of_heads(args, kwargs, gradients)
     elif op in _OF_LISTS:
         of_call = dict(tensor_list.limits(*lists))
+    elif op == "spectral_norm":
+        of_call = _of_matrices(args, kwargs)
     if gradients and op in _DIFFERENTIATED:
         of_call |= gradient_limits(*tensors)
     if gradients and op == "upfirdn2d":
@@ -77,7 +81,7 @@ def _limits(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> d
         return {}
     options = {name: given[name] for name in Settings._fields if name in given}
     settings = settings_of(weight.ndim - 2, **{"padding": 0, **options})
-    return limits(x, weight, settings, gradients)
+    return limits(x, weight, settings, gradients) | ({} if gradients else underfilled(x, weight, settings))
 
 
 def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) -> dict[dispatch.Backend, str]:
@@ -85,6 +89,15 @@ def _of_heads(args: tuple[Any, ...], kwargs: dict[str, Any], gradients: bool) ->
     given = inspect.signature(attention).bind_partial(*args, **kwargs).arguments
     q = given.get("q")
     return {} if q is None else heads_limits(q, given.get("v", q), gradients)
+
+
+def _of_matrices(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[dispatch.Backend, str]:
+    """Of this call of `spectral_norm`."""
+    given = inspect.signature(spectral_norm).bind_partial(*args, **kwargs).arguments
+    weights = tensor_list.listed("weights", given.get("weights", ()))
+    dims = given.get("dims") or [0] * len(weights)
+    axes = [dim % weight.ndim for weight, dim in zip(weights, dims, strict=True)]
+    return matrices_limits(weights, axes) if weights else {}
 
 
 def _kernel(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

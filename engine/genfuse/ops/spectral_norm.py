@@ -23,7 +23,7 @@ from genfuse.ops.library import (
 )
 from genfuse.ops.passed import Passed, forms
 from genfuse_kernels.spectral_norm import reference
-from genfuse_kernels.spectral_norm.spec import sigma_dtype, vector_sizes
+from genfuse_kernels.spectral_norm.spec import sigma_dtype, triton_limit, vector_sizes
 
 _Made = tuple[list[Tensor], Tensor, Tensor]
 """Normalised weights, their norms, and the vectors that these go by."""
@@ -53,7 +53,9 @@ def spectral_norm(
 
     As `torch.nn.utils.parametrizations.spectral_norm` computes it (Miyato et al. 2018, algorithm 1): the vectors are
     constants to the gradient, which is exact, twice too. Gradients go by the vectors as this call left them, whatever
-    later ones do. TypeError or ValueError, naming the layer, before anything is changed.
+    later ones do. TypeError or ValueError, naming the layer, before anything is changed. Triton's kernels take
+    matrices of at most 1,048,560 rows and 16,776,960 columns; on a GPU a call with larger ones runs on `aten`, or
+    raises UnsupportedError where that is forbidden.
     """
     weights, us, vs = (
         tensor_list.listed(name, given) for name, given in (("weights", weights), ("us", us), ("vs", vs))
@@ -135,19 +137,25 @@ def _launch(
 ) -> _Made:
     made = _room(weights, dims)
     if weights:
-        launch = _kernel("spectral_norm", weights)
+        launch = _kernel("spectral_norm", weights, dims)
         if steps:
             tensor_list.begin_change({"us + vs": [*us, *vs]}, "us + vs")
         launch(*made, weights, us, vs, dims, steps, eps)
     return made
 
 
-def _kernel(name: str, weights: Sequence[Tensor]) -> dispatch.Launcher:
+def limits(weights: Sequence[Tensor], dims: Sequence[int]) -> dict[dispatch.Backend, str]:
+    """Why our kernels do not take a call with these weights, whose axes are none negative."""
+    why = None if weights[0].device.type == "cpu" else triton_limit([w.shape for w in weights], dims)
+    return {} if why is None else {"triton": why}
+
+
+def _kernel(name: str, weights: Sequence[Tensor], dims: Sequence[int]) -> dispatch.Launcher:
     """The op's launcher, or that of its gradient."""
     device, dtype = weights[0].device, sigma_dtype(weights)
     if name == "spectral_norm":
-        return dispatch.select("spectral_norm", device, dtype)
-    chosen = dispatch.resolve("spectral_norm", device, dtype)
+        return dispatch.select("spectral_norm", device, dtype, limits=limits(weights, dims))
+    chosen = dispatch.resolve("spectral_norm", device, dtype, limits=limits(weights, dims))
     module = importlib.import_module(f"genfuse_kernels.spectral_norm.{chosen}_impl")
     return dispatch.gradient_launcher("spectral_norm", chosen, getattr(module, name), weights[0])
 
@@ -236,7 +244,7 @@ def _launch_gradient(
     dims: Sequence[int],
 ) -> list[Tensor]:
     out = [torch.empty(each.shape, dtype=each.dtype, device=each.device) for each in normalised]
-    _kernel("spectral_norm_gradient", normalised)(out, gradients, normalised, sigmas, vectors, dims)
+    _kernel("spectral_norm_gradient", normalised, dims)(out, gradients, normalised, sigmas, vectors, dims)
     return out
 
 

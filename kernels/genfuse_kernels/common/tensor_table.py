@@ -2,10 +2,13 @@
 
 A row of the table, int64 on the device: the tensors' addresses, the number of their elements, and a number of the call
 as the bits of its float64. Programs are tensors × SHARE; those of one tensor take its tiles in turn.
+
+A training step makes the same calls again and again: the table of one that was made before is on the device already.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,9 @@ SHARE = 32
 """Programs a tensor: a network's largest of some million elements then have a few hundred tiles a program."""
 TILE = 1024
 THREADS = 128
+KEPT = 64
+"""Tables that are kept; of a network with a thousand tensors each is some 30 kB."""
+
 _TYPES = {
     torch.float32: tl.float32,
     torch.float64: tl.float64,
@@ -49,7 +55,7 @@ def tables(lists: Sequence[Sequence[Tensor]], number: float) -> Iterator[Table]:
         names = dtypes.split()
         types = [_TYPES[getattr(torch, name)] for name in names]
         yield Table(
-            torch.tensor(rows, dtype=torch.int64, device="cpu").to(lists[0][0].device),
+            rows_on(lists[0][0].device, rows),
             (len(rows), SHARE),
             {
                 **{f"TYPE{i}": kind for i, kind in enumerate(types)},
@@ -60,6 +66,30 @@ def tables(lists: Sequence[Sequence[Tensor]], number: float) -> Iterator[Table]:
                 "enable_fp_fusion": True,
             },
         )
+
+
+def rows_on(device: torch.device, rows: Sequence[tuple[int, ...]]) -> Tensor:
+    """A table (rows, columns), int64, on the device: copied from the host where none of these numbers is kept there.
+
+    While a CUDA graph is captured nothing is copied from the host, whose memory a replay would read again, nor are kept
+    tables used, which a replay may outlive: the numbers are arguments of kernels in the graph that write them.
+    """
+    if _is_capturing(device):
+        table = torch.zeros(len(rows), len(rows[0]), dtype=torch.int64, device=device)
+        torch._foreach_add_(table.view(-1).unbind(), [number for row in rows for number in row])
+        return table
+    stream = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    return _kept(device, stream, tuple(rows))
+
+
+def _is_capturing(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+@functools.lru_cache(KEPT)
+def _kept(device: torch.device, stream: int, rows: tuple[tuple[int, ...], ...]) -> Tensor:
+    """By its numbers, which hold whatever lies at these addresses; on another stream it might not be there yet."""
+    return torch.tensor(rows, dtype=torch.int64, device="cpu").to(device)
 
 
 def _dtypes(place: Sequence[Tensor]) -> str:

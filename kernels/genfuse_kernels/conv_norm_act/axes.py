@@ -13,6 +13,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from genfuse_kernels.conv_norm_act.settings import Pair, Settings
+
 
 class Axis(NamedTuple):
     """One axis of one phase."""
@@ -46,3 +48,10 @@ def transposed_axes(size: int, stride: int, padding: int, taps: int, dilation: i
         tap_step = stride // common
         found.append(Axis(made, 1, start, len(reached), -dilation // common, first, tap_step, phase, stride))
     return found
+
+
+def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axis]]:
+    """The phases of each axis of a unit's convolution."""
+    of = transposed_axes if s.transposed else forward_axis
+    rows, columns = (of(made[i], s.stride[i], s.padding[i], kernel[i], s.dilation[i]) for i in (0, 1))
+    return rows, columns

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from genfuse_kernels.conv_norm_act.axes import axes_of
 from genfuse_kernels.conv_norm_act.cuda_conv import convolve
 from genfuse_kernels.conv_norm_act.cuda_norm import norm_table
-from genfuse_kernels.conv_norm_act.cuda_plan import WAYS, Way, axes_of, ways_of
+from genfuse_kernels.conv_norm_act.cuda_plan import WAYS, Way, ways_of
 from genfuse_kernels.conv_norm_act.settings import Settings, UnitTensors, kernel_size
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from genfuse_kernels.conv_norm_act.axes import Axis, forward_axis, transposed_axes
+from genfuse_kernels.conv_norm_act.axes import Axis, axes_of, forward_axis, transposed_axes
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, Settings, kernel_size
 
 CHUNK_BYTES = 64
@@ -258,13 +258,6 @@ def _alone(axis: Axis) -> Axis:
     return axis._replace(stride=axis.phase_step, start=axis.phase, taps=1, step=1, first=0)
 
 
-def axes_of(s: Settings, kernel: Pair, made: Pair) -> tuple[list[Axis], list[Axis]]:
-    """The phases of each axis of a unit's convolution."""
-    of = transposed_axes if s.transposed else forward_axis
-    rows, columns = (of(made[i], s.stride[i], s.padding[i], kernel[i], s.dilation[i]) for i in (0, 1))
-    return rows, columns
-
-
 def folds_upsampling(s: Settings) -> bool:
     """Whether the data gradient of a convolution sums what upsampling repeated by the weights that it reads with."""
     return s.upsample == (1, 1) or (s.stride, s.dilation, s.padding_mode) == ((1, 1), (1, 1), "zeros")
@@ -388,6 +381,17 @@ def described(
     apart = any(are_apart(segments, tile.blocks(phase, batch, s.groups, outputs)) for phase in phases)
     where = "split among blocks" if apart else "each block has all"
     return f"{blocks}, sums in {segments} segments of the inputs, {where}"
+
+
+def blocks_of_one(
+    weight_shape: Sequence[int], s: Settings, made: Pair, dtype: torch.dtype
+) -> tuple[int, int]:
+    """Of one picture of a unit that `limit` lets pass: its blocks, those of all segments, and these of a sum."""
+    phases, fitting = _of_unit(weight_shape, s, made, dtype, False, WAYS[""])
+    assert fitting is not None
+    tile, segments = fitting
+    outputs = weight_shape[1] if s.transposed else weight_shape[0] // s.groups
+    return segments * sum(tile.blocks(phase, 1, s.groups, outputs) for phase in phases), segments
 
 
 def back_limit(weight_shape: Sequence[int], s: Settings, size: Pair) -> str | None:

@@ -21,11 +21,9 @@ from genfuse_kernels.conv_norm_act.triton_descriptors import pixel_tiles, weight
 from genfuse_kernels.conv_norm_act.triton_norm import load_or, normalised
 from genfuse_kernels.conv_norm_act.triton_plan import (
     WAYS,
-    Blocks,
     Way,
-    blocks_for,
     most_registers,
-    precision_of,
+    plan_for,
 )
 
 FACTORS = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
@@ -364,43 +362,37 @@ def convolve(
     """
     batch, channels, height, width = x.shape
     outputs, inputs = out.shape[1] // s.groups, channels // s.groups
-    few = s.groups > 1 and min(outputs, inputs) < 16
-    half = x.dtype != torch.float32
-    precision = precision_of(x.dtype, s.accuracy)
     weights = kernel_strides(weight, s.groups, inputs_first)
     projection = (
         Weights(None, 0, 0, 0, 0, 0) if residual_weight is None else kernel_strides(residual_weight, 1, False)
     )
     phases = [(rows, columns) for rows in axes[0] for columns in axes[1]]
-    in_phase = [rows.made * columns.made for rows, columns in phases]
-    per_sample = (
-        stats_out is not None or table is not None or max(in_phase) >= 128 or batch * max(in_phase) >= 2**31
+    plan = plan_for(
+        phases,
+        batch,
+        outputs,
+        inputs,
+        s.groups,
+        x.dtype,
+        s.accuracy,
+        by_sample=stats_out is not None or table is not None,
+        way=way,
     )
-    joined = not few and inputs < 16
-    taps = max(rows.taps * columns.taps for rows, columns in phases)
-    columns_of = out.shape[1] if few else outputs
-    plan = blocks_for(
-        max(in_phase) if per_sample else 128, columns_of, inputs * taps if joined else inputs, precision, half
+    block, plain = plan.block, not plan.few and not plan.joined
+    partial = (
+        None if stats_out is None else room_for_parts(len(phases) * plan.blocks, batch * out.shape[1], x)
     )
-    if joined:  # addresses of every tap and channel at once take registers
-        plan = plan._replace(pixels=min(plan.pixels, 64))
-    if few:  # no product, all in registers
-        plan = Blocks(min(plan.pixels, 64), min(plan.outputs, 32), 16, 4)
-    plan = plan.by(way)
-    plain = not few and not joined
-    blocks = triton.cdiv(max(in_phase), plan.pixels) if per_sample else 1
-    row_blocks = batch * blocks if per_sample else triton.cdiv(batch * max(in_phase), plan.pixels)
-    column_blocks = triton.cdiv(columns_of, plan.outputs)
-    partial = None if stats_out is None else room_for_parts(len(in_phase) * blocks, batch * out.shape[1], x)
-    conv_norm_act_kernel[(len(in_phase) * row_blocks * column_blocks * (1 if few else s.groups),)](
+    conv_norm_act_kernel[(plan.programs,)](
         image(out),
         stats_out,
         partial,
         image(x),
-        pixel_tiles(x, s, axes, plan, inputs, per_sample=per_sample) if plain and table is None else None,
+        pixel_tiles(x, s, axes, block, inputs, per_sample=plan.per_sample)
+        if plain and table is None
+        else None,
         table,
         weights,
-        weight_tiles(weight, s, plan, inputs, inputs_first=inputs_first) if plain else None,
+        weight_tiles(weight, s, block, inputs, inputs_first=inputs_first) if plain else None,
         bias,
         None if shift is None else shift.contiguous(),
         image(residual),
@@ -418,9 +410,9 @@ def convolve(
         0 if residual is None else residual.shape[1],
         0 if residual_skip is None else residual_skip.shape[1],
         batch * out.shape[1],
-        row_blocks,
-        blocks,
-        column_blocks,
+        plan.row_blocks,
+        plan.blocks,
+        plan.column_blocks,
         s.negative_slope,
         s.scale,
         MODE=s.padding_mode,
@@ -430,20 +422,20 @@ def convolve(
         POOL_W=s.pool[1],
         ACTIVATION=s.activation,
         OUT_ACTIVATION=s.out_activation,
-        FEW=few,
-        JOINED=joined,
-        PER_SAMPLE=per_sample,
-        PRECISION=precision,
+        FEW=plan.few,
+        JOINED=plan.joined,
+        PER_SAMPLE=plan.per_sample,
+        PRECISION=plan.precision,
         FACTOR=FACTORS[x.dtype],
-        BLOCK_M=plan.pixels,
-        BLOCK_N=plan.outputs,
-        BLOCK_K=plan.inputs,
+        BLOCK_M=block.pixels,
+        BLOCK_N=block.outputs,
+        BLOCK_K=block.inputs,
         WIDE=is_wide(x, out, residual, residual_skip),
         INPUTS_FIRST=inputs_first,
-        num_warps=plan.warps,
-        num_stages=plan.stages,
+        num_warps=block.warps,
+        num_stages=block.stages,
         enable_fp_fusion=True,
-        **most_registers(few, x.dtype),
+        **most_registers(plan.few, x.dtype),
     )
     if stats_out is not None:
         fold_moments(stats_out, partial)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genfuse_kernels.conv_norm_act.axes import forward_axis, transposed_axes
+from genfuse_kernels.conv_norm_act.axes import axes_of
 from genfuse_kernels.conv_norm_act.norm_table import Table
 from genfuse_kernels.conv_norm_act.settings import NormTensors, Settings, UnitTensors, kernel_size
 from genfuse_kernels.conv_norm_act.triton_conv import convolve
@@ -45,9 +45,6 @@ def conv_norm_act(
     size = kernel_size(weight.shape)
     before = norm_table(x, tensors.get("skip"), s, tensors)
     h, table, s = read_by_product(x, tensors.get("skip"), before, s, tensors, size[0] * size[1])
-    axis_of = transposed_axes if s.transposed else forward_axis
-    made = (out.shape[2], out.shape[3])
-    rows, columns = (axis_of(made[i], s.stride[i], s.padding[i], size[i], s.dilation[i]) for i in (0, 1))
     convolve(
         out,
         stats_out,
@@ -55,7 +52,7 @@ def conv_norm_act(
         channels_last(weight),
         bias,
         s,
-        (rows, columns),
+        axes_of(s, size, (out.shape[2], out.shape[3])),
         inputs_first=s.transposed,
         table=table,
         shift=tensors.get("shift"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import triton
 
 from genfuse_kernels.common.target import target
-from genfuse_kernels.conv_norm_act.settings import Accuracy
+from genfuse_kernels.conv_norm_act.axes import Axis, axes_of
+from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, Settings, kernel_size
 
 
 class Blocks(NamedTuple):
@@ -55,6 +57,73 @@ def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: boo
     block_k = min(max(triton.next_power_of_2(inputs), 16), 64 if half else 16 if precision == "ieee" else 32)
     warps = 8 if block_m * block_n >= 128 * 128 else 4
     return Blocks(block_m, block_n, block_k, warps, stages_for(precision))
+
+
+class Plan(NamedTuple):
+    """How programs share a convolution.
+
+    few, joined   no product: each thread has its own sums; taps and inputs are one axis of the product
+    per_sample    whether a block's pixels are of one sample, which then has `blocks` of them in each phase
+    row_blocks, column_blocks   of all pixels of a phase, and of a group's outputs
+    """
+
+    block: Blocks
+    precision: str
+    few: bool
+    joined: bool
+    per_sample: bool
+    blocks: int
+    row_blocks: int
+    column_blocks: int
+    programs: int
+
+
+def plan_for(
+    phases: Sequence[tuple[Axis, Axis]],
+    batch: int,
+    outputs: int,
+    inputs: int,
+    groups: int,
+    dtype: torch.dtype,
+    accuracy: Accuracy | None,
+    *,
+    by_sample: bool,
+    way: Way = WAYS[""],
+) -> Plan:
+    """For a group's outputs and inputs; by_sample: a block may not have pixels of two samples."""
+    few = groups > 1 and min(outputs, inputs) < 16
+    joined = not few and inputs < 16
+    precision = precision_of(dtype, accuracy)
+    pixels = max(rows.made * columns.made for rows, columns in phases)
+    taps = max(rows.taps * columns.taps for rows, columns in phases)
+    per_sample = by_sample or pixels >= 128 or batch * pixels >= 2**31
+    of_columns = outputs * groups if few else outputs
+    block = blocks_for(
+        pixels if per_sample else 128,
+        of_columns,
+        inputs * taps if joined else inputs,
+        precision,
+        dtype != torch.float32,
+    )
+    if joined:  # addresses of every tap and channel at once take registers
+        block = block._replace(pixels=min(block.pixels, 64))
+    if few:  # no product, all in registers
+        block = Blocks(min(block.pixels, 64), min(block.outputs, 32), 16, 4)
+    block = block.by(way)
+    blocks = triton.cdiv(pixels, block.pixels) if per_sample else 1
+    row_blocks = batch * blocks if per_sample else triton.cdiv(batch * pixels, block.pixels)
+    column_blocks = triton.cdiv(of_columns, block.outputs)
+    programs = len(phases) * row_blocks * column_blocks * (1 if few else groups)
+    return Plan(block, precision, few, joined, per_sample, blocks, row_blocks, column_blocks, programs)
+
+
+def programs_of_one(weight_shape: Sequence[int], s: Settings, made: Pair, dtype: torch.dtype) -> int:
+    """Of one picture of a unit, whose convolution makes `made` pixels."""
+    rows, columns = axes_of(s, kernel_size(weight_shape), made)
+    phases = [(of_row, of_column) for of_row in rows for of_column in columns]
+    first, second = weight_shape[0] // s.groups, weight_shape[1]
+    inputs, outputs = (first, second) if s.transposed else (second, first)
+    return plan_for(phases, 1, outputs, inputs, s.groups, dtype, s.accuracy, by_sample=False).programs
 
 
 def stages_for(precision: str) -> int:

@@ -34,6 +34,12 @@ from genfuse_kernels.sampler_step.spec import UNIT_ROUNDOFF
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
+ROWS, VECTOR = 16, 256
+"""Of a matrix that a Triton program takes, and elements of a vector at a time."""
+
+MOST_PROGRAMS = 65535
+"""Along the second axis of a grid, which counts the blocks of a layer."""
+
 
 def sigma_dtype(weights: Sequence[Tensor]) -> torch.dtype:
     """Of the norms and of the vectors that are kept."""
@@ -54,6 +60,16 @@ def vector_sizes(weight: Tensor, dim: int) -> tuple[int, int]:
     """Of u and of v."""
     rows = weight.shape[dim]
     return rows, weight.numel() // rows
+
+
+def triton_limit(shapes: Sequence[Sequence[int]], dims: Sequence[int]) -> str | None:
+    """Why Triton's kernels do not take such weights, one with too many rows or columns; None where they do."""
+    for place, (shape, dim) in enumerate(zip(shapes, dims, strict=True)):
+        outer, rows, inner = sizes(shape, dim)
+        for name, size, block in (("rows", rows, ROWS), ("columns", outer * inner, VECTOR)):
+            if size > block * MOST_PROGRAMS:
+                return f"weights[{place}] has {size} {name}, expected at most {block * MOST_PROGRAMS}"
+    return None
 
 
 def tolerance(weight: Tensor, steps: int, *, stored: torch.dtype | None = None) -> float:

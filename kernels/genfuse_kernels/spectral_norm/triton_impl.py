@@ -17,13 +17,21 @@ import triton.language as tl
 from torch import Tensor
 
 from genfuse_kernels.common.target import warps_of
-from genfuse_kernels.common.tensor_table import SHARE, THREADS, TILE, number_of, run_of, tile_of
-from genfuse_kernels.spectral_norm.spec import sizes
+from genfuse_kernels.common.tensor_table import (
+    SHARE,
+    THREADS,
+    TILE,
+    number_of,
+    rows_on,
+    run_of,
+    tile_of,
+)
+from genfuse_kernels.spectral_norm.spec import ROWS, VECTOR, sizes
 
 _TYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
-ROWS, COLUMNS, VECTOR = 16, 128, 256
-"""Of a program's tile of a matrix; elements of a vector at a time."""
+COLUMNS = 128
+"""Of a program's tile of a matrix, beside ROWS."""
 
 _LEAST = tl.constexpr(1e-37)
 """A block's products are divided by their largest, and by this at least: what has a finite reciprocal."""
@@ -250,7 +258,7 @@ def tables(lists: Sequence[Sequence[Tensor]], dims: Sequence[int], eps: float) -
     for (dtype, unit), found in groups.items():
         most_rows, most_columns = max(row[7] for row in found), max(row[9] for row in found)
         yield Table(
-            torch.tensor(found, dtype=torch.int64, device="cpu").to(lists[0][0].device),
+            rows_on(lists[0][0].device, found),
             (len(found), triton.cdiv(most_rows, ROWS)),
             (len(found), triton.cdiv(most_columns, VECTOR)),
             (len(found), SHARE),

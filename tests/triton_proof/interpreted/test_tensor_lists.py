@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from pkgutil import resolve_name
 
 import numpy as np
 import pytest
@@ -18,12 +19,14 @@ from genfuse_kernels.common import tensor_table
 from genfuse_kernels.ema_update import reference as ema_reference
 from genfuse_kernels.ema_update import spec as ema_spec
 from genfuse_kernels.ema_update.triton_impl import ema_update
+from genfuse_kernels.spectral_norm.triton_impl import spectral_norm, spectral_norm_gradient
+from samplers.recorded_graph import Recorder
 
 DTYPES = ema_spec.DTYPES
 SHAPES = ((), (0,), (3,), (17, 5), (2, 3, 4, 5), (1500,), (5, 3, 7))
 
 
-MODULES = ("ema_update", "clip_weights", "clip_grad_norm")
+MODULES = ("ema_update", "clip_weights", "clip_grad_norm", "spectral_norm")
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +40,17 @@ def small_grids(monkeypatch):
 @pytest.fixture(autouse=True)
 def in_the_table(monkeypatch):
     """Kernels may touch what is put into a table, and nothing else."""
-    original = tensor_table.tables
 
-    def tables(lists, number):
-        interpreter.within_reach.extend(chain(*lists))
-        return original(lists, number)
+    def reached(original):
+        def tables(lists, *rest):
+            interpreter.within_reach.extend(chain(*lists))
+            return original(lists, *rest)
+
+        return tables
 
     for module in MODULES:
-        monkeypatch.setattr(f"genfuse_kernels.{module}.triton_impl.tables", tables)
+        name = f"genfuse_kernels.{module}.triton_impl.tables"
+        monkeypatch.setattr(name, reached(resolve_name(name)))
     yield
     interpreter.within_reach.clear()
 
@@ -141,3 +147,58 @@ def test_memory_out_of_the_table_is_seen(monkeypatch):
     monkeypatch.setattr("genfuse_kernels.ema_update.triton_impl.tables", tensor_table.tables)
     with pytest.raises(InterpreterError, match="out-of-bounds load"):
         ema_update([torch.zeros(8)], [torch.ones(8)], 0.9)
+
+
+def step(seed: int):
+    """All launchers of lists, as a training step calls them on tensors that stay; what it changes."""
+    torch.manual_seed(seed)
+    weights = [torch.randn(5, 7), torch.randn(70), torch.randn(3, 4).bfloat16()]
+    averages, gradients = [w.float() for w in weights], [torch.randn_like(w) for w in weights]
+    norm, layer, u, v = torch.zeros(()), torch.randn(20, 9), torch.ones(20), torch.ones(9)
+    made, sigmas, vectors = torch.zeros(20, 9), torch.zeros(1), torch.zeros(29)
+    through = torch.zeros(20, 9)
+
+    def run():
+        clip_grad_norm(norm, gradients, 0.5, False)
+        clip_weights(weights, 0.3)
+        ema_update(averages, weights, 0.9)
+        spectral_norm([made], sigmas, vectors, [layer], [u], [v], [0], 1, 1e-12)
+        spectral_norm_gradient([through], [layer], [made], sigmas, vectors, [0])
+
+    return run, (*weights, *averages, *gradients, norm, u, v, made, sigmas, vectors, through)
+
+
+def test_a_second_step_copies_nothing_from_the_host():
+    """`Recorder` refuses that; what it says of other copies is the interpreter's own."""
+    run, _ = step(5)
+    with pytest.raises(RuntimeError, match="not permitted when stream is capturing"), Recorder():
+        run()
+    run()
+    with Recorder():
+        run()
+
+
+def test_a_step_that_is_captured_copies_nothing_and_keeps_nothing(monkeypatch):
+    """On tensors of the capture's own too, which no step before had; the same bits."""
+    before = tensor_table._kept.cache_info()
+    run, captured = step(6)
+    with monkeypatch.context() as patch, Recorder():
+        patch.setattr(tensor_table, "_is_capturing", lambda device: True)
+        run()
+    assert tensor_table._kept.cache_info() == before
+    run, want = step(6)
+    run()
+    for a, b in zip(captured, want, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_tables_are_kept_by_all_their_numbers_and_no_more_than_some(monkeypatch):
+    tensor_table._kept.cache_clear()
+    weights = [torch.randn(8), torch.randn(9)]
+    for bound in (0.5, 0.25, 0.5):
+        clip_weights(weights, bound)
+        assert max(w.abs().max() for w in weights) <= bound
+    assert tensor_table._kept.cache_info()[:2] == (1, 2)  # hits, misses
+    for number in range(2 * tensor_table.KEPT):
+        clip_weights([weights[0]], 1.0 + number)
+    assert tensor_table._kept.cache_info().currsize == tensor_table.KEPT
