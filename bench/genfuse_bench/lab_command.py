@@ -21,7 +21,7 @@ from genfuse.lab import child, contract, scaffold
 from genfuse.lab.check import Outcome
 from genfuse.lab.kernel_file import Source, read
 from genfuse.lab.registration import Registration
-from genfuse_bench import lab, penalty_ladder
+from genfuse_bench import lab, modulated_ladder, penalty_ladder
 from genfuse_bench.lab import LabRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.options import device_of, some_of
@@ -232,31 +232,33 @@ def board(
 
 LADDERS = Path(__file__).parents[1] / "ladders"
 """Of a checkout: a folder an op, its steps in order of their names."""
+COMPOSED = {each.OP: each for each in (penalty_ladder, modulated_ladder)}
+"""What is composed of ops, whose versions are in Python."""
 
 
 @app.command()
 def ladder(
-    op: Annotated[str, typer.Argument(help="An op that has a ladder, or gradient_penalty.")],
+    op: Annotated[str, typer.Argument(help=f"An op, or {' or '.join(COMPOSED)}.")],
     shapes: Annotated[str | None, typer.Option(help="Of images, as 1x64x16x16,4x64x32x32.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of everyone.")] = None,
     folder: Annotated[Path, typer.Option(help="Where ladders lie: a folder an op, a file a step.")] = LADDERS,
 ) -> None:
     """Measure an op's versions from naive to genfuse's own in one run, each held against the op's cases first.
 
-    Of gradient_penalty against double backward in float64.
+    Of gradient_penalty against double backward in float64, of modulated_conv2d against its definition.
     """
     if threads:
         torch.set_num_threads(threads)
     with _user_errors():
-        if op != penalty_ladder.OP:
+        if op not in COMPOSED:
             contract.contract(op)
         steps = sorted(path for path in (folder / op).glob("*.*") if path.suffix in (".cpp", ".py"))
         if not steps:
             there = ", ".join(sorted(path.name for path in folder.glob("*") if path.is_dir())) or "none"
             raise ValueError(f"{folder / op} has no kernel files; ladders are there of: {there}")
         given = _shapes(shapes) if shapes else None
-        if op == penalty_ladder.OP:
-            rows = penalty_ladder.race(steps, given or penalty_ladder.SHAPES)
+        if op in COMPOSED:
+            rows = COMPOSED[op].race(steps, given or COMPOSED[op].SHAPES)
         else:
             kernels = [Registration(read(step, op), strict=True) for step in steps]
             rows = lab.race(kernels, torch.float32, device_of("cpu"), given or lab.SHAPES)
