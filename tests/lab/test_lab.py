@@ -13,7 +13,9 @@ from genfuse.lab import check, child, scaffold
 from genfuse.lab.contract import OPS
 from genfuse.lab.kernel_file import read
 from genfuse_bench import modulated_ladder
+from genfuse_bench.lab import leaderboard
 from genfuse_bench.lab_command import app
+from genfuse_bench.machine import Machine
 from genfuse_bench.timing import Effort
 from triton_proof.seeds import rotating
 
@@ -50,6 +52,24 @@ def test_a_new_cpp_file_passes(op):
 def test_a_board_that_nobody_wrote_says_what_writes_it():
     code, said = lab("board", "norm_stats")
     assert code == 1 and "genfuse lab bench FILE --record" in said
+
+
+def test_a_board_shows_the_best_undisturbed_run_of_each(tmp_path):
+    def line(who, us, contended):
+        named = {"shape": [2, 3], "dtype": "float32", "threads": 2, "who": who, "hash": None, "error": 1e-7}
+        return json.dumps(named | {"us": us, "contended": contended})
+
+    path = leaderboard(tmp_path / "leaderboard", "norm_stats", Machine.here())
+    path.parent.mkdir(parents=True)
+    lines = [line("a", 30, False), line("a", 10, True), line("a", 20, False), line("b", 5, True)]
+    path.write_text("\n".join(lines))
+    code, said = lab("board", "norm_stats")
+    rows = [row.split()[5:] for row in said.splitlines() if "float32" in row]
+    assert (
+        code == 0
+        and [row[0] for row in rows] == ["5", "20"]
+        and [row[2:] for row in rows] == [["contended"], []]
+    )
 
 
 def test_a_file_that_is_there_stays():
