@@ -21,7 +21,7 @@ from genfuse.lab import child, contract, scaffold
 from genfuse.lab.check import Outcome
 from genfuse.lab.kernel_file import Source, read
 from genfuse.lab.registration import Registration
-from genfuse_bench import lab, penalty_ladder
+from genfuse_bench import lab, modulated_ladder, penalty_ladder
 from genfuse_bench.lab import LabRow
 from genfuse_bench.machine import Machine
 from genfuse_bench.options import device_of, some_of
@@ -221,42 +221,51 @@ def board(
     best: dict[tuple[str, ...], dict[str, Any]] = {}
     for line in lines:
         key = tuple(str(line[name]) for name in ("shape", "dtype", "threads", "who", "hash"))
-        if key not in best or line["us"] < best[key]["us"]:
+        if key not in best or _rank(line) < _rank(best[key]):
             best[key] = line
-    table = Table("shape", "dtype", "threads", "who", "hash", "µs", "error", title=f"{op}: {path}", box=None)
+    names = ("shape", "dtype", "threads", "who", "hash", "µs", "error", "")
+    table = Table(*names, title=f"{op}: {path}", box=None)
     for key, line in sorted(best.items(), key=lambda item: (item[0][:3], item[1]["us"])):
         error = "" if line["error"] is None else f"{line['error']:.1e}"
-        table.add_row(*key[:4], line["hash"] or "", f"{line['us']:.3g}", error)
+        note = "contended" if line["contended"] else ""
+        table.add_row(*key[:4], line["hash"] or "", f"{line['us']:.3g}", error, note)
     _console.print(table)
+
+
+def _rank(line: dict[str, Any]) -> tuple[bool, float]:
+    """Of a kernel's lines: a run that others disturbed tells only where there is no other."""
+    return line["contended"], line["us"]
 
 
 LADDERS = Path(__file__).parents[1] / "ladders"
 """Of a checkout: a folder an op, its steps in order of their names."""
+COMPOSED = {each.OP: each for each in (penalty_ladder, modulated_ladder)}
+"""What is composed of ops, whose versions are in Python."""
 
 
 @app.command()
 def ladder(
-    op: Annotated[str, typer.Argument(help="An op that has a ladder, or gradient_penalty.")],
+    op: Annotated[str, typer.Argument(help=f"An op, or {' or '.join(COMPOSED)}.")],
     shapes: Annotated[str | None, typer.Option(help="Of images, as 1x64x16x16,4x64x32x32.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of everyone.")] = None,
     folder: Annotated[Path, typer.Option(help="Where ladders lie: a folder an op, a file a step.")] = LADDERS,
 ) -> None:
     """Measure an op's versions from naive to genfuse's own in one run, each held against the op's cases first.
 
-    Of gradient_penalty against double backward in float64.
+    Of gradient_penalty against double backward in float64, of modulated_conv2d against its definition.
     """
     if threads:
         torch.set_num_threads(threads)
     with _user_errors():
-        if op != penalty_ladder.OP:
+        if op not in COMPOSED:
             contract.contract(op)
         steps = sorted(path for path in (folder / op).glob("*.*") if path.suffix in (".cpp", ".py"))
         if not steps:
             there = ", ".join(sorted(path.name for path in folder.glob("*") if path.is_dir())) or "none"
             raise ValueError(f"{folder / op} has no kernel files; ladders are there of: {there}")
         given = _shapes(shapes) if shapes else None
-        if op == penalty_ladder.OP:
-            rows = penalty_ladder.race(steps, given or penalty_ladder.SHAPES)
+        if op in COMPOSED:
+            rows = COMPOSED[op].race(steps, given or COMPOSED[op].SHAPES)
         else:
             kernels = [Registration(read(step, op), strict=True) for step in steps]
             rows = lab.race(kernels, torch.float32, device_of("cpu"), given or lab.SHAPES)

@@ -7,7 +7,6 @@ backward gives the weights' gradients. It is held against double backward in flo
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from genfuse.penalties.points import point_of
+from genfuse_bench import python_ladder
 from genfuse_bench.critics import WIDTH, dcgan_critic
 from genfuse_bench.gradient_penalty import OURS, PEERS, WEIGHT, Critic, allowed, pictures, weight_gradients
 from genfuse_bench.lab import EFFORT, LabRow
 from genfuse_bench.largest_error import largest_error
-from genfuse_bench.timing import Call, Effort, measure
+from genfuse_bench.timing import Effort
 
 OP = "gradient_penalty"
 SHAPES = ((16, 3, 32, 32), (16, 3, 64, 64))
@@ -31,16 +31,7 @@ Version = Callable[[nn.Module, Tensor, float], Tensor]
 
 def read_version(path: Path) -> Version:
     """ValueError where the file has no such function."""
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None:
-        raise ValueError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    version = getattr(module, OP, None)
-    if not callable(version):
-        raise ValueError(f"{path} has no function {OP}(critic, x, weight)")
-    made: Version = version
-    return made
+    return python_ladder.read_version(path, OP, "critic, x, weight")
 
 
 def race(
@@ -73,32 +64,8 @@ def _race(versions: dict[str, Version], shape: tuple[int, ...], effort: Effort, 
     runs["genfuse cpu"] = ours.gradients
     errors = {name: largest_error(run(), exact) for name, run in runs.items()}
     bound = allowed(largest_error(Critic(PEERS[0], network, real, fake).gradients(), exact), kinked=True)
-    refused = {
-        name: f"error {error:.1e}, expected at most {bound:.1e}"
-        for name, error in errors.items()
-        if not error <= bound
-    }
-    right = {name: Call(run) for name, run in runs.items() if name not in refused}
-    taken = measure(right, range(1), torch.device("cpu"), effort)
-    return [
-        LabRow(
-            op=OP,
-            workload=f"DCGAN {shape[2]}, value and weights' gradients",
-            shape=shape,
-            dtype="float32",
-            device="cpu",
-            threads=torch.get_num_threads(),
-            who=name,
-            file=name if name in versions else None,
-            hash=None,
-            us=taken.us.get(name),
-            fastest_us=taken.fastest_us.get(name),
-            error=errors[name],
-            refused=refused.get(name),
-            contended=taken.contended,
-        )
-        for name in runs
-    ]
+    workload = f"DCGAN {shape[2]}, value and weights' gradients"
+    return python_ladder.rows(OP, workload, shape, runs, versions, errors, bound, effort)
 
 
 def _gradients(version: Version, network: nn.Module, x: Tensor) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -32,9 +33,7 @@ class Targets(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """TARGET... OPTION... becomes run TARGET... OPTION...; `ctx` is click's, of whichever click typer brings."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            names = list(itertools.takewhile(lambda word: not word.startswith("-"), args))
-            if any(bench_of(name, args) for name in names):
-                args = ["run", *args]
+            args = ["run", *args]  # which names what is known where this is not
         return super().parse_args(ctx, args)
 
 
@@ -44,6 +43,21 @@ def bench_of(name: str, options: Sequence[str]) -> str | None:
     if any(word.startswith("cuda") for word in options):
         order = order[-1:] + order[:-1]
     return next((bench for bench in order if name in BENCHES[bench][1]), None)
+
+
+def _unknown(name: str, commands: Iterable[str]) -> str:
+    known: dict[str, Iterable[str]] = {
+        "commands": [command for command in commands if command != "run"],
+        "ops": OPS,
+        "units": SECTIONS,
+        "style layers": CASES,
+        "networks in training": NETWORKS,
+        "systems": systems.NAMES,
+    }
+    near = difflib.get_close_matches(name.lower(), set(itertools.chain(*known.values())), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = "; ".join(f"{kind}: {', '.join(sorted(names))}" for kind, names in known.items())
+    return f"{name!r} is no command, op, network or system{hint}\n\n{listed}"
 
 
 def run(ctx: typer.Context) -> None:
@@ -56,8 +70,7 @@ def run(ctx: typer.Context) -> None:
     for name in names:
         bench = name if name in group.commands else bench_of(name, options)
         if bench is None:
-            known = sorted({each for _, several in BENCHES.values() for each in several})
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="TARGET")
+            raise typer.BadParameter(_unknown(name, group.commands), ctx.parent, param_hint="TARGET")
         by_bench.setdefault(bench, []).append(name)
     for bench, targets in by_bench.items():
         own = [] if targets == [bench] and bench not in BENCHES else [BENCHES[bench][0], ",".join(targets)]

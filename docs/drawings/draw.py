@@ -133,6 +133,117 @@ def sampler_row() -> None:
     drawing.save("sampler_row")
 
 
+def attention() -> None:
+    drawing = Drawing("Attention: a block of queries meets the keys a block at a time", 760, 310)
+    drawing.box(20, 70, 80, 70, "queries\nof a head", "memory")
+    for number in range(4):
+        drawing.box(130 + 80 * number, 20, 76, 30, "128 keys", "memory")
+        drawing.box(130 + 80 * number, 70, 76, 70, "", "kernel" if number == 3 else "zero")
+        drawing.box(130 + 80 * number, 160, 76, 30, "values", "memory")
+    drawing.text(408, 100, "scores,", "middle")
+    drawing.text(408, 118, "weights", "middle")
+    drawing.arrow(100, 105, 130, 105)
+    drawing.arrow(408, 50, 408, 70)
+    drawing.arrow(408, 140, 408, 160)
+    drawing.arrow(446, 105, 500, 105)
+    drawing.arrow(446, 175, 500, 175)
+    drawing.box(500, 50, 240, 150, "", "kernel")
+    drawing.text(510, 72, "kept of each query")
+    drawing.box(515, 85, 210, 30, "m: the largest score so far")
+    drawing.box(515, 120, 210, 30, "l: Σ 2^(score − m)")
+    drawing.box(515, 155, 210, 30, "o: Σ 2^(score − m)·value")
+    drawing.arrow(620, 200, 620, 230)
+    drawing.box(545, 230, 150, 40, "o / l, written once", "memory")
+    drawing.text(20, 235, "Where m grows, l and o are multiplied by 2^(old m − m).")
+    drawing.text(20, 257, "Grey: scores that were. No row of them is ever whole, and none")
+    drawing.text(20, 275, "is in memory.")
+    drawing.save("attention")
+
+
+def linear() -> None:
+    drawing = Drawing("A linear layer is a 1x1 convolution whose pixels are the rows", 760, 300)
+    for row in range(6):
+        drawing.box(20, 50 + 24 * row, 150, 22, "", "memory" if row < 5 else "zero")
+        drawing.box(590, 50 + 24 * row, 150, 22, "", "memory" if row < 5 else "zero")
+    drawing.text(95, 40, "x: rows of C", "middle")
+    drawing.text(665, 40, "out: rows of K", "middle")
+    drawing.box(260, 20, 240, 60, "weights: panels of outputs\npacked once, read in order", "memory")
+    drawing.box(260, 110, 240, 50, "sums of rows × outputs\nin registers, over C in order", "kernel")
+    drawing.box(260, 185, 240, 50, "+ bias, + residual\n· scale, activation", "kernel")
+    drawing.arrow(170, 135, 260, 135)
+    drawing.text(215, 125, "activated", "middle")
+    drawing.arrow(380, 80, 380, 110)
+    drawing.arrow(380, 160, 380, 185)
+    drawing.arrow(500, 210, 590, 185)
+    drawing.text(
+        20,
+        262,
+        "Rows are an image of 48 to 96 pixels where such a number divides them, else of 72; a second image",
+    )
+    drawing.text(20, 282, "(grey) takes the rest. A row's bits depend on no other row.")
+    drawing.save("linear")
+
+
+def resampling() -> None:
+    drawing = Drawing("Upsampling by 2 with four taps: two phases of two taps", 760, 320)
+    drawing.text(20, 28, "by the definition: zeros between pixels, then four taps an output")
+    for column in range(8):
+        name, kind = (f"x{column // 2}", "memory") if column % 2 == 0 else ("0", "zero")
+        drawing.box(20 + 44 * column, 40, 44, 30, name, kind)
+    for shift, note in enumerate(("even outputs: a and c meet pixels", "odd outputs: b and d meet pixels")):
+        for tap, name in enumerate("abcd"):
+            kind = "kernel" if (tap + shift) % 2 == 0 else "zero"
+            drawing.box(20 + 44 * (tap + shift), 80 + 40 * shift, 44, 30, name, kind)
+        drawing.text(400, 100 + 40 * shift, note)
+    drawing.text(20, 188, "as it is computed: a phase is a run of neighbouring pixels, without zeros")
+    drawing.box(20, 200, 330, 32, "even: a·[x0 x1 x2 …] + c·[x1 x2 x3 …]", "kernel")
+    drawing.box(20, 240, 330, 32, "odd: b·[x1 x2 x3 …] + d·[x2 x3 x4 …]", "kernel")
+    drawing.arrow(350, 216, 440, 232)
+    drawing.arrow(350, 256, 440, 240)
+    drawing.box(440, 218, 260, 36, "even, odd, even, odd, …", "memory")
+    drawing.text(20, 303, "In two dimensions likewise: up 2 with 4×4 taps has 4 products an output, not 16.")
+    drawing.save("resampling")
+
+
+def spectral_norm() -> None:
+    drawing = Drawing("A step of spectral norm reads the weights once", 760, 310)
+    drawing.text(20, 28, "W, rows of one output each")
+    for row in range(6):
+        drawing.box(20, 40 + 30 * row, 230, 28, "", "kernel" if row == 2 else "memory")
+    drawing.text(135, 119, "a row, in the nearest cache", "middle")
+    drawing.box(320, 40, 190, 34, "v, of the last step", "memory")
+    drawing.box(320, 98, 190, 34, "p = row · v, of each row")
+    drawing.box(320, 156, 190, 34, "b += p · row: Wᵀ·W·v")
+    drawing.arrow(250, 110, 320, 114)
+    drawing.arrow(415, 74, 415, 98)
+    drawing.arrow(415, 132, 415, 156)
+    drawing.arrow(250, 122, 320, 170)
+    drawing.box(560, 98, 180, 34, "u = p / ‖p‖", "memory")
+    drawing.box(560, 156, 180, 34, "v = b / ‖b‖", "memory")
+    drawing.box(560, 214, 180, 34, "sigma = ‖b‖ / ‖p‖", "memory")
+    drawing.arrow(510, 115, 560, 115)
+    drawing.arrow(510, 173, 560, 173)
+    drawing.arrow(510, 184, 560, 226)
+    drawing.text(
+        20,
+        270,
+        "uᵀ·W·v with the new u and v is ‖Wᵀ·u‖: no third product. Then W / sigma: the second read, and the write.",
+    )
+    drawing.text(
+        20, 290, "All layers of a network are one call: pieces of them are shared among the threads."
+    )
+    drawing.save("spectral_norm")
+
+
 if __name__ == "__main__":
-    for draw in (conv_norm_act, winograd, tangent_pass, sampler_row):
+    for draw in (
+        conv_norm_act,
+        winograd,
+        tangent_pass,
+        sampler_row,
+        attention,
+        linear,
+        resampling,
+        spectral_norm,
+    ):
         draw()

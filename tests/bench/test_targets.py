@@ -59,6 +59,22 @@ def test_what_nobody_knows_is_a_usage_error() -> None:
     assert not calls
 
 
+def test_an_unknown_word_is_answered_with_the_known_ones_and_the_nearest() -> None:
+    for word, near in (("linaer", "linear"), ("dcgn", "dcgan"), ("tensor_list", "tensor_lists")):
+        result = CliRunner().invoke(app, [word], env={"COLUMNS": "1000"})
+        assert result.exit_code == 2
+        assert f"'{word}' is no command, op, network or system; did you mean '{near}'?" in result.output
+        for kind in (
+            "commands: compare, conv_norm_act",
+            "ops: attention",
+            "networks in training",
+            "systems: ",
+        ):
+            assert kind in result.output
+    result = CliRunner().invoke(app, ["xyzzy"], env={"COLUMNS": "1000"})
+    assert result.exit_code == 2 and "did you mean" not in result.output
+
+
 def test_every_bench_of_targets_is_a_command_with_the_options_that_all_have() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, Targets)

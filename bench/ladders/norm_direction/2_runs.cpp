@@ -5,12 +5,8 @@
 // product. genfuse's own scales by a power of two instead of widening, and reads half precision.
 
 GENFUSE_KERNEL(args) {
-    const genfuse_tensor* dense[] = {&args.x, &args.direction};
-    for (const genfuse_tensor* t : dense) {
-        int64_t step = 1;
-        for (int i = t->axes - 1; i >= 0; step *= t->size[i--])
-            if (t->size[i] > 1 && t->stride[i] != step) return "tensors that are not dense";
-    }
+    if (!genfuse::contiguous(args.x) || !genfuse::contiguous(args.direction))
+        return "tensors that are not contiguous";
     const int64_t samples = args.x.size[0], count = samples ? genfuse::numel(args.x) / samples : 0;
     genfuse::parallel(args.threads, samples, [&](int64_t begin, int64_t end) {
         for (int64_t n = begin; n < end; ++n) {

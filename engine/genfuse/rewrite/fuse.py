@@ -22,7 +22,7 @@ from genfuse.rewrite.folding import folded
 from genfuse.rewrite.layouts import settle_layouts
 from genfuse.rewrite.left import left_norms_and_tokens
 from genfuse.rewrite.names import name_of
-from genfuse.rewrite.norms import fuse_norms, mend_instance_norms
+from genfuse.rewrite.norms import fuse_norms, mend_norms
 from genfuse.rewrite.options import Memory
 from genfuse.rewrite.pixels import convolve_pixels
 from genfuse.rewrite.projection import is_shortcut, project, run_sum
@@ -119,7 +119,7 @@ def fuse(
     report.left += left_norms_and_tokens(graph)
     report.norms, report.linears, report.attentions = len(norms), linears, attentions
     if report.gradients:
-        mend_instance_norms(graph)
+        mend_norms(graph)
     for block in blocks:
         report.include(block)
     graph.lint()

@@ -1,5 +1,5 @@
 """Norms that no convolution follows: each becomes one call, with the activation and addition behind it. And PyTorch's
-instance norms that are left, by the call whose gradient is right."""
+instance and group norms that are left, by the calls whose gradients are right."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Graph, Node
 
+from genfuse.ops.group_norm import group_norm
 from genfuse.ops.instance_norm import instance_norm
 from genfuse.ops.norm_act import unit
 from genfuse.rewrite import patterns
@@ -31,11 +32,14 @@ def fuse_norms(graph: Graph) -> list[Node]:
     return calls
 
 
-def mend_instance_norms(graph: Graph) -> None:
-    """Those that are left to PyTorch: that keep running statistics, of volumes."""
+_MENDED = {F.instance_norm: instance_norm, F.group_norm: group_norm}
+
+
+def mend_norms(graph: Graph) -> None:
+    """Instance and group norms that are left to PyTorch: that keep running statistics, of volumes."""
     for node in graph.nodes:
-        if node.op == "call_function" and node.target is F.instance_norm:
-            node.target = instance_norm
+        if node.op == "call_function" and node.target in _MENDED:
+            node.target = _MENDED[node.target]
 
 
 def absorb_end(settings: Settings, taken: list[Node]) -> Settings:

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.combination import NOISE, X0, X
 from genfuse.samplers.grid import Grid
@@ -42,8 +43,9 @@ def ddpm(
         here, there = node(grid, i), node(grid, i + 1)
         beta = 1 - here.signal / there.signal
         mean = (
-            X0 * (math.sqrt(there.signal) * beta / here.noise)
-            + X * (math.sqrt(here.signal / there.signal) * there.noise / here.noise / here.scale)
+            X0 * libm.quotient(math.sqrt(there.signal) * beta, here.noise)
+            + X
+            * (libm.quotient(math.sqrt(here.signal / there.signal) * there.noise, here.noise) / here.scale)
         ) * there.scale
         noisy = grid.sigma[i + 1] > 0 or (final_noise and grid.timesteps[i] > 0)
         std, log_std = _spread(variance_type, here, there, beta)
@@ -62,12 +64,12 @@ def _spread(
     variance_type: VarianceType, here: Node, there: Node, beta: float
 ) -> tuple[float, tuple[float, float]]:
     """(coefficient of the noise, exponent (a, b) of a + b·variance) in variance-preserving scale."""
-    small = there.noise / here.noise * beta
+    small = libm.quotient(there.noise, here.noise) * beta
     if variance_type == "fixed_small":
         return math.sqrt(small), (0.0, 0.0)
     if variance_type == "fixed_large":
         return math.sqrt(beta), (0.0, 0.0)
     if variance_type == "learned":
         return 1.0, (0.0, 0.5)
-    low, high = math.log(max(small, SMALLEST_VARIANCE)), math.log(beta)
+    low, high = (float(libm.log(v)) for v in (max(small, SMALLEST_VARIANCE), beta))
     return 1.0, ((high + low) / 4, (high - low) / 4)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.combination import NOISE, Combination, Float
 from genfuse.samplers.grid import Grid
 from genfuse.samplers.phi import z_phi
@@ -76,7 +77,7 @@ def dpm_step(algorithm: Algorithm, grid: Grid, s: int, t: int) -> DPMStep:
         first, second, third = (-alpha_t * z_phi(k, -rate * h) for k in (1, 2, 3))
         shrink = math.exp(-h) if stochastic else 1.0
         noise = sigma_t * math.sqrt(-math.expm1(-2 * max(h, 0.0))) if stochastic else 0.0
-        return DPMStep(sigma_t / sigma_s * shrink, (first, second, third), noise)
+        return DPMStep(libm.quotient(sigma_t, sigma_s) * shrink, (first, second, third), noise)
     carry = alpha_t / alpha_s if alpha_s > 0 else math.inf  # epsilon has no x0 there: the table refuses it
     if math.isinf(h):
         rise = carry * sigma_s

@@ -30,6 +30,11 @@ def power(values: ArrayLike, exponent: float) -> Array:
     return _each(lambda x: math.pow(x, exponent), values)
 
 
+def quotient(x: float, y: float) -> float:
+    """x/y as C has it: infinite or NaN by 0, which a table's check refuses by row and column."""
+    return float(np.float64(x) / y)
+
+
 def expm1(x: float) -> float:
     """e^x − 1 of one number; inf where it overflows."""
     try:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from genfuse.names import check_name, unknown_name
 from genfuse.ops import check
 from genfuse.samplers.edm import EDM
@@ -55,7 +57,8 @@ class Solver:
         given: dict[str, Any] = {"clip": clip, "prediction": levels.predictor(prediction)}
         if "schedule" in known:
             given["schedule"] = levels.schedule
-        return build(grid, **given, **{**self.options, **options})
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not finite is refused, by its row
+            return build(grid, **given, **{**self.options, **options})
 
 
 GIVEN = ("grid", "prediction", "clip", "begin", "schedule", "landing", "truncated")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genfuse.names import check_name
+from genfuse.samplers import libm
 from genfuse.samplers.begin import begun_table
 from genfuse.samplers.clipping import clipped
 from genfuse.samplers.combination import HISTORY, ZERO, Combination, X
@@ -102,7 +103,7 @@ class _Interval:
         alpha: list[float] = self.grid.alpha[ends].tolist()
         sigma: list[float] = self.grid.sigma[ends].tolist()
         if self.predict_x0:
-            return x * (sigma[1] / sigma[0]) - f * (alpha[1] * z_phi(1, self._h))
+            return x * libm.quotient(sigma[1], sigma[0]) - f * (alpha[1] * z_phi(1, self._h))
         if sigma[1] == 0:
             return x * (alpha[1] / alpha[0]) - f * (alpha[1] * sigma[0] / alpha[0])
         rise = sigma[1] * z_phi(1, self._h)

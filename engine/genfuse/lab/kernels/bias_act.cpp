@@ -1,5 +1,5 @@
 #include "genfuse/bias_act.h"
-
+// after it
 #include "genfuse/activation.h"
 
 // Element by element, its place computed anew. What is to be gained: runs of one channel, vectors.

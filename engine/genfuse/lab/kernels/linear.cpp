@@ -1,5 +1,5 @@
 #include "genfuse/linear.h"
-
+// after it
 #include "genfuse/unit.h"
 
 // A sum an output. What is to be gained: blocks of outputs in registers, activations once.

@@ -1,5 +1,5 @@
 #include "genfuse/sampler_reduce.h"
-
+// after it
 #include <algorithm>
 
 // A sample at a time, in float64: sums in two passes, the quantile by sorting. What is to be gained: one

@@ -92,6 +92,14 @@ GENFUSE_INLINE int64_t place(const genfuse_tensor& t, int64_t index) {
     return offset;
 }
 
+/* Whether the logical elements lie one behind the other, so that element `index` is data + index. */
+GENFUSE_INLINE bool contiguous(const genfuse_tensor& t) {
+    int64_t step = 1;
+    bool is = true;
+    for (int i = t.axes - 1; i >= 0; step *= t.size[i--]) is &= t.size[i] <= 1 || t.stride[i] == step;
+    return is || step == 0;
+}
+
 GENFUSE_INLINE int64_t at(const genfuse_tensor& t, int64_t n, int64_t c, int64_t h, int64_t w) {
     return n * t.stride[0] + c * t.stride[1] + h * t.stride[2] + w * t.stride[3];
 }

@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/bias_act.cpp

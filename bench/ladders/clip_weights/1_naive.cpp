@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/clip_weights.cpp

@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/ema_update.cpp

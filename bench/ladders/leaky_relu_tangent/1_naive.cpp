@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/leaky_relu_tangent.cpp

@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/norm_tangent.cpp

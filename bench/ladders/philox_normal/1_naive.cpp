@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/philox_normal.cpp

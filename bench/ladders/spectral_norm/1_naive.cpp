@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/spectral_norm.cpp

@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/timestep_embedding.cpp

@@ -1,0 +1,1 @@
+../../../engine/genfuse/lab/kernels/upfirdn2d.cpp
