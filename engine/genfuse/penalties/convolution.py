@@ -67,7 +67,19 @@ class Convolution:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         image = in_autocast(x) if is_autocast(x) else x
-        return self._run(image, weight, bias, _Reading(image), None)
+        if torch.is_grad_enabled():
+            return self._run(image, weight, bias, _Reading(image), None)
+        if image.ndim == 3:
+            return self.made(image.unsqueeze(2), weight, bias).squeeze(2)
+        return self.made(image, weight, bias)
+
+    def made(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Of x (N, C, H, W) as the kernels take it, without a graph."""
+        y, _ = outputs(x, weight, self.settings, False)
+        with unkept(weight):
+            launch = dispatch.chosen_launcher("conv_norm_act", self.backend, x)
+            launch(y, None, x, weight, bias, self.settings)
+        return y
 
     def in_network(self, x: Tensor, weight: Tensor, bias: Tensor | None, behind: Activation | None) -> Tensor:
         """The network's own call; `behind` is what made x, which then gets the gradient of its own input."""
@@ -186,10 +198,7 @@ class _Convolved(torch.autograd.Function):
         else:
             ctx.form, ctx.reading = torch.empty_like(x, device="meta"), reading
             ctx.save_for_backward(weight)
-        y, _ = outputs(x, weight, by.settings, False)
-        with unkept(weight):
-            dispatch.chosen_launcher("conv_norm_act", by.backend, x)(y, None, x, weight, bias, by.settings)
-        return y
+        return by.made(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

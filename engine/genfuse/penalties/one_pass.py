@@ -44,8 +44,8 @@ def by_tangents(problem: Problem) -> tuple[Tensor, Tensor]:
         value, slope = _cost(problem, norms)
         if not passes.is_wanted:
             return value, norms
-        gradients = _gradients(passes, direction, slope, problem.point.dtype)
-    penalty: Tensor = _Penalty.apply(value, gradients, problem.point if of_point else None, *weights)
+        largest, gradients = _gradients(passes, direction, slope, problem.point.dtype)
+    penalty: Tensor = _Penalty.apply(value, largest, gradients, problem.point if of_point else None, *weights)
     return penalty, norms
 
 
@@ -94,33 +94,39 @@ def _cost(problem: Problem, norms: Tensor) -> tuple[Tensor, Tensor]:
 
 def _gradients(
     passes: TangentPass, direction: Tensor, slope: Tensor, dtype: torch.dtype
-) -> list[Tensor | None]:
-    """Of the penalty by the point and by each weight. The tangents are those of directions of norm 1 at most."""
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Those of the penalty by the point and by each weight are the first, (), times the others.
+
+    The tangents are those of directions of norm 1 at most, and no pass over the weights is for their scale alone.
+    """
     largest = slope.abs().amax()
     share = slope / torch.where(largest > 0, largest, 1)
     direction.mul_(share.reshape(-1, *(1,) * (direction.ndim - 1)))
-    found = passes.gradients(direction.to(dtype))
-    return [None if gradient is None else gradient * largest for gradient in found]
+    return largest, passes.gradients(direction.to(dtype))
 
 
 class _Penalty(torch.autograd.Function):
-    """A value, and its gradients by the inputs behind it."""
+    """A value, and its gradients by the inputs behind it: `largest` times those that are given."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *inputs: Tensor | None) -> Tensor:
-        ctx.save_for_backward(*gradients)
+    def forward(
+        ctx: Any, value: Tensor, largest: Tensor, gradients: list[Tensor | None], *inputs: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(largest, *gradients)
         ctx.inputs = inputs
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, by_value: Tensor) -> tuple[Tensor | None, ...]:
-        found = [None if kept is None else by_value * kept for kept in ctx.saved_tensors]
+        largest, *gradients = ctx.saved_tensors
+        scale = by_value * largest
+        found = [None if kept is None else scale * kept for kept in gradients]
         if torch.is_grad_enabled():
             found = [
                 None if one is None else _Once.apply(one, by_value, of)
                 for one, of in zip(found, ctx.inputs, strict=True)
             ]
-        return None, None, *found
+        return None, None, None, *found
 
 
 class _Once(torch.autograd.Function):

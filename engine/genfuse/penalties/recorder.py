@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -144,7 +144,7 @@ class Call:
         """Whether the tangent depends on primal values, which depend on the weights below."""
         return "curved" in (self.use, self.rule.result)
 
-    @property
+    @cached_property
     def inputs(self) -> list[Input]:
         """In the places of its arguments."""
         found: list[Input] = []
@@ -162,15 +162,19 @@ class Call:
         return self.curved or any(t.requires_grad for t in tensors((self.args, self.kwargs)))
 
 
-def tensors(tree: Any) -> Iterator[Tensor]:
+def tensors(tree: Any) -> list[Tensor]:
     """Those in nested tuples, lists and dicts, in order."""
     if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for part in tree:
-            yield from tensors(part)
-    elif isinstance(tree, dict):
-        yield from tensors(list(tree.values()))
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return []
+    return [tensor for part in tree if isinstance(part, _TREES) for tensor in tensors(part)]
+
+
+_TREES = (Tensor, tuple, list, dict)
+"""What may hold a tensor."""
 
 
 def mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
@@ -224,7 +228,7 @@ class Recorder(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        given = list(tensors((args, kwargs)))
+        given = tensors((args, kwargs))
         live = [tensor for tensor in given if tensor in self._values]
         if not live or not torch.is_grad_enabled():
             for tensor in given if torch.is_grad_enabled() else ():
