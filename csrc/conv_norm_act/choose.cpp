@@ -106,17 +106,20 @@ int32_t genfuse_conv_ways(const genfuse_conv* conv, int32_t dtype, int64_t heigh
     const bool close = pairs && accuracy == GENFUSE_CLOSE;
     const int32_t transformed = close ? GENFUSE_FLOAT32 : product;
     const int64_t out_height = output_size(*conv, 0, height), out_width = output_size(*conv, 1, width);
-    // One picture's products last no longer here than their weights take to come from memory, and the smaller
-    // tile's are less than half as many bytes. Of a single row most taps read the border, which direct skips.
-    const bool one_tile = winograd && (strided || conv->stride[0] * conv->stride[1] == 1) &&
-                          tiles_of(out_height) * tiles_of(out_width) == 1;
+    const int64_t apart[2] = {conv->transposed ? conv->stride[0] : 1, conv->transposed ? conv->stride[1] : 1};
+    const int64_t phase_height = (out_height + apart[0] - 1) / apart[0],
+                  phase_width = (out_width + apart[1] - 1) / apart[1];
+    // One picture's products last no longer here than their weights take to come from memory, or in training
+    // to be transformed, and the smaller tile's are less than half as many bytes. Of a single row most taps
+    // read the border, which direct skips.
+    const bool one_tile = winograd && tiles_of(phase_height) * tiles_of(phase_width) == 1;
     const bool few_taps = strided && conv->kernel[0] * conv->kernel[1] < kManyTaps;
     const bool unpaid = winograd && ((strided && !strided_pays(*conv, out_height, out_width)) ||
                                      (close && (one_tile || few_taps)));
     const bool has_large = winograd && !strided && !conv->transposed;
     const bool large =
         has_large && transformed == GENFUSE_FLOAT32 && !folds && large_pays(*conv, out_height, out_width);
-    const bool one_row = one_tile && std::min(out_height, out_width) == 1;
+    const bool one_row = one_tile && std::min(phase_height, phase_width) == 1;
 
     const bool matrix = pairs && current_isa() == Isa::amx_bf16 && inputs >= kLeastMatrixInputs;
 

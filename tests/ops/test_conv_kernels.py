@@ -258,6 +258,23 @@ def test_a_picture_of_one_tile_is_cut_into_small_ones() -> None:
     assert one_row.algorithm == "direct"
 
 
+def test_a_transposed_convolution_whose_phases_have_one_tile_is_cut_into_small_ones() -> None:
+    """As is the data gradient of a strided one: phases have half as many rows and columns as their picture."""
+    rng = np.random.default_rng(15)
+    settings = Settings(transposed=True, stride=(2, 2), padding=(1, 1))
+    for size, algorithm in (
+        ((4, 4), "winograd 2x2"),
+        ((2, 3), "winograd 2x2"),
+        ((5, 4), "winograd"),
+    ):
+        for batch, channels, outputs in ((1, 5, 9), (3, 32, 70), (9, 64, 128)):
+            case = make_case(rng, torch.float32, settings, batch, channels, (channels, outputs, 4, 4), size)
+            assert convolution_of(case).algorithm == algorithm
+            check(case)
+    one_row = convolution((5, 9, 4, 4), settings, torch.float32, (1, 4), _cpu.isa())
+    assert one_row.algorithm == "direct"
+
+
 @pytest.mark.parametrize(
     ("size", "channels", "tile"),
     [
