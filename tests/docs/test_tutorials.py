@@ -49,7 +49,7 @@ def test_drawings_are_as_their_script_draws_them(tmp_path: Path, monkeypatch: py
     exec(compile(source, "draw.py", "exec"), names)
     names["HERE"] = tmp_path
     drawings = sorted(DOCS.glob("drawings/*.svg"))
-    assert len(drawings) == 4
+    assert len(drawings) == 8
     for drawing in drawings:
         names[drawing.stem]()  # type: ignore[operator]
         assert (tmp_path / drawing.name).read_text(encoding="utf-8") == drawing.read_text(encoding="utf-8")
