@@ -151,3 +151,22 @@ def test_the_devices_own_errors_pass_as_they_are(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(RuntimeError, match=re.escape(message)) as raised:
         explained("bias_act", sound, CUDA)(*GIVEN)
     assert not isinstance(raised.value, CompilationError)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), TimeoutError("too late")])
+def test_what_callers_wait_for_passes_as_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is raised inside of Triton."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sound_kernel, "_pack_args", interrupted, raising=False)
+    monkeypatch.setattr(sound_kernel, "_do_compile", interrupted, raising=False)
+    with pytest.raises(type(error)):
+        explained("bias_act", sound, CUDA)(*GIVEN)
+
+
+def test_of_many_tensors_a_message_names_some_and_the_log_all() -> None:
+    with pytest.raises(CompilationError) as raised:
+        explained("ema_update", lambda *lists: wrong(GIVEN[1], GIVEN[0]), CUDA)(*([torch.zeros(3)] * 40))
+    assert "(3,) float32 and 32 more: " in str(raised.value)

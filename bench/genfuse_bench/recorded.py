@@ -86,7 +86,8 @@ def kept(
 
 def fingerprint(backend: str, call: Call) -> str:
     """Of everything that a recorded number could depend on."""
-    named = version("triton"), call.case, call.kernels, call.flops, call.ring
+    versions = version("triton"), version("torch")
+    named = versions, list(_named(call.function)), call.case, call.kernels, call.flops, call.ring
     digest = hashlib.sha256(repr(named).encode())
     for part in _given(call):
         digest.update(part)
@@ -116,6 +117,21 @@ def _given(call: Call) -> Iterator[bytes]:
             yield leaf.contiguous().flatten().view(torch.uint8).numpy().tobytes() if leaf.numel() else b""
         else:
             yield repr(leaf).encode()
+
+
+def _named(function: Any) -> Iterator[str]:
+    """What the function, and those that it is made of, are called, and what else is bound in it."""
+    if isinstance(function, functools.partial):
+        for part in (function.func, *function.args, *sorted(function.keywords)):
+            yield from _named(part)
+        for value in (function.keywords[name] for name in sorted(function.keywords)):
+            yield from _named(value)
+    else:
+        yield (
+            function.__qualname__
+            if callable(function) and hasattr(function, "__qualname__")
+            else repr(function)
+        )
 
 
 def _modules(function: Any) -> Iterator[str]:

@@ -24,6 +24,10 @@ from genfuse_kernels.common.cuda_kernel import write
 _INTERPRETED = "triton.runtime.interpreter"
 _OF_THE_DEVICE = "Triton Error ["
 """How the message of an error begins that is the driver's, as of an illegal address: no compiler failed."""
+_OF_OTHERS = (torch.OutOfMemoryError, MemoryError, TimeoutError)
+"""What may be raised while Triton works, and callers wait for: its cause is no kernel."""
+_MOST_TENSORS = 8
+"""Of a call that a message names; the log has all."""
 
 
 def explained(op: str, launch: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
@@ -38,7 +42,8 @@ def explained(op: str, launch: Callable[..., Any], device: torch.device) -> Call
         except Exception as error:
             modules = {frame.f_globals.get("__name__", "") for frame in _frames(error)}
             of_triton = any(name.startswith("triton.") for name in modules) and _INTERPRETED not in modules
-            if not of_triton or str(error).startswith(_OF_THE_DEVICE):
+            of_others = isinstance(error, _OF_OTHERS) or str(error).startswith(_OF_THE_DEVICE)
+            if not of_triton or of_others:
                 raise
             raise _failure(op, error, (arguments, options)) from error
 
@@ -48,9 +53,11 @@ def explained(op: str, launch: Callable[..., Any], device: torch.device) -> Call
 def _failure(op: str, error: Exception, call: Any) -> CompilationError:
     """What to raise, once the log is written."""
     kernel = _kernel(error) or op
-    given = ", ".join(_described(leaf) for leaf in tree_leaves(call) if isinstance(leaf, Tensor))
+    tensors = [_described(leaf) for leaf in tree_leaves(call) if isinstance(leaf, Tensor)]
+    more = f" and {len(tensors) - _MOST_TENSORS} more" if len(tensors) > _MOST_TENSORS else ""
+    given = ", ".join(tensors[:_MOST_TENSORS]) + more
     what = f"Triton {version('triton')} cannot compile {kernel} for {op} of {given or 'no tensors'}: {_cause(error)}"
-    log = what + "\n\n" + "".join(traceback.format_exception(error))
+    log = "\n".join([what, "", *tensors, "", *traceback.format_exception(error)])
     folder = cache_directory() / "cuda"
     path = folder / f"{kernel}-triton-{hashlib.sha256(what.encode()).hexdigest()[:16]}.log"
     try:

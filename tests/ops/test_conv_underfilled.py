@@ -138,3 +138,23 @@ def test_programs_are_those_that_are_launched(
         image(outputs, *made), None, image(inputs * s.groups, size, size), torch.empty(weight), None, s
     )
     assert launched == [(programs_of_one(weight, s, made, torch.float32),)]
+
+
+def test_only_calls_without_a_graph_behind_them_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiled graph may be part of training, whose backward runs on what ran forward."""
+    asked: list[bool] = []
+    monkeypatch.setattr("genfuse.ops.conv_launch.underfilled", lambda *_: asked.append(True) or {})
+    x, weight = torch.randn(2, 32, 8, 8), torch.randn(32, 32, 3, 3, requires_grad=True)
+
+    def convolved(x: Tensor, weight: Tensor) -> Tensor:
+        return genfuse.ops.conv_norm_act(x, weight, padding=1)
+
+    compiled = torch.compile(convolved, backend="aot_eager", fullgraph=True)
+    for run in (convolved, compiled):
+        run(x, weight).sum().backward()
+    with torch.no_grad():
+        compiled(x, weight)
+    assert not asked
+    with torch.no_grad():
+        convolved(x, weight)
+    assert asked == [True]

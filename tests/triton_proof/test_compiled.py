@@ -24,6 +24,7 @@ from genfuse_kernels.common import layout  # noqa: E402
 from genfuse_kernels.conv_norm_act.settings import Settings  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_gradient import conv_norm_act_gradient  # noqa: E402
 from genfuse_kernels.conv_norm_act.triton_impl import conv_norm_act  # noqa: E402
+from genfuse_kernels.conv_norm_act.triton_plan import WAYS  # noqa: E402
 from genfuse_kernels.norm_act.triton_impl import norm_act  # noqa: E402
 from genfuse_kernels.upfirdn2d import triton_impl as upfirdn2d  # noqa: E402
 from triton_proof.seeds import rotating  # noqa: E402
@@ -49,6 +50,29 @@ def test_cards_reach_the_bars_and_are_no_worse_than_the_committed_ones(number):
     card = compiled_again(before)
     assert card_bars.unexcused(card) == []
     assert card_bars.worse(card, before) == []
+
+
+CONVOLUTIONS = [
+    (dtype, place, target, name)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    for place, call in enumerate(conv_calls(dtype))
+    if call.function is conv_norm_act
+    for target in ("sm_80", "sm_90", "sm_100")
+    for name in WAYS
+    if name
+]
+
+
+@pytest.mark.parametrize("number", rotating(2, len(CONVOLUTIONS)))
+def test_the_ways_that_are_tried_on_a_device_stay_in_registers(number):
+    dtype, place, target, name = CONVOLUTIONS[number * 7919 % len(CONVOLUTIONS)]
+    call = list(conv_calls(dtype))[place]
+    call = replace(call, options={**call.options, "way": WAYS[name]})
+    with compiled.standin_driver(target):
+        found = [triton_card(binary, kernel, call.case, target, dtype) for kernel, binary in call.compiled()]
+    assert found
+    for card in found:
+        assert not (card.spills or card.local_accesses), f"{card.name}, {name}: {card.spill_bytes} bytes"
 
 
 def test_every_kernel_has_a_committed_card_that_reaches_the_bars():

@@ -33,7 +33,7 @@ def launch(
 ) -> tuple[Tensor, Tensor]:
     """Output and statistics, empty where not wanted, by the backend that the rule chooses.
 
-    trains   whether backward follows, on the backend that takes both
+    trains   whether backward may follow, on the backend that takes both
     """
     out, stats_out = outputs(x, weight, settings, return_stats)
     found = limits(x, weight, settings) | ({} if trains else underfilled(x, weight, settings))
@@ -96,7 +96,8 @@ def underfilled(x: Tensor, weight: Tensor, settings: Settings) -> dict[dispatch.
     """Why Triton leaves an image that the rule would give it to CUDA: of a small one it has too few programs.
 
     By one picture, whatever the batch, as a sample's bits may not depend on who else is in it. Not in training, whose
-    batches fill a device mostly; nor where a backend is forced, or measurements choose, which know the batch.
+    batches fill a device mostly, nor in what `torch.compile` traced, which may be part of it; nor where a backend is
+    forced, or measurements choose, which know the batch.
     """
     if x.device.type != "cuda" or dispatch.forced() is not None or not dispatch.is_reproducible():
         return {}

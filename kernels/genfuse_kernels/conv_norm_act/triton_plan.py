@@ -12,6 +12,9 @@ from genfuse_kernels.common.target import target
 from genfuse_kernels.conv_norm_act.axes import Axis, axes_of
 from genfuse_kernels.conv_norm_act.settings import Accuracy, Pair, Settings, kernel_size
 
+_MOST_WARPS = 8
+"""Of the largest blocks, of half precision."""
+
 
 class Blocks(NamedTuple):
     """Sizes of a program's block, by shapes and dtype alone."""
@@ -25,12 +28,16 @@ class Blocks(NamedTuple):
     def by(self, way: Way) -> Blocks:
         """What a way makes of it."""
         pixels, outputs = max(16, self.pixels >> way.pixels), max(16, self.outputs >> way.outputs)
-        warps = 12 - self.warps if way.warps else self.warps
-        return Blocks(pixels, outputs, self.inputs, warps, way.stages or self.stages)
+        warps = _MOST_WARPS if way.warps else self.warps
+        may_differ = 0 < way.stages < self.stages or (way.stages > self.stages and self.warps == _MOST_WARPS)
+        return Blocks(pixels, outputs, self.inputs, warps, way.stages if may_differ else self.stages)
 
 
 class Way(NamedTuple):
-    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4 or 4 for 8, other stages."""
+    """How a block differs from the one by rule: halvings of its sides, 8 warps for 4, other stages.
+
+    Not 4 warps for 8, nor more stages but in the largest blocks: the sums of others leave the registers.
+    """
 
     pixels: int = 0
     outputs: int = 0
@@ -42,7 +49,7 @@ WAYS = {
     "": Way(),
     "half the pixels": Way(pixels=1),
     "half the outputs": Way(outputs=1),
-    "other warps": Way(warps=1),
+    "8 warps": Way(warps=1),
     "2 stages": Way(stages=2),
     "4 stages": Way(stages=4),
 }
@@ -55,7 +62,7 @@ def blocks_for(pixels: int, outputs: int, inputs: int, precision: str, half: boo
     block_m = min(max(triton.next_power_of_2(pixels), 16), most)
     block_n = min(max(triton.next_power_of_2(outputs), 16), most)
     block_k = min(max(triton.next_power_of_2(inputs), 16), 64 if half else 16 if precision == "ieee" else 32)
-    warps = 8 if block_m * block_n >= 128 * 128 else 4
+    warps = _MOST_WARPS if block_m * block_n >= 128 * 128 else 4
     return Blocks(block_m, block_n, block_k, warps, stages_for(precision))
 
 
