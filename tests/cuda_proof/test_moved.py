@@ -53,8 +53,11 @@ def test_kernels_move_no_more_than_the_committed_cards_say(recorder, number):
         if (row.kernel, row.case) in known:
             continue
         for target in TARGETS:
-            card = committed.get(f"cuda {row.kernel} ({row.case}) {target} float16")
-            assert card is not None, f"{row.kernel} ({row.case}) has no card; {card_bars.ACCEPT}"
+            name = f"cuda {row.kernel} ({row.case}) {target}"
+            card = committed.get(f"{name} float16")
+            if card is None:  # of float32 alone, whatever the images are
+                assert f"{name} float32" in committed, f"{name} has no card; {card_bars.ACCEPT}"
+                continue
             assert card.call_minimum == row.call_minimum
             for of in ("requested", "touched"):
                 now, before = getattr(row, of), getattr(card, of)
