@@ -112,8 +112,10 @@ def plan_for(
         precision,
         dtype != torch.float32,
     )
-    if joined:  # addresses of every tap and channel at once take registers
-        block = block._replace(pixels=min(block.pixels, 64))
+    if (
+        joined
+    ):  # addresses of every tap and channel at once take all registers: no other way has room for them
+        block, way = block._replace(pixels=min(block.pixels, 64)), WAYS[""]
     if few:  # no product, all in registers
         block = Blocks(min(block.pixels, 64), min(block.outputs, 32), 16, 4)
     block = block.by(way)
