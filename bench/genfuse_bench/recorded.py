@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -87,7 +88,7 @@ def kept(
 def fingerprint(backend: str, call: Call) -> str:
     """Of everything that a recorded number could depend on."""
     versions = version("triton"), version("torch")
-    named = versions, list(_named(call.function)), call.case, call.kernels, call.flops, call.ring
+    named = versions, _named(call.function), call.case, call.kernels, call.flops, call.ring
     digest = hashlib.sha256(repr(named).encode())
     for part in _given(call):
         digest.update(part)
@@ -119,29 +120,23 @@ def _given(call: Call) -> Iterator[bytes]:
             yield repr(leaf).encode()
 
 
-def _named(function: Any) -> Iterator[str]:
+def _parts(function: Any) -> Iterator[Any]:
+    """A function; of a partial one what it is made of, names of keywords with it."""
+    if not isinstance(function, functools.partial):
+        yield function
+        return
+    for part in (function.func, *function.args, *itertools.chain(*sorted(function.keywords.items()))):
+        yield from _parts(part)
+
+
+def _named(function: Any) -> list[str]:
     """What the function, and those that it is made of, are called, and what else is bound in it."""
-    if isinstance(function, functools.partial):
-        for part in (function.func, *function.args, *sorted(function.keywords)):
-            yield from _named(part)
-        for value in (function.keywords[name] for name in sorted(function.keywords)):
-            yield from _named(value)
-    else:
-        yield (
-            function.__qualname__
-            if callable(function) and hasattr(function, "__qualname__")
-            else repr(function)
-        )
+    return [getattr(part, "__qualname__", repr(part)) for part in _parts(function)]
 
 
 def _modules(function: Any) -> Iterator[str]:
     """Where the function, and those that it is made of, are defined."""
-    if isinstance(function, functools.partial):
-        for part in (function.func, *function.args, *function.keywords.values()):
-            if callable(part):
-                yield from _modules(part)
-    else:
-        yield function.__module__
+    return (part.__module__ for part in _parts(function) if callable(part))
 
 
 @functools.cache

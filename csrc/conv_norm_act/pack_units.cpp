@@ -158,7 +158,7 @@ GENFUSE_INLINE void transform_step(const f32 (&kernel)[Product::kChannels][3][3]
     for (int x = left; x < end; ++x) {
         f32 transformed[together][window];
         for (int j = 0; j < together; ++j) {
-            f32 column[3];
+            f32 column[3] = {};
 #pragma GCC unroll 3
             for (int i = first_of(down); i <= last_of(down); ++i) column[i] = rows[j][i][x];
             transform_kernel<down>(column, transformed[j]);
@@ -250,6 +250,11 @@ void transform_share(const PackJob& job, const WindowTaps& taps, uint64_t live, 
     transform_any<tile, Product>(job, taps, live, block, channels, columns, to);
 }
 
+int64_t part_columns(const PackJob& job, int64_t part) {
+    const int64_t left = padded(job.geometry->group_out) - part * winograd::kPart;
+    return left < winograd::kPart ? left : winograd::kPart;
+}
+
 // Where a phase's weights lie: [part][point][panel][share][step of the sum over input channels][column], of
 // the products that it needs. All columns of a channel follow each other: so what is written of a point goes
 // on where it ended, and no line comes back to the cache that was half written.
@@ -258,9 +263,8 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
                 int64_t columns, int64_t c, int64_t channels, const float* block, float* packed) {
     constexpr int points = winograd::points_of(tile);
     const Geometry& geometry = *job.geometry;
-    const int64_t depth = steps_of(*job.conv, geometry.group_in), outputs = padded(geometry.group_out);
-    const int64_t part = first / winograd::kPart * winograd::kPart;
-    const int64_t width = outputs - part < winograd::kPart ? outputs - part : winograd::kPart;
+    const int64_t depth = steps_of(*job.conv, geometry.group_in), number = first / winograd::kPart;
+    const int64_t part = number * winograd::kPart, width = part_columns(job, number);
     packed += live.products() * depth * part;
     for (int share = 0; share < winograd::shares(geometry); ++share) {
         float* to[points];
@@ -274,11 +278,6 @@ void pack_phase(const PackJob& job, const Phase& phase, const winograd::Live& li
         const WindowTaps taps(geometry, phase, share, job.conv->kernel[1]);
         transform_share<tile, Product>(job, taps, live.of_share[share], block, channels, columns, to);
     }
-}
-
-int64_t part_columns(const PackJob& job, int64_t part) {
-    const int64_t left = padded(job.geometry->group_out) - part * winograd::kPart;
-    return left < winograd::kPart ? left : winograd::kPart;
 }
 
 template <int tile, class Product>
